@@ -1,0 +1,320 @@
+//! The command line: what can be asked, in clap's words, and which module answers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use fastpath::ipc::{ErrorReply, SOCKET_DEFAULT};
+
+use crate::failure::{self, Done, EXIT_USAGE, Failure};
+use crate::output::{Format, RowFormat};
+use crate::{assess, check, live, output, policy, rows, top};
+
+/// See what AI traffic wastes, on a capture or on the wire, without reading its content.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fermata",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  fermata assess traffic.pcap                      what this traffic wastes, in ten seconds
+  fermata assess traffic.pcap --out report/        the same as report.html and report.json
+  fermata exchanges --read traffic.pcap -o jsonl   every request with its outcome, for programs
+  fermata check                                    is this host ready, is the data plane well?
+  fermata top                                      the running data plane, live
+
+Exit codes: 0 fine, 1 error, 2 differences, 3 invalid policy, 4 usage, 5 not connected or timed out,
+6 partly done."
+)]
+pub struct Cli {
+    /// Where the data plane listens
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET_DEFAULT)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Report what a capture (pcap or pcapng) shows of calls, attempts and waste
+    #[command(after_help = "\
+Examples:
+  fermata assess traffic.pcap
+  fermata assess monday.pcap tuesday.pcapng --out report/
+  fermata assess traffic.pcap --policy policy.yaml -o json | jq .waste
+
+Several captures count as one, in the order given. Only requests to known AI endpoints are counted when
+there are any; name your own endpoints in a policy (docs/examples/policy.yaml).")]
+    Assess(AssessArgs),
+    /// List flows with their ClientHello: of a capture, or those seen last by the data plane
+    Flows(FlowsArgs),
+    /// List requests with their outcome: of a capture, or as the data plane sees them
+    Exchanges(ExchangesArgs),
+    /// List what the detectors found and the rules decided: on a capture, or live
+    Events(ExchangesArgs),
+    /// List the AI endpoints in use, those with most waste first
+    Endpoints(LiveArgs),
+    /// List the clients, those with most waste first
+    Clients(LiveArgs),
+    /// Show the running data plane on a screen that refreshes itself; q quits
+    Top(TopArgs),
+    /// Look at this host and this deployment: one line a finding, with the mend
+    #[command(after_help = "\
+Exit code 0: nothing to mend; 2: something is wrong; the findings say what and how to mend it.")]
+    Check(CheckArgs),
+    /// Check a policy file
+    Validate(ValidateArgs),
+    /// Print the version
+    Version(AnswerArgs),
+    /// Print a completion script for a shell: `source <(fermata completions bash)`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `fermata assess` takes.
+#[derive(Debug, Args)]
+pub struct AssessArgs {
+    /// Captures, pcap or pcapng, assessed together
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+    /// Endpoints, prices and limits of your own
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Write report.html and report.json to this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `fermata flows` takes.
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// Read these captures instead of asking the data plane
+    #[arg(long, value_name = "CAPTURE", num_args = 1..)]
+    pub read: Vec<PathBuf>,
+    /// Endpoints of your own (with --read)
+    #[arg(long, value_name = "FILE", requires = "read")]
+    pub policy: Option<PathBuf>,
+    /// At most this many rows (live)
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub limit: usize,
+    /// Form of the rows
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: RowFormat,
+}
+
+/// What `fermata exchanges` and `fermata events` take.
+#[derive(Debug, Args)]
+pub struct ExchangesArgs {
+    /// Read these captures instead of asking the data plane
+    #[arg(long, value_name = "CAPTURE", num_args = 1..)]
+    pub read: Vec<PathBuf>,
+    /// Endpoints, prices and limits of your own (with --read)
+    #[arg(long, value_name = "FILE", requires = "read")]
+    pub policy: Option<PathBuf>,
+    /// At most this many rows, the newest (live)
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub limit: usize,
+    /// Go on as new ones come (live)
+    #[arg(short, long, conflicts_with = "read")]
+    pub follow: bool,
+    /// Form of the rows
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: RowFormat,
+}
+
+/// What a live table takes.
+#[derive(Debug, Args)]
+pub struct LiveArgs {
+    /// Form of the rows
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: RowFormat,
+}
+
+/// What `fermata top` takes.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Print one frame and end; so it is when standard output is no terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two frames
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    pub every: f64,
+}
+
+/// What `fermata check` takes.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `fermata validate` takes.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The policy file, YAML
+    pub file: PathBuf,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What a command with one answer takes.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Runs the command that the process's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let json = cli.command.wants_json();
+    match cli.command.run(&cli.socket) {
+        Ok(done) => done.exit_code().into(),
+        Err(failure) => {
+            report(&failure.reply(), json);
+            failure.exit_code().into()
+        }
+    }
+}
+
+/// Writes an error, or what could not be done of a command that goes on, to standard error.
+pub fn report(reply: &ErrorReply, json: bool) {
+    eprintln!("{}", if json { failure::for_programs(reply) } else { failure::for_people(reply) });
+}
+
+impl Command {
+    fn run(&self, socket: &std::path::Path) -> Result<Done, Failure> {
+        match self {
+            Self::Assess(args) => assess::run(args),
+            Self::Flows(args) if args.read.is_empty() => live::flows(socket, args),
+            Self::Flows(args) => rows::flows(args),
+            Self::Exchanges(args) if args.read.is_empty() => live::exchanges(socket, args),
+            Self::Exchanges(args) => rows::exchanges(args),
+            Self::Events(args) if args.read.is_empty() => live::events(socket, args),
+            Self::Events(args) => rows::events(args),
+            Self::Endpoints(args) => live::endpoints(socket, args),
+            Self::Clients(args) => live::clients(socket, args),
+            Self::Top(args) => top::run(socket, args),
+            Self::Check(args) => check::run(socket, args),
+            Self::Validate(args) => validate(args),
+            Self::Version(args) => version(args),
+            Self::Completions { shell } => completions(*shell),
+        }
+    }
+
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Assess(AssessArgs { output, .. })
+            | Self::Check(CheckArgs { output })
+            | Self::Validate(ValidateArgs { output, .. })
+            | Self::Version(AnswerArgs { output }) => *output == Format::Json,
+            Self::Flows(FlowsArgs { output, .. })
+            | Self::Exchanges(ExchangesArgs { output, .. })
+            | Self::Events(ExchangesArgs { output, .. })
+            | Self::Endpoints(LiveArgs { output })
+            | Self::Clients(LiveArgs { output }) => *output != RowFormat::Table,
+            Self::Top(_) | Self::Completions { .. } => false,
+        }
+    }
+}
+
+/// Help and version go to standard output and are fine; all else is wrong usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    let wants = |value: &str| {
+        let joined = [format!("-o{value}"), format!("-o={value}"), format!("--output={value}")];
+        let apart =
+            |pair: &[String]| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == value;
+        arguments.iter().any(|argument| joined.contains(argument))
+            || arguments.windows(2).any(apart)
+    };
+    if wants("json") || wants("jsonl") {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let mut reply = ErrorReply::new("usage", first.strip_prefix("error: ").unwrap_or(first));
+        reply.hint = Some("`fermata COMMAND --help` shows what a command takes".to_owned());
+        report(&reply, true);
+    } else {
+        let _ = error.print();
+    }
+    EXIT_USAGE.into()
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "expected seconds from 0.1 to 3600".to_owned())
+}
+
+fn validate(args: &ValidateArgs) -> Result<Done, Failure> {
+    let snapshot = policy::snapshot(Some(&args.file))?;
+    let policy = snapshot.policy();
+    let (endpoints, mode) = (policy.endpoints.len(), policy.mode);
+    match args.output {
+        Format::Table => output::print_text(&format!(
+            "{}: valid; {endpoints} endpoints with the catalogue, mode {}, retry budget {} %\n",
+            args.file.display(),
+            format!("{mode:?}").to_lowercase(),
+            policy.retry_budget.percent
+        ))?,
+        Format::Json => output::print_json(&serde_json::json!({
+            "valid": true, "endpoints": endpoints, "mode": mode, "retry_budget": policy.retry_budget
+        }))?,
+    }
+    Ok(Done::Wholly)
+}
+
+fn version(args: &AnswerArgs) -> Result<Done, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    match args.output {
+        Format::Table => output::print_text(&format!("fermata {version}\n"))?,
+        Format::Json => output::print_json(&serde_json::json!({ "version": version }))?,
+    }
+    Ok(Done::Wholly)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Done, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "fermata", &mut script);
+    output::print_text(&String::from_utf8_lossy(&script))?;
+    Ok(Done::Wholly)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declaration_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn several_captures_follow_one_read() {
+        let cli =
+            Cli::try_parse_from(["fermata", "flows", "--read", "a", "b", "-o", "jsonl"]).unwrap();
+        let Command::Flows(args) = cli.command else { panic!("flows") };
+        assert_eq!(args.read.len(), 2);
+    }
+
+    #[test]
+    fn a_policy_without_a_capture_is_wrong_usage() {
+        assert!(Cli::try_parse_from(["fermata", "events", "--policy", "p.yaml"]).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! The Fermata control plane: what people and other programs use to ask, judge and tell the data plane.
+//!
+//! `cli` names the commands; each command is a module. What a command prints goes through `output`, what
+//! goes wrong through `failure`. Captures are read by `capture`, a running data plane is asked by `link`.
+
+#![forbid(unsafe_code)]
+
+pub mod assess;
+pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod failure;
+pub mod figures;
+pub mod link;
+pub mod live;
+pub mod output;
+pub mod policy;
+pub mod report;
+pub mod rows;
+pub mod top;

@@ -1,0 +1,128 @@
+//! Documents that are right, and what is said of those that are not.
+
+use std::path::Path;
+
+use fastpath::policy::snapshot::{Policy, RetryBudget, RuleMode, Snapshot};
+
+use super::*;
+
+const HEAD: &str = "apiVersion: fermata.dev/v1alpha1\n";
+
+fn parsed(text: &str) -> Result<Policy, String> {
+    parse(Path::new("p.yaml"), text).map_err(|error| error.to_string())
+}
+
+fn endpoint(spec: &str) -> String {
+    format!("{HEAD}kind: Endpoint\nmetadata: {{ name: mine }}\nspec:\n{spec}")
+}
+
+#[test]
+fn the_example_is_valid_and_compiles() {
+    let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/policy.yaml"));
+    let policy = read(example).unwrap();
+    assert_eq!(policy.mode, RuleMode::Shadow);
+    let snapshot = Snapshot::compile(policy).unwrap();
+    let id = snapshot.by_name("llm.example.internal").unwrap();
+    assert_eq!(snapshot.endpoint(id).name, "our-vllm");
+}
+
+#[test]
+fn an_empty_file_is_the_catalogue() {
+    let catalogue = Policy::catalogue().unwrap();
+    for text in ["", "# nothing\n", "---\n---\n"] {
+        assert_eq!(parsed(text).as_ref(), Ok(&catalogue), "{text:?}");
+    }
+}
+
+#[test]
+fn the_users_endpoints_come_first_and_replace_their_namesakes() {
+    let own = endpoint("  hosts: [llm.example.com]\n").replace("mine", "openai");
+    let policy = parsed(&own).unwrap();
+    assert_eq!(policy.endpoints[0].hosts[0].to_string(), "llm.example.com");
+    assert_eq!(policy.endpoints.iter().filter(|e| e.name == "openai").count(), 1);
+    assert_eq!(policy.endpoints.len(), Policy::catalogue().unwrap().endpoints.len());
+}
+
+#[test]
+fn the_retry_constraint_of_the_gateway_api_becomes_the_budget() {
+    let text = format!(
+        "{HEAD}kind: CoordinationPolicy\nmetadata: {{ name: all }}\nspec:\n  mode: off\n  retryConstraint:\n    \
+         budget: {{ percent: 20, interval: 10s }}\n    minRetryRate: {{ count: 30, interval: 10s }}\n  \
+         limits: {{ retryWindow: 1m }}\n"
+    );
+    let policy = parsed(&text).unwrap();
+    let budget = RetryBudget { percent: 20.0, min_per_sec: 3.0, burst: 30.0 };
+    assert_eq!((policy.mode, policy.retry_budget), (RuleMode::Off, budget));
+    assert_eq!((policy.limits.retry_window_ms, policy.limits.stall_ms), (60_000, 500));
+}
+
+#[test]
+fn an_unknown_field_is_told_with_line_path_and_the_nearest_name() {
+    let first = endpoint("  hosts: [a.example]\n");
+    let text = first + "---\n" + &endpoint("  host: [b.example]\n").replace("mine", "other");
+    assert_eq!(
+        parsed(&text).unwrap_err(),
+        "error: p.yaml:11: spec.host: unknown field `host`; expected `provider`, `class`, `hosts`, `prefixes`, \
+         `ports`, `price` or `calibration`\n  did you mean `hosts`?"
+    );
+}
+
+#[test]
+fn unknown_kinds_values_and_versions_say_what_was_expected() {
+    let kind = format!("{HEAD}kind: Endpiont\n");
+    assert_eq!(
+        parsed(&kind).unwrap_err(),
+        "error: p.yaml:2: kind: unknown value `Endpiont`; expected `Endpoint` or `CoordinationPolicy`\n  \
+         did you mean `Endpoint`?"
+    );
+    let version = "apiVersion: v1\n";
+    assert_eq!(
+        parsed(version).unwrap_err(),
+        "error: p.yaml:1: apiVersion: `v1` is not supported; expected `fermata.dev/v1alpha1`"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_place_in_a_list() {
+    let text = endpoint("  hosts:\n    - a.example\n    - 'no host'\n");
+    let error = parsed(&text).unwrap_err();
+    assert!(
+        error.starts_with("error: p.yaml:7: spec.hosts[1]: `no host` is no host pattern"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_would_have_no_effect_is_an_error() {
+    for (spec, path) in [
+        ("  class: llm\n", "spec: nothing can be recognised"),
+        ("  hosts: [a.b]\n  ports: [443]\n", "spec.ports: "),
+        (
+            "  hosts: [a.b]\n  price: { outputPerMillion: [3, 2, 1], inputPerMillion: [1, 1, 1] }\n",
+            "spec.price.outputPerMillion: ",
+        ),
+    ] {
+        let error = parsed(&endpoint(spec)).unwrap_err();
+        assert!(error.contains(path), "{error}");
+    }
+}
+
+#[test]
+fn a_second_coordination_policy_or_name_is_an_error() {
+    let one = format!("{HEAD}kind: CoordinationPolicy\nmetadata: {{ name: a }}\nspec: {{}}\n");
+    let error = parsed(&format!("{one}---\n{one}")).unwrap_err();
+    assert!(
+        error.contains("p.yaml:5: kind: a second CoordinationPolicy; the first is in line 1"),
+        "{error}"
+    );
+    let one = endpoint("  hosts: [a.b]\n");
+    let error = parsed(&format!("{one}---\n{one}")).unwrap_err();
+    assert!(error.contains("a second Endpoint named `mine`"), "{error}");
+}
+
+#[test]
+fn broken_yaml_is_told_with_its_line() {
+    let error = parsed(&format!("{HEAD}kind: [Endpoint\n")).unwrap_err();
+    assert!(error.starts_with("error: p.yaml:"), "{error}");
+    assert!(!error.contains(" at line "), "{error}");
+}

@@ -1,0 +1,467 @@
+//! The assessment: gathered exchange by exchange, finished as one [`Report`], shown in three ways.
+//!
+//! `report.json` is the report as it stands; the terminal summary and the HTML page show the same figures.
+//! Known AI endpoints and other servers are gathered apart. The report is about the first when there is at
+//! least one of them, and says so when it is not.
+
+mod chart;
+pub mod html;
+pub mod propagation;
+pub mod terminal;
+pub mod timeline;
+
+use std::collections::BTreeMap;
+
+use fastpath::policy::snapshot::Policy;
+use fastpath::telemetry::event::{Outcome, Waste};
+use fastpath::telemetry::ledger::{
+    BookView, ClientRow, ConcurrencyRow, EndpointRow, Held, Ledger, Range, Tally, Unseen,
+    WasteTotals,
+};
+use fastpath::telemetry::line::ExchangeLine;
+use serde::Serialize;
+
+use crate::capture::{self, Read};
+use crate::figures;
+use propagation::{Propagation, PropagationView};
+use timeline::{Timeline, TimelineView};
+
+/// Version of `report.json`: fields may be added within one, never renamed.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Servers that are no known AI endpoint, listed apart: the busiest.
+const OTHER_SERVERS_MAX: usize = 50;
+
+/// Everything gathered so far.
+#[derive(Debug)]
+pub struct Assessment {
+    ledger: Ledger,
+    endpoints: Series,
+    others: Series,
+    retry_percent: f64,
+    window_seconds: f64,
+}
+
+/// What is gathered beside the ledger, for one kind of server.
+#[derive(Debug)]
+struct Series {
+    timeline: Timeline,
+    propagation: Propagation,
+}
+
+/// What a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Requests to known AI endpoints.
+    AiEndpoints,
+    /// Requests to any TLS server: there was no known AI endpoint.
+    AllServers,
+}
+
+/// The finished report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The program and its version.
+    pub generator: String,
+    /// What was read.
+    pub capture: CaptureSection,
+    /// Which servers the figures are about.
+    pub scope: Scope,
+    /// Sums over all exchanges.
+    pub totals: Totals,
+    /// Sums over wasted attempts.
+    pub waste: WasteTotals,
+    /// What laws would have held.
+    pub prevented: Prevented,
+    /// By endpoint, most waste first.
+    pub endpoints: Vec<EndpointRow>,
+    /// By client, most waste first.
+    pub clients: Vec<ClientRow>,
+    /// Servers that are no known AI endpoint, busiest first.
+    pub other_servers: OtherServers,
+    /// Exchanges a client had running at once.
+    pub fan_out: FanOut,
+    /// Over time.
+    pub timeline: Vec<timeline::Step>,
+    /// Length of each step of the timeline.
+    pub timeline_step_seconds: f64,
+    /// How failures spread.
+    pub propagation: PropagationView,
+    /// How well all this could be seen.
+    pub visibility: Visibility,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Serialize)]
+pub struct CaptureSection {
+    /// Captures asked for; fewer may have been readable.
+    pub asked: usize,
+    /// Captures read.
+    pub files: Vec<CaptureFile>,
+    /// First frame, Unix seconds.
+    pub start: Option<f64>,
+    /// Last frame.
+    pub end: Option<f64>,
+    /// Seconds captured, without the time between captures.
+    pub seconds: f64,
+    /// Frames.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One capture.
+#[derive(Clone, Debug, Serialize)]
+pub struct CaptureFile {
+    /// As it was given.
+    pub path: String,
+    /// First frame, Unix seconds; none when there is no frame.
+    pub start: Option<f64>,
+    /// Last frame.
+    pub end: Option<f64>,
+    /// Frames.
+    pub frames: u64,
+    /// What was wrong with it, if it was read in part.
+    pub note: Option<String>,
+}
+
+/// Sums over all exchanges.
+#[derive(Clone, Debug, Serialize)]
+pub struct Totals {
+    /// Requests sent.
+    pub exchanges: u64,
+    /// Attempts.
+    pub attempts: u64,
+    /// Attempts that are the first at their work: calls.
+    pub first_attempts: u64,
+    /// Attempts for one call.
+    pub amplification: Option<f64>,
+    /// By how they ended.
+    pub by_outcome: BTreeMap<Outcome, u64>,
+    /// Wasted ones by why.
+    pub by_waste: BTreeMap<Waste, u64>,
+    /// Output tokens.
+    pub tokens: Range,
+    /// Their cost, US dollars.
+    pub cost: Range,
+}
+
+/// What laws would have held. In a replay nothing was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prevented {
+    /// `shadow`: would have been.
+    pub mode: &'static str,
+    /// The retry budget that was tried, retries for a hundred calls.
+    pub retry_percent: f64,
+    /// By law.
+    pub by_law: BTreeMap<String, Held>,
+}
+
+/// Servers that are no known AI endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherServers {
+    /// How many there are.
+    pub count: usize,
+    /// Exchanges with all of them.
+    pub exchanges: u64,
+    /// The busiest.
+    pub busiest: Vec<EndpointRow>,
+}
+
+/// Exchanges a client had running at once.
+#[derive(Clone, Debug, Serialize)]
+pub struct FanOut {
+    /// The most.
+    pub max: u32,
+    /// How often an exchange began with that many running, itself included.
+    pub concurrency: Vec<ConcurrencyRow>,
+}
+
+/// How well it could be seen.
+#[derive(Clone, Debug, Serialize)]
+pub struct Visibility {
+    /// Flows of HTTP/1.1 in TLS: followed request by request.
+    pub h1_flows: u64,
+    /// Flows of HTTP/2 in TLS: counted, not followed yet.
+    pub mux_flows: u64,
+    /// Flows of QUIC: counted, not followed yet.
+    pub quic_flows: u64,
+    /// Flows in all.
+    pub flows: u64,
+    /// Missing from the sums, in exchanges.
+    pub unseen: Unseen,
+    /// Times the place in a stream of records was lost: packets are missing from the capture.
+    pub records_lost: u64,
+    /// Frames of flows whose start is not in the capture, and frames that are not TCP or UDP.
+    pub frames_not_followed: u64,
+    /// All of it in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Assessment {
+    /// An empty assessment under `policy`.
+    #[must_use]
+    pub fn new(policy: &Policy) -> Self {
+        let window_seconds = policy.limits.retry_window().secs_f64();
+        Self {
+            ledger: Ledger::default(),
+            endpoints: Series::new(window_seconds),
+            others: Series::new(window_seconds),
+            retry_percent: policy.retry_budget.percent,
+            window_seconds,
+        }
+    }
+
+    /// Enters one exchange.
+    pub fn add(&mut self, exchange: &ExchangeLine) {
+        self.ledger.add(exchange);
+        let known = exchange.endpoint.is_some();
+        let series = if known { &mut self.endpoints } else { &mut self.others };
+        series.timeline.add(exchange);
+        series.propagation.add(exchange);
+    }
+
+    /// The report over what was entered, of the captures `read` out of those `asked` for.
+    #[must_use]
+    pub fn finish(self, read: &[Read], asked: usize) -> Report {
+        let view = self.ledger.view();
+        let known = view.endpoints.totals.exchanges > 0;
+        let (scope, book, series, rest) = if known {
+            (Scope::AiEndpoints, view.endpoints, self.endpoints, view.others)
+        } else {
+            (Scope::AllServers, view.others, self.others, BookView::default())
+        };
+        let TimelineView { steps, step_seconds } = series.timeline.view();
+        let totals = &book.totals;
+        Report {
+            schema_version: SCHEMA_VERSION,
+            generator: format!("fermata {}", env!("CARGO_PKG_VERSION")),
+            capture: CaptureSection::new(read, asked),
+            scope,
+            waste: totals.waste,
+            prevented: Prevented {
+                mode: "shadow",
+                retry_percent: self.retry_percent,
+                by_law: totals.held.clone(),
+            },
+            fan_out: FanOut {
+                max: book.clients.iter().map(|row| row.concurrency_max).max().unwrap_or(0),
+                concurrency: book.concurrency.clone(),
+            },
+            other_servers: OtherServers::new(&rest),
+            timeline: steps,
+            timeline_step_seconds: step_seconds,
+            propagation: series.propagation.view(self.window_seconds),
+            visibility: Visibility::new(read, totals, scope),
+            totals: Totals::new(totals),
+            endpoints: book.servers,
+            clients: book.clients,
+        }
+    }
+}
+
+impl Series {
+    fn new(window_seconds: f64) -> Self {
+        Self { timeline: Timeline::default(), propagation: Propagation::new(window_seconds) }
+    }
+}
+
+impl Report {
+    /// The captures' names, for a title.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.capture.files.as_slice() {
+            [] => "no capture".to_owned(),
+            [one] => capture::file_name(one.path.as_ref()),
+            [first, rest @ ..] => {
+                format!("{} and {} more", capture::file_name(first.path.as_ref()), rest.len())
+            }
+        }
+    }
+
+    /// The one sentence to read if there is time for one only.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let Totals { attempts, first_attempts, amplification, .. } = self.totals;
+        if attempts == 0 {
+            return "No request was seen.".to_owned();
+        }
+        let calls = figures::counted(first_attempts, "call", "calls");
+        let tries = figures::counted(attempts, "attempt", "attempts");
+        let ratio = amplification.map_or_else(String::new, |x| format!(" ({x:.2} for each call)"));
+        let waste = match self.waste.exchanges {
+            0 => "none of them was waste".to_owned(),
+            n => format!(
+                "{} ({}) {} waste",
+                figures::count(n),
+                figures::percent(n, attempts),
+                if n == 1 { "was" } else { "were" }
+            ),
+        };
+        format!("{calls} took {tries}{ratio}; {waste}.")
+    }
+}
+
+impl CaptureSection {
+    fn new(read: &[Read], asked: usize) -> Self {
+        let files: Vec<CaptureFile> = read.iter().map(CaptureFile::new).collect();
+        let seconds = |file: &CaptureFile| Some(file.end? - file.start?);
+        Self {
+            asked,
+            start: files.iter().filter_map(|f| f.start).reduce(f64::min),
+            end: files.iter().filter_map(|f| f.end).reduce(f64::max),
+            seconds: files.iter().filter_map(seconds).sum(),
+            frames: read.iter().map(|r| r.summary.totals.port.rx_frames).sum(),
+            bytes: read.iter().map(|r| r.summary.totals.port.rx_bytes).sum(),
+            files,
+        }
+    }
+}
+
+impl CaptureFile {
+    fn new(read: &Read) -> Self {
+        let summary = &read.summary;
+        let frames = summary.totals.port.rx_frames;
+        let time = |at: fastpath::time::Nanos| (frames > 0).then(|| at.secs_f64());
+        Self {
+            path: read.path.display().to_string(),
+            start: time(summary.first),
+            end: time(summary.last),
+            frames,
+            note: summary.note.clone(),
+        }
+    }
+}
+
+impl Totals {
+    fn new(tally: &Tally) -> Self {
+        Self {
+            exchanges: tally.exchanges,
+            attempts: tally.attempts,
+            first_attempts: tally.first_attempts,
+            amplification: tally.amplification(),
+            by_outcome: tally.by_outcome.clone(),
+            by_waste: tally.by_waste.clone(),
+            tokens: tally.tokens,
+            cost: tally.cost,
+        }
+    }
+}
+
+impl OtherServers {
+    fn new(book: &BookView) -> Self {
+        let mut busiest = book.servers.clone();
+        busiest.sort_by_key(|row| std::cmp::Reverse(row.tally.exchanges));
+        busiest.truncate(OTHER_SERVERS_MAX);
+        Self { count: book.servers.len(), exchanges: book.totals.exchanges, busiest }
+    }
+}
+
+impl Visibility {
+    fn new(read: &[Read], tally: &Tally, scope: Scope) -> Self {
+        use fastpath::telemetry::Totals as Counted;
+        let sum = |pick: fn(&Counted) -> u64| read.iter().map(|r| pick(&r.summary.totals)).sum();
+        let not_followed = |counted: &Counted| {
+            use fastpath::telemetry::reasons::PassReason;
+            PassReason::ALL.iter().map(|&reason| counted.passes.count(reason)).sum()
+        };
+        let mut visibility = Self {
+            h1_flows: sum(|t| t.flows.h1),
+            mux_flows: sum(|t| t.flows.mux),
+            quic_flows: sum(|t| t.flows.quic),
+            flows: sum(|t| t.flows.opened),
+            unseen: tally.unseen,
+            records_lost: sum(|t| t.records_lost),
+            frames_not_followed: sum(not_followed),
+            notes: Vec::new(),
+        };
+        visibility.notes = notes(&visibility, tally, scope);
+        visibility
+    }
+}
+
+/// What could not be seen, in sentences; nothing is said of what did not occur.
+fn notes(seen: &Visibility, tally: &Tally, scope: Scope) -> Vec<String> {
+    let Unseen { abandoned_before_first_byte, uncalibrated, unpriced } = seen.unseen;
+    let requests = |n| figures::counted(n, "request", "requests");
+    let flows = |n| figures::counted(n, "connection", "connections");
+    let open = tally.ended(Outcome::Open);
+    let mut notes = Vec::new();
+    let mut note = |applies: bool, text: String| {
+        if applies {
+            notes.push(text);
+        }
+    };
+    note(
+        scope == Scope::AllServers && tally.exchanges > 0,
+        "No known AI endpoint: the figures are about all TLS servers. Name your endpoints in a policy \
+         (--policy, see docs/examples/policy.yaml)."
+            .to_owned(),
+    );
+    note(
+        seen.mux_flows > 0,
+        format!("{} of HTTP/2: counted, not followed yet.", flows(seen.mux_flows)),
+    );
+    note(
+        seen.quic_flows > 0,
+        format!("{} of QUIC: counted, not followed yet.", flows(seen.quic_flows)),
+    );
+    note(
+        abandoned_before_first_byte > 0,
+        format!(
+            "{} abandoned before the first byte: what the server made of them never reached the wire and is \
+             not in the tokens.",
+            requests(abandoned_before_first_byte)
+        ),
+    );
+    note(
+        uncalibrated > 0,
+        format!("{} of endpoints without a calibration: no tokens.", requests(uncalibrated)),
+    );
+    note(unpriced > 0, format!("{} of endpoints without a price: no cost.", requests(unpriced)));
+    note(open > 0, format!("{} still running when the capture ended.", requests(open)));
+    note(
+        seen.records_lost > 0,
+        format!(
+            "Packets are missing from the capture: the place in a stream was lost {}.",
+            figures::counted(seen.records_lost, "time", "times")
+        ),
+    );
+    note(
+        seen.frames_not_followed > 0,
+        format!(
+            "{} not followed: not TCP or UDP, or of connections that began before the capture.",
+            figures::counted(seen.frames_not_followed, "frame", "frames")
+        ),
+    );
+    notes
+}
+
+/// `report.json`: figures rounded to a millionth, so that equal input gives equal text.
+#[must_use]
+pub fn to_json(report: &Report) -> serde_json::Value {
+    // A report has string keys and finite figures only, so it is always a value.
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    round(&mut value);
+    value
+}
+
+fn round(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(round),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(round),
+        serde_json::Value::Number(number) => {
+            if let Some(figure) = number.as_f64().filter(|_| number.is_f64()) {
+                let rounded = serde_json::Number::from_f64((figure * 1e6).round() / 1e6);
+                *number = rounded.unwrap_or_else(|| number.clone());
+            }
+        }
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

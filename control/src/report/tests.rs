@@ -1,0 +1,161 @@
+//! Reports over a few made-up exchanges.
+
+use fastpath::telemetry::event::{Reason, Verdict, Visibility};
+use fastpath::telemetry::line::Confidence;
+
+use super::*;
+use crate::output::Paint;
+
+/// A complete first attempt by `client` at `endpoint`.
+pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> ExchangeLine {
+    ExchangeLine {
+        pcap: None,
+        id: "x1".to_owned(),
+        client: client.to_owned(),
+        client_port: 40_000,
+        server: "192.0.2.1".to_owned(),
+        server_port: 443,
+        endpoint: Some(endpoint.to_owned()),
+        tenant: None,
+        sni: None,
+        visibility: Visibility::H1,
+        start,
+        first_byte: Some(start),
+        end,
+        outcome: Outcome::Complete,
+        attempt: 1,
+        retry_of: None,
+        hedge: false,
+        restart: false,
+        stall: None,
+        confidence: Confidence { outcome: 1.0, retry: 1.0 },
+        up_bucket: 1024,
+        down_bucket: 4096,
+        streamed: true,
+        tokens_estimate: Some([80.0, 100.0, 120.0]),
+        cost_usd: Some([0.1, 0.2, 0.4]),
+        waste: None,
+        verdict: Verdict::Pass,
+        hold_ms: None,
+        reason: Reason::NoRule,
+    }
+}
+
+/// Two endpoints; one call is tried three times, in vain, and the last attempt would have been held.
+fn storm() -> Report {
+    let mut assessment = Assessment::new(&Policy::default());
+    assessment.add(&exchange("198.51.100.11", "good", 0.0, 1.0));
+    for attempt in 1..=3u16 {
+        let at = f64::from(attempt) * 2.0;
+        assessment.add(&ExchangeLine {
+            attempt,
+            retry_of: (attempt > 1).then(|| "x1".to_owned()),
+            outcome: Outcome::Failed,
+            waste: (attempt > 1).then_some(Waste::Retry),
+            verdict: if attempt == 3 { Verdict::Hold } else { Verdict::Pass },
+            reason: if attempt == 3 { Reason::OverRetryBudget } else { Reason::NoRule },
+            tokens_estimate: None,
+            cost_usd: None,
+            ..exchange("198.51.100.11", "bad", at, at + 0.5)
+        });
+    }
+    assessment.finish(&[], 1)
+}
+
+#[test]
+fn the_report_has_every_field_of_the_contract() {
+    let value = to_json(&storm());
+    for pointer in [
+        "/schema_version",
+        "/capture/files",
+        "/totals/exchanges",
+        "/totals/attempts",
+        "/totals/first_attempts",
+        "/totals/amplification",
+        "/totals/by_outcome/failed",
+        "/totals/by_waste/late_abort",
+        "/waste/exchanges",
+        "/waste/seconds",
+        "/waste/bytes_bucketed",
+        "/waste/tokens/2",
+        "/waste/cost/2",
+        "/prevented/by_law/retry_budget/exchanges",
+        "/endpoints/0/name",
+        "/clients/0/name",
+        "/timeline/0/time",
+        "/propagation/nodes/0/id",
+        "/propagation/edges/0/from",
+        "/visibility/mux_flows",
+    ] {
+        assert!(value.pointer(pointer).is_some(), "{pointer} is missing");
+    }
+}
+
+#[test]
+fn the_sums_are_those_of_the_exchanges() {
+    let report = storm();
+    assert_eq!(report.totals.attempts, 4);
+    assert_eq!(report.totals.amplification, Some(2.0));
+    assert_eq!((report.waste.exchanges, report.waste.seconds), (2, 1.0));
+    assert_eq!(report.endpoints[0].name, "bad");
+    assert_eq!(
+        report.headline(),
+        "2 calls took 4 attempts (2.00 for each call); 2 (50 %) were waste."
+    );
+}
+
+#[test]
+fn other_servers_are_left_out_where_there_is_an_ai_endpoint() {
+    let mut assessment = Assessment::new(&Policy::default());
+    let sni = Some("www.example.com".to_owned());
+    let other = ExchangeLine { endpoint: None, sni, ..exchange("c", "", 0.0, 1.0) };
+    assessment.add(&other);
+    assessment.add(&exchange("c", "openai", 0.0, 1.0));
+    let report = assessment.finish(&[], 1);
+    assert_eq!((report.scope, report.totals.exchanges), (Scope::AiEndpoints, 1));
+    assert_eq!(report.other_servers.busiest[0].name, "www.example.com");
+}
+
+#[test]
+fn without_an_ai_endpoint_the_report_is_about_all_servers_and_says_so() {
+    let mut assessment = Assessment::new(&Policy::default());
+    assessment.add(&ExchangeLine { endpoint: None, ..exchange("c", "", 0.0, 1.0) });
+    let report = assessment.finish(&[], 1);
+    assert_eq!((report.scope, report.endpoints[0].name.as_str()), (Scope::AllServers, "192.0.2.1"));
+    assert!(report.visibility.notes[0].starts_with("No known AI endpoint"));
+}
+
+#[test]
+fn an_empty_capture_is_a_report_too() {
+    let report = Assessment::new(&Policy::default()).finish(&[], 1);
+    assert!(terminal::summary(&report, Paint::PLAIN).contains("No request was seen."));
+    assert!(html::page(&report).contains("No request was seen."));
+    assert_eq!(to_json(&report)["totals"]["amplification"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_hostile_name_cannot_leave_its_place_in_the_page_or_the_terminal() {
+    let hostile = "</title><script>alert(1)</script>\x1b[2J\"'&";
+    let mut assessment = Assessment::new(&Policy::default());
+    for outcome in [Outcome::Failed, Outcome::Complete] {
+        let sni = Some(hostile.to_owned());
+        let line = ExchangeLine { endpoint: None, sni, outcome, ..exchange("c", "", 0.0, 1.0) };
+        assessment.add(&line);
+    }
+    let report = assessment.finish(&[], 1);
+    let page = html::page(&report);
+    assert!(!page.contains("<script>alert"), "the name is escaped");
+    assert!(!page.contains('\x1b'));
+    assert!(page.contains("&lt;script&gt;"));
+    assert!(!terminal::summary(&report, Paint::PLAIN).contains('\x1b'));
+}
+
+#[test]
+fn the_page_needs_nothing_from_outside() {
+    let page = html::page(&storm());
+    for outside in ["http://", "https://", "src=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    assert!(page.matches("<svg").count() >= 5);
+}

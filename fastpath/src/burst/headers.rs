@@ -1,0 +1,192 @@
+//! What the link, network and transport headers of a frame say: copies and offsets, never borrows.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+/// An IP address in 16 bytes; IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address([u8; 16]);
+
+impl Address {
+    /// From the four bytes of an IPv4 header.
+    #[must_use]
+    pub const fn v4(b: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]])
+    }
+
+    /// From the sixteen bytes of an IPv6 header.
+    #[must_use]
+    pub const fn v6(b: [u8; 16]) -> Self {
+        Self(b)
+    }
+
+    /// The sixteen bytes, IPv4 mapped.
+    #[must_use]
+    pub const fn octets(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The address as the standard library has it.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        let v6 = Ipv6Addr::from(self.0);
+        v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(ip: Ipv4Addr) -> Self {
+        Self::v4(ip.octets())
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self::v6(v6.octets()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().fmt(f)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().fmt(f)
+    }
+}
+
+/// The transport protocol, as far as we go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP (RFC 9293).
+    Tcp,
+    /// UDP (RFC 768).
+    Udp,
+}
+
+/// TCP control bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    #[must_use]
+    pub const fn fin(self) -> bool {
+        self.0 & 0x01 != 0
+    }
+    /// SYN.
+    #[must_use]
+    pub const fn syn(self) -> bool {
+        self.0 & 0x02 != 0
+    }
+    /// RST.
+    #[must_use]
+    pub const fn rst(self) -> bool {
+        self.0 & 0x04 != 0
+    }
+    /// ACK.
+    #[must_use]
+    pub const fn ack(self) -> bool {
+        self.0 & 0x10 != 0
+    }
+}
+
+/// The fields of a TCP header that the stages need. All zero for UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tcp {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// Window as in the header, unscaled.
+    pub window: u16,
+    /// Control bits.
+    pub flags: TcpFlags,
+}
+
+/// The headers of one TCP or UDP frame. Right by construction: ranges lie within the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Network source address.
+    pub source: Address,
+    /// Network destination address.
+    pub destination: Address,
+    /// Transport source port.
+    pub source_port: u16,
+    /// Transport destination port.
+    pub destination_port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// TCP fields.
+    pub tcp: Tcp,
+    /// Offset of the IP header in the frame, bytes.
+    pub network_offset: u16,
+    /// Offset of the transport header in the frame, bytes.
+    pub transport_offset: u16,
+    /// Where the payload starts in the frame, bytes.
+    pub payload_offset: u32,
+    /// Payload bytes that the frame holds.
+    pub payload_bytes: u32,
+    /// Payload bytes that the IP header promises. More than `payload_bytes` when a capture cut the frame.
+    pub payload_wire_bytes: u32,
+}
+
+impl Headers {
+    /// The payload's place in the frame.
+    #[must_use]
+    pub fn payload(&self) -> Range<usize> {
+        let start = self.payload_offset as usize;
+        start..start + self.payload_bytes as usize
+    }
+}
+
+/// The index of a flow in its lcore's flow table. Valid until the flow ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(pub u32);
+
+/// Which way a frame goes, seen from the connection's initiator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From client to server: upstream.
+    ToServer = 0,
+    /// From server to client: downstream.
+    ToClient = 1,
+}
+
+impl Direction {
+    /// The other way.
+    #[must_use]
+    pub const fn reverse(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
+        }
+    }
+
+    /// 0 to the server, 1 to the client; for indexing a pair.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_prints_as_ipv4() {
+        assert_eq!(Address::v4([198, 51, 100, 11]).to_string(), "198.51.100.11");
+        assert_eq!(
+            Address::from("2001:db8::1".parse::<IpAddr>().unwrap()).to_string(),
+            "2001:db8::1"
+        );
+    }
+}

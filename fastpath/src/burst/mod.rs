@@ -1,0 +1,226 @@
+//! A burst of frames and, in columns beside them, what the stages have found out about each.
+//!
+//! [`Burst`] owns the frames; [`Packets`] is everything but their bytes. Ports, `parse` and `act` see a
+//! `Burst`; all other stages see `Packets` only, so that no stage after `parse` *can* read payload.
+//!
+//! All columns have the length of the burst and are sized once, for [`BURST_FRAMES`].
+
+mod headers;
+mod record;
+
+pub use headers::{Address, Direction, FlowId, Headers, Protocol, Tcp, TcpFlags};
+pub use record::{Alpn, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion};
+
+use crate::telemetry::reasons::DropReason;
+use crate::time::Nanos;
+
+/// Frames in a burst, at most.
+pub const BURST_FRAMES: usize = 64;
+
+/// Record headers one burst can carry to the later stages. A 1,500-byte frame of empty records holds 300;
+/// what does not fit is counted and its stream resynchronises.
+pub const BURST_RECORDS: usize = 4096;
+
+/// A port of the wire by its number, as it was configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortIndex(pub u16);
+
+/// How a frame leaves the loop. Every frame has exactly one of these in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Sent out of the port opposite to the one it came in by.
+    Forward,
+    /// Freed, for a reason that is counted.
+    Drop(DropReason),
+}
+
+/// The bytes of one frame, from the destination MAC address on, without FCS.
+pub trait Frame {
+    /// The whole frame.
+    fn bytes(&self) -> &[u8];
+}
+
+/// A burst of frames with their columns.
+#[derive(Debug)]
+pub struct Burst<F> {
+    frames: Vec<F>,
+    /// Everything about the frames but their bytes.
+    pub packets: Packets,
+}
+
+/// What is known of the frames of a burst, in columns. Index `i` is the same frame in each.
+#[derive(Debug)]
+pub struct Packets {
+    /// The time of the burst: of its last frame in a capture, of the poll on a wire. Never runs backwards.
+    pub now: Nanos,
+    /// When each frame arrived.
+    pub at: Vec<Nanos>,
+    /// By which port.
+    pub port: Vec<PortIndex>,
+    /// Length of the frame on the wire in bytes (a capture may hold less of it).
+    pub wire_bytes: Vec<u32>,
+    /// What `parse::headers` made of it; `None` when it is not IP or cannot be read.
+    pub headers: Vec<Option<Headers>>,
+    /// Its flow and direction, from `flow::track`.
+    pub flow: Vec<Option<(FlowId, Direction)>>,
+    /// Payload bytes that had not been seen before, from `flow::track`.
+    pub fresh_bytes: Vec<u32>,
+    /// How it will leave. Forward, until a stage says otherwise.
+    pub fate: Vec<Fate>,
+    /// TLS record headers seen in this burst, in frame order, from `parse::records`.
+    pub records: Vec<Record>,
+    /// ClientHellos completed in this burst.
+    pub client_hellos: Vec<ClientHello>,
+    /// ServerHellos completed in this burst.
+    pub server_hellos: Vec<ServerHello>,
+}
+
+impl<F> Burst<F> {
+    /// An empty burst; this is the only place that allocates.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { frames: Vec::with_capacity(BURST_FRAMES), packets: Packets::new() }
+    }
+
+    /// Empties the burst and sets its time. The port calls this first.
+    ///
+    /// # Panics
+    /// When frames are left: each must have been taken by [`Burst::drain`].
+    pub fn begin(&mut self, now: Nanos) {
+        assert!(self.frames.is_empty(), "a frame of the last burst has no end");
+        self.packets.clear();
+        self.advance(now);
+    }
+
+    /// Moves the time of the burst forward to `now`, never back.
+    pub fn advance(&mut self, now: Nanos) {
+        self.packets.now = self.packets.now.max(now);
+    }
+
+    /// How many frames still fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        BURST_FRAMES - self.frames.len()
+    }
+
+    /// Adds a frame that arrived `at` by `port`.
+    ///
+    /// # Panics
+    /// When there is no [`room`](Self::room).
+    pub fn push(&mut self, frame: F, at: Nanos, port: PortIndex, wire_bytes: u32) {
+        assert!(self.room() > 0, "a burst holds {BURST_FRAMES} frames");
+        self.frames.push(frame);
+        self.packets.push(at, port, wire_bytes);
+    }
+
+    /// Adds frames that arrived together, each with its length on the wire: a column at a time, at a third of
+    /// the price of as many [`push`](Self::push)es.
+    ///
+    /// # Panics
+    /// When there is no [`room`](Self::room) for all of them.
+    pub fn extend(&mut self, frames: impl Iterator<Item = (F, u32)>, at: Nanos, port: PortIndex) {
+        let Self { frames: taken, packets } = self;
+        for (frame, wire_bytes) in frames {
+            assert!(taken.len() < BURST_FRAMES, "a burst holds {BURST_FRAMES} frames");
+            taken.push(frame);
+            packets.wire_bytes.push(wire_bytes);
+        }
+        packets.fill(taken.len(), at, port);
+    }
+
+    /// The frames and their columns, apart, for `parse`.
+    pub fn split(&mut self) -> (&[F], &mut Packets) {
+        (&self.frames, &mut self.packets)
+    }
+
+    /// The frames for `act`, which may rewrite them, and their columns.
+    pub fn split_mut(&mut self) -> (&mut [F], &mut Packets) {
+        (&mut self.frames, &mut self.packets)
+    }
+
+    /// Takes every frame out, with the port it came in by and its fate. The port calls this last.
+    pub fn drain(&mut self) -> impl Iterator<Item = (F, PortIndex, Fate)> + '_ {
+        let Self { frames, packets } = self;
+        frames.drain(..).enumerate().map(|(i, frame)| (frame, packets.port[i], packets.fate[i]))
+    }
+
+    /// Number of frames.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there is no frame.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+impl<F> Default for Burst<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Packets {
+    fn new() -> Self {
+        Self {
+            now: Nanos::ZERO,
+            at: Vec::with_capacity(BURST_FRAMES),
+            port: Vec::with_capacity(BURST_FRAMES),
+            wire_bytes: Vec::with_capacity(BURST_FRAMES),
+            headers: Vec::with_capacity(BURST_FRAMES),
+            flow: Vec::with_capacity(BURST_FRAMES),
+            fresh_bytes: Vec::with_capacity(BURST_FRAMES),
+            fate: Vec::with_capacity(BURST_FRAMES),
+            records: Vec::with_capacity(BURST_RECORDS),
+            client_hellos: Vec::with_capacity(BURST_FRAMES),
+            server_hellos: Vec::with_capacity(BURST_FRAMES),
+        }
+    }
+
+    /// Number of frames in the burst.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    /// Whether the burst has no frame: time passed, nothing came.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    fn push(&mut self, at: Nanos, port: PortIndex, wire_bytes: u32) {
+        self.at.push(at);
+        self.port.push(port);
+        self.wire_bytes.push(wire_bytes);
+        self.headers.push(None);
+        self.flow.push(None);
+        self.fresh_bytes.push(0);
+        self.fate.push(Fate::Forward);
+    }
+
+    /// Makes the columns `len` long; what is new arrived `at` by `port`.
+    fn fill(&mut self, len: usize, at: Nanos, port: PortIndex) {
+        self.at.resize(len, at);
+        self.port.resize(len, port);
+        self.headers.resize(len, None);
+        self.flow.resize(len, None);
+        self.fate.resize(len, Fate::Forward);
+    }
+
+    fn clear(&mut self) {
+        self.at.clear();
+        self.port.clear();
+        self.wire_bytes.clear();
+        self.headers.clear();
+        self.flow.clear();
+        self.fresh_bytes.clear();
+        self.fate.clear();
+        self.records.clear();
+        self.client_hellos.clear();
+        self.server_hellos.clear();
+    }
+}

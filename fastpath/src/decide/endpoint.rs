@@ -1,0 +1,57 @@
+//! What an lcore knows of each endpoint now.
+
+use super::budget::Budget;
+use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
+
+/// One endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndpointState {
+    /// Exchanges that run.
+    pub in_flight: u32,
+    /// Exchanges that have begun.
+    pub attempts: u64,
+    /// Its retry budget.
+    pub budget: Budget,
+}
+
+/// All endpoints of an lcore, by id. Ids keep their meaning from one snapshot to the next.
+#[derive(Debug)]
+pub struct EndpointStates(Box<[EndpointState]>);
+
+impl Default for EndpointStates {
+    fn default() -> Self {
+        Self(vec![EndpointState::default(); ENDPOINTS_MAX].into())
+    }
+}
+
+impl EndpointStates {
+    /// One of them.
+    #[must_use]
+    pub fn state(&self, id: EndpointId) -> &EndpointState {
+        &self.0[id.index()]
+    }
+
+    /// One of them, to change it.
+    pub fn state_mut(&mut self, id: EndpointId) -> &mut EndpointState {
+        &mut self.0[id.index()]
+    }
+
+    /// All of them, by index.
+    #[must_use]
+    pub fn all(&self) -> &[EndpointState] {
+        &self.0
+    }
+}
+
+impl EndpointState {
+    /// An exchange has begun.
+    pub fn opened(&mut self) {
+        self.in_flight += 1;
+        self.attempts += 1;
+    }
+
+    /// An exchange is over.
+    pub fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+}

@@ -1,0 +1,57 @@
+//! Failure: an answer that has the shape of an error. Status codes are not visible; small, prompt, in one piece is.
+
+use crate::exchange::h1::Facts;
+use crate::policy::endpoint::Class;
+use crate::time::Nanos;
+
+/// The longest error answer, plaintext bytes with HTTP headers.
+const LLM_BYTES_MAX: u32 = 2200;
+const EMBEDDING_BYTES_MAX: u32 = 1100;
+/// No answer of a model is shorter than this.
+const LLM_BYTES_MIN: u32 = 520;
+/// An error is known at once; a model has to think.
+const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
+const SPAN_MAX: Nanos = Nanos::from_millis(50);
+
+/// Whether the response is error-shaped for an endpoint of this class.
+#[must_use]
+pub fn observe(facts: &Facts, class: Class) -> bool {
+    let bytes = facts.seen.down_bytes;
+    if facts.is_streamed() || bytes == 0 {
+        return false;
+    }
+    let prompt =
+        facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) && facts.span() < SPAN_MAX;
+    match class {
+        Class::Llm => {
+            let tiny = bytes < LLM_BYTES_MIN && !facts.ending.is_by_server();
+            tiny || (prompt && bytes <= LLM_BYTES_MAX)
+        }
+        Class::Embedding => prompt && bytes <= EMBEDDING_BYTES_MAX,
+        // Any size, at any speed, can be an ordinary answer of a tool.
+        Class::Tool => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Shape, facts};
+
+    #[test]
+    fn a_small_prompt_answer_is_an_error() {
+        assert!(observe(&facts(Shape { down: &[(30, 900)], ..Shape::default() }), Class::Llm));
+    }
+
+    #[test]
+    fn a_small_answer_after_thought_is_none() {
+        assert!(!observe(&facts(Shape { down: &[(400, 900)], ..Shape::default() }), Class::Llm));
+    }
+
+    #[test]
+    fn a_stream_and_a_tool_never_are() {
+        let stream: Vec<_> = (0..9).map(|n| (30 + n, 450)).collect();
+        assert!(!observe(&facts(Shape { down: &stream, ..Shape::default() }), Class::Llm));
+        assert!(!observe(&facts(Shape { down: &[(30, 300)], ..Shape::default() }), Class::Tool));
+    }
+}

@@ -1,0 +1,256 @@
+//! The bounded memory behind retry detection: groups of one client, server and application, each with its latest
+//! attempts and the request lengths that completed. The oldest leaves first, and is counted.
+
+use std::collections::HashMap;
+
+use super::gap::Habit;
+use super::retry::{Link, Size};
+use crate::burst::FlowId;
+use crate::telemetry::event::{ExchangeId, Reason, Verdict};
+use crate::time::Nanos;
+
+/// Groups of an lcore, attempts and lengths of a group.
+const GROUPS: usize = 1024;
+const ATTEMPTS: usize = 64;
+const LENGTHS: usize = 64;
+/// Groups compared when one has to leave.
+const SAMPLE: usize = 16;
+
+/// The place of a group, and its key, so that a group that took the place over is not mistaken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    index: usize,
+    key: u64,
+}
+
+/// All groups.
+#[derive(Debug)]
+pub struct Groups {
+    slots: Vec<Group>,
+    index: HashMap<u64, usize>,
+    hand: usize,
+    evicted: u64,
+}
+
+/// One client, server and application.
+#[derive(Debug)]
+pub struct Group {
+    key: u64,
+    last_used: Nanos,
+    /// Attempts that are undecided, running, or failed and not tried again; oldest first.
+    pub attempts: Vec<Attempt>,
+    lengths: Vec<Length>,
+    /// How its clients retry.
+    pub habit: Habit,
+}
+
+/// One attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Its exchange.
+    pub id: ExchangeId,
+    /// The flow it runs on.
+    pub flow: FlowId,
+    /// When it started.
+    pub start: Nanos,
+    /// Its connection had completed another exchange just before.
+    pub continues: bool,
+    /// What it was decided to be.
+    pub link: Option<Link>,
+    /// What was decided to be done with it.
+    pub verdict: (Verdict, Reason),
+    /// A later attempt is known to be the retry of this one.
+    pub paid: bool,
+    /// Where it stands.
+    pub progress: Progress,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// Not over.
+    Running,
+    /// Completed.
+    Done(Size),
+    /// Failed: a retry may follow.
+    Failed(Size, Debt),
+}
+
+/// When a failed attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Debt {
+    /// Its end.
+    pub end: Nanos,
+    /// The end is that of its last record, so that no retry can come before it.
+    pub exact: bool,
+}
+
+/// Completed requests of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct Length {
+    hash: u64,
+    /// How many.
+    pub count: u32,
+    /// When the first one started.
+    pub first: Nanos,
+    /// When the last one started.
+    pub last: Nanos,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        let group = || Group {
+            key: 0,
+            last_used: Nanos::ZERO,
+            attempts: Vec::with_capacity(ATTEMPTS),
+            lengths: Vec::with_capacity(LENGTHS),
+            habit: Habit::default(),
+        };
+        Self {
+            slots: (0..GROUPS).map(|_| group()).collect(),
+            index: HashMap::with_capacity(2 * GROUPS),
+            hand: 0,
+            evicted: 0,
+        }
+    }
+}
+
+impl Groups {
+    /// The place of the group with this key, a new one when there is none.
+    pub fn find_or_make(&mut self, key: u64, now: Nanos) -> Place {
+        let index = self.index.get(&key).copied().unwrap_or_else(|| self.claim(key));
+        self.slots[index].last_used = now;
+        Place { index, key }
+    }
+
+    /// The place of the group with this key.
+    #[must_use]
+    pub fn find(&self, key: u64) -> Option<Place> {
+        self.index.get(&key).map(|&index| Place { index, key })
+    }
+
+    /// The group at a place, unless it has left.
+    pub fn get(&self, place: Place) -> Option<&Group> {
+        self.slots.get(place.index).filter(|group| group.key == place.key)
+    }
+
+    /// The same, to change it.
+    pub fn get_mut(&mut self, place: Place) -> Option<&mut Group> {
+        self.slots.get_mut(place.index).filter(|group| group.key == place.key)
+    }
+
+    /// Groups that were pushed out.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    fn claim(&mut self, key: u64) -> usize {
+        let index = if self.index.len() < GROUPS { self.index.len() } else { self.evict() };
+        let group = &mut self.slots[index];
+        group.key = key;
+        group.attempts.clear();
+        group.lengths.clear();
+        group.habit = Habit::default();
+        self.index.insert(key, index);
+        index
+    }
+
+    fn evict(&mut self) -> usize {
+        let candidates = (0..SAMPLE).map(|n| (self.hand + n) % GROUPS);
+        let index = candidates.min_by_key(|&i| self.slots[i].last_used).unwrap_or(self.hand);
+        self.hand = (self.hand + SAMPLE) % GROUPS;
+        self.index.remove(&self.slots[index].key);
+        self.evicted += 1;
+        index
+    }
+}
+
+impl Group {
+    /// Adds an attempt; the oldest leaves when there is no room. True when one had to.
+    pub fn push(&mut self, attempt: Attempt) -> bool {
+        let full = self.attempts.len() == ATTEMPTS;
+        if full {
+            self.attempts.remove(0);
+        }
+        self.attempts.push(attempt);
+        full
+    }
+
+    /// The attempt with this number.
+    #[must_use]
+    pub fn attempt(&self, id: ExchangeId) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.id == id)
+    }
+
+    /// The same, to change it.
+    pub fn attempt_mut(&mut self, id: ExchangeId) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().find(|attempt| attempt.id == id)
+    }
+
+    /// A request of this length, started `at`, completed.
+    pub fn learn_length(&mut self, hash: u64, at: Nanos) {
+        if let Some(length) = self.lengths.iter_mut().find(|length| length.hash == hash) {
+            length.count = length.count.saturating_add(1);
+            length.first = length.first.min(at);
+            length.last = length.last.max(at);
+            return;
+        }
+        let fresh = Length { hash, count: 1, first: at, last: at };
+        if self.lengths.len() < LENGTHS {
+            self.lengths.push(fresh);
+        } else if let Some(oldest) = self.lengths.iter_mut().min_by_key(|length| length.last) {
+            *oldest = fresh;
+        }
+    }
+
+    /// Completed requests of this length.
+    #[must_use]
+    pub fn length(&self, hash: u64) -> Option<&Length> {
+        self.lengths.iter().find(|length| length.hash == hash)
+    }
+}
+
+impl Attempt {
+    /// Nothing can refer to it any more.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        let over = match self.progress {
+            Progress::Running => false,
+            Progress::Done(_) => true,
+            Progress::Failed(..) => self.paid,
+        };
+        over && self.link.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_used_group_of_a_sample_leaves_when_all_are_taken() {
+        let mut groups = Groups::default();
+        let first = groups.find_or_make(1, Nanos(1));
+        for n in 2..=GROUPS as u64 {
+            groups.find_or_make(n, Nanos(n));
+        }
+        assert!(groups.get(first).is_some());
+        groups.find_or_make(9999, Nanos(9999));
+        assert!(groups.get(first).is_none());
+        assert_eq!((groups.evicted(), groups.index.len()), (1, GROUPS));
+    }
+
+    #[test]
+    fn lengths_are_counted_and_bounded() {
+        let mut groups = Groups::default();
+        let place = groups.find_or_make(1, Nanos(1));
+        let group = groups.get_mut(place).unwrap();
+        for n in 0..200 {
+            group.learn_length(n, Nanos(n));
+            group.learn_length(7, Nanos(n));
+        }
+        assert_eq!(group.length(7).map(|length| length.count), Some(201));
+        assert_eq!(group.lengths.len(), LENGTHS);
+    }
+}

@@ -1,0 +1,399 @@
+//! What behaviour means: outcome, retries and waste of exchanges.
+//!
+//! One detector a file, each a pure function of what was seen and of limits. They run when an exchange begins or
+//! ends and when a start is due to be decided, never per packet.
+
+pub mod abort;
+pub mod failure;
+pub mod gap;
+pub mod group;
+pub mod partial;
+pub mod retry;
+pub mod stall;
+pub mod tokens;
+
+use std::collections::VecDeque;
+
+use crate::burst::{FlowId, Packets};
+use crate::exchange::h1::{Ending, Facts};
+use crate::exchange::{Edge, Exchanges};
+use crate::flow::table::FlowTable;
+use crate::policy::endpoint::Class;
+use crate::policy::snapshot::{EndpointId, Snapshot};
+use crate::telemetry::event::{
+    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
+    Visibility, Waste, length_bucket,
+};
+use crate::time::Nanos;
+use group::Place;
+use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
+
+/// What an lcore remembers of its clients.
+#[derive(Debug)]
+pub struct Clients {
+    retries: RetryMemory,
+    /// Attempts that have started and are not decided yet, in order of start: all wait equally long.
+    undecided: VecDeque<Undecided>,
+    /// Attempts that were decided in this burst.
+    decided: Vec<Decided>,
+    /// Exchanges of which everything is known.
+    finished: Vec<Exchange>,
+    last_ended: Option<(FlowId, Outcome)>,
+}
+
+/// An attempt that was decided in this burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    /// Its exchange.
+    pub id: ExchangeId,
+    /// When it was decided.
+    pub at: Nanos,
+    /// Its endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// What it is.
+    pub link: Link,
+    place: Place,
+}
+
+#[derive(Debug)]
+struct Undecided {
+    id: ExchangeId,
+    peers: Peers,
+    at: Nanos,
+    endpoint: Option<EndpointId>,
+    place: Place,
+    withdrawn: bool,
+    /// The exchange, if it has ended meanwhile.
+    ended: Option<Exchange>,
+}
+
+/// Attempts that may wait to be decided; beyond it the oldest is decided early.
+const UNDECIDED_MAX: usize = 8192;
+/// Starts that are decided in one burst at most; the rest waits for the next.
+const DECISIONS_PER_BURST: usize = 256;
+/// An exchange that begins this soon after the one before on its connection continues its worker's work.
+const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            retries: RetryMemory::default(),
+            undecided: VecDeque::with_capacity(UNDECIDED_MAX),
+            decided: Vec::with_capacity(DECISIONS_PER_BURST),
+            finished: Vec::with_capacity(1024),
+            last_ended: None,
+        }
+    }
+}
+
+impl Clients {
+    /// The attempts that were decided in this burst.
+    #[must_use]
+    pub fn decided(&self) -> &[Decided] {
+        &self.decided
+    }
+
+    /// Notes what is done with a decided attempt, also if it has ended already.
+    pub fn note_verdict(&mut self, decided: &Decided, verdict: (Verdict, Reason)) {
+        self.retries.note_verdict(decided.place, decided.id, verdict);
+        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == decided.id)
+        {
+            (exchange.verdict, exchange.reason) = verdict;
+        }
+    }
+
+    /// Takes the exchanges of which everything is known.
+    pub fn take_finished(&mut self) -> impl Iterator<Item = Exchange> + '_ {
+        self.finished.drain(..)
+    }
+
+    /// Groups and attempts that were forgotten before their time.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.retries.evicted()
+    }
+
+    /// Whether an attempt is still to be decided.
+    #[must_use]
+    pub fn has_undecided(&self) -> bool {
+        !self.undecided.is_empty()
+    }
+
+    fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
+        // Exchange numbers count up one by one, and each start went into the queue.
+        let first = self.undecided.front()?.id.0;
+        let index = usize::try_from(id.0.checked_sub(first)?).ok()?;
+        self.undecided.get_mut(index)
+    }
+}
+
+/// Looks at what began and ended in this burst, and decides the starts whose time has come.
+pub fn observe(
+    packets: &Packets,
+    flows: &FlowTable,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    clients.decided.clear();
+    for edge in exchanges.edges() {
+        match edge {
+            Edge::Opened { id, flow, endpoint, at, previous } => {
+                let continues = clients.last_ended == Some((*flow, Outcome::Complete))
+                    && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
+                let caller = caller(flows, *flow);
+                let place = clients.retries.started(*id, *flow, *at, &caller, continues);
+                let (id, at, endpoint) = (*id, *at, *endpoint);
+                let (peers, withdrawn, ended) = (flows.entry(*flow).peers(), false, None);
+                let waiting = Undecided { id, peers, at, endpoint, place, withdrawn, ended };
+                if clients.undecided.len() == UNDECIDED_MAX {
+                    decide_next(exchanges, clients, policy, events);
+                }
+                clients.undecided.push_back(waiting);
+            }
+            Edge::Ended(facts) => ended(facts, flows, clients, policy, events),
+            Edge::Withdrawn(id, _) => {
+                if let Some(waiting) = clients.waiting_mut(*id) {
+                    waiting.withdrawn = true;
+                    let place = waiting.place;
+                    clients.retries.withdrawn(place, *id);
+                }
+            }
+        }
+    }
+    for _ in 0..DECISIONS_PER_BURST {
+        let due = clients.undecided.front().is_some_and(|s| s.at + DECIDE_AFTER <= packets.now);
+        if !due {
+            break;
+        }
+        decide_next(exchanges, clients, policy, events);
+    }
+}
+
+fn ended(
+    facts: &Facts,
+    flows: &FlowTable,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
+    let outcome = outcome(facts, endpoint.map_or(Class::Llm, |endpoint| endpoint.class));
+    clients.last_ended = Some((facts.seen.flow, outcome));
+    let exchange = describe(facts, outcome, flows, policy);
+    signal_end(&exchange, events);
+    let known = clients
+        .retries
+        .place(&caller(flows, facts.seen.flow))
+        .and_then(|place| clients.retries.ended(place, facts, outcome));
+    match clients.waiting_mut(exchange.id) {
+        Some(waiting) => waiting.ended = Some(exchange),
+        None => {
+            let (link, verdict) = known.unwrap_or((Link::UNKNOWN, (Verdict::Pass, Reason::NoRule)));
+            let mut exchange = exchange;
+            (exchange.verdict, exchange.reason) = verdict;
+            clients.finished.push(complete(exchange, link));
+        }
+    }
+}
+
+/// Decides the attempt that started first.
+fn decide_next(
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    let Some(waiting) = clients.undecided.pop_front() else { return };
+    if waiting.withdrawn {
+        return;
+    }
+    let class = waiting.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
+    let window = policy.policy().limits.retry_window();
+    let Undecided { id, at, endpoint, place, .. } = waiting;
+    let link = clients.retries.decide(place, id, window, exchanges, |facts| outcome(facts, class));
+    let at = at + DECIDE_AFTER;
+    clients.decided.push(Decided { id, at, endpoint, link, place });
+    if link.retry_of.is_some() {
+        let (exchange, peers, value) = (id, waiting.peers, f64::from(link.attempt));
+        let kind = SignalKind::Retry;
+        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value }));
+    }
+    if let Some(exchange) = waiting.ended {
+        clients.finished.push(complete(exchange, link));
+    }
+}
+
+/// How an exchange ended, or would have ended if it ended now.
+#[must_use]
+pub fn outcome(facts: &Facts, class: Class) -> Outcome {
+    if facts.seen.down_records == 0 {
+        return match facts.ending {
+            Ending::ServerReset | Ending::ServerClosed => Outcome::ConnectFailed,
+            Ending::ClientClosed => Outcome::ClientAbort,
+            Ending::Running | Ending::Reuse | Ending::Terminated | Ending::Gone => Outcome::Open,
+        };
+    }
+    if abort::observe(facts) {
+        Outcome::ClientAbort
+    } else if partial::observe(facts) {
+        Outcome::ServerAbort
+    } else if failure::observe(facts, class) {
+        Outcome::Failed
+    } else {
+        Outcome::Complete
+    }
+}
+
+/// Everything about an ended exchange but what it is a retry of.
+fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapshot) -> Exchange {
+    let seen = &facts.seen;
+    let entry = flows.entry(seen.flow);
+    let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
+    let tokens = endpoint.and_then(|endpoint| tokens::estimate(facts, outcome, endpoint));
+    let price = endpoint.and_then(|endpoint| endpoint.price);
+    let waste = match outcome {
+        Outcome::ClientAbort if seen.first_byte.is_some() => Some(Waste::LateAbort),
+        Outcome::ServerAbort => Some(Waste::Partial),
+        _ => None,
+    };
+    Exchange {
+        id: seen.id,
+        peers: entry.peers(),
+        endpoint: seen.endpoint,
+        sni: entry.class.sni,
+        visibility: if facts.midway { Visibility::Opaque } else { Visibility::H1 },
+        start: seen.start,
+        first_byte: seen.first_byte,
+        end: seen.last_heard.max(seen.last_down).max(seen.last_up),
+        outcome,
+        attempt: 1,
+        retry_of: None,
+        stall: stall::observe(facts, policy.policy().limits.stall()),
+        outcome_confidence: confidence(facts, outcome),
+        retry_confidence: Link::UNKNOWN.confidence,
+        up_bucket: length_bucket(seen.up_bytes.into()),
+        down_bucket: length_bucket(seen.down_bytes.into()),
+        streamed: facts.is_streamed(),
+        tokens,
+        cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
+        waste,
+        verdict: Verdict::Pass,
+        reason: Reason::NoRule,
+    }
+}
+
+/// Adds what an exchange is a retry of. Another attempt that came to nothing is waste of that kind, unless its
+/// response had begun: then the abort or the cut is what wasted it.
+fn complete(mut exchange: Exchange, link: Link) -> Exchange {
+    exchange.attempt = link.attempt;
+    exchange.retry_of = link.retry_of;
+    exchange.retry_confidence = link.confidence;
+    if link.retry_of.is_some() && exchange.outcome.invites_retry() {
+        exchange.waste = exchange.waste.or(Some(Waste::Retry));
+    }
+    exchange
+}
+
+/// Shares of right answers that the rules reached on captures with known truth; a connection met in the middle, or
+/// an end that nobody saw, is worth less.
+fn confidence(facts: &Facts, outcome: Outcome) -> f64 {
+    let base = match outcome {
+        Outcome::Complete if facts.is_terminated() => 0.99,
+        Outcome::Complete if facts.ending == Ending::Gone => 0.8,
+        Outcome::Complete | Outcome::ClientAbort | Outcome::ServerAbort => 0.98,
+        Outcome::ConnectFailed => 0.99,
+        Outcome::Failed | Outcome::Throttled => 0.95,
+        Outcome::Truncated | Outcome::Stalled | Outcome::Open => 0.7,
+    };
+    if facts.midway { base * 0.6 } else { base }
+}
+
+fn signal_end(exchange: &Exchange, events: &mut EventSender) {
+    let since_first = exchange.first_byte.map_or(0.0, |first| exchange.end.since(first).secs_f64());
+    let kind = match exchange.waste {
+        Some(Waste::LateAbort) => Some((SignalKind::LateAbort, since_first)),
+        Some(Waste::Partial) => Some((SignalKind::Partial, since_first)),
+        Some(Waste::Retry) | None => None,
+    };
+    let stall = exchange.stall.map(|silence| (SignalKind::Stall, silence.secs_f64()));
+    for (kind, value) in kind.into_iter().chain(stall) {
+        let &Exchange { id, peers, endpoint, end, .. } = exchange;
+        events.send(Event::Signal(Signal { at: end, kind, exchange: id, peers, endpoint, value }));
+    }
+}
+
+fn caller(flows: &FlowTable, flow: FlowId) -> Caller {
+    let entry = flows.entry(flow);
+    let peers = entry.peers();
+    Caller { client: peers.client, server: peers.server, application: entry.class.application }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::hash::RandomState;
+
+    use super::*;
+    use crate::burst::{ContentType, Direction, Record, TlsVersion};
+    use crate::exchange::h1::Connection;
+    use crate::flow::entry::Classified;
+
+    /// An exchange to be made: its request starts at 0 ms and its round trip is 20 ms.
+    #[derive(Default)]
+    pub(crate) struct Shape<'a> {
+        /// Response records: milliseconds and plaintext bytes, in order.
+        pub(crate) down: &'a [(u64, u16)],
+        pub(crate) client_closes: Option<u64>,
+        pub(crate) server_closes: Option<u64>,
+    }
+
+    /// The facts of an exchange of this shape.
+    pub(crate) fn facts(shape: Shape<'_>) -> Facts {
+        let class =
+            Classified { hello: true, version: Some(TlsVersion::V1_3), ..Classified::default() };
+        let hasher = RandomState::new();
+        let mut connection = Connection::default();
+        connection.meet(&class, Some(Nanos::from_millis(20)));
+        let record = |direction, ms, bytes: u16| Record {
+            packet: 0,
+            at: Nanos::from_millis(ms),
+            flow: FlowId(0),
+            direction,
+            content: ContentType::ApplicationData,
+            length: bytes + 17,
+        };
+        connection.application_record(&record(Direction::ToServer, 0, 36), &hasher);
+        let request = record(Direction::ToServer, 0, 700);
+        connection.application_record(&request, &hasher);
+        connection.open(ExchangeId(1), None, &request);
+        let mut events: Vec<(u64, u16, Option<Direction>)> =
+            shape.down.iter().map(|&(ms, bytes)| (ms, bytes, None)).collect();
+        events.extend(shape.client_closes.map(|ms| (ms, 0, Some(Direction::ToServer))));
+        events.extend(shape.server_closes.map(|ms| (ms, 0, Some(Direction::ToClient))));
+        events.sort_by_key(|&(ms, ..)| ms);
+        for (ms, bytes, close) in events {
+            match close {
+                Some(side) => connection.closed(side, false, Nanos::from_millis(ms)),
+                None => {
+                    connection.application_record(&record(Direction::ToClient, ms, bytes), &hasher);
+                }
+            }
+        }
+        connection.facts(Ending::Running).unwrap()
+    }
+
+    #[test]
+    fn no_answer_is_told_by_who_closed() {
+        let by = |shape| outcome(&facts(shape), Class::Llm);
+        assert_eq!(
+            by(Shape { server_closes: Some(40), ..Shape::default() }),
+            Outcome::ConnectFailed
+        );
+        assert_eq!(
+            by(Shape { client_closes: Some(4000), ..Shape::default() }),
+            Outcome::ClientAbort
+        );
+        assert_eq!(by(Shape::default()), Outcome::Open);
+    }
+}

@@ -1,0 +1,411 @@
+//! Retry: which attempt is another try at the work of which earlier one.
+//!
+//! Payload is not read, so sameness is sameness of length: the same client, server and application sends a request of
+//! the same length again (or the same body behind another header) after an attempt that failed. Where lengths are a
+//! template (batches, health checks) equality proves nothing, and what decides is how likely the gap is: links
+//! are an assignment of starts to failed attempts by log-likelihood, made [`DECIDE_AFTER`] the start.
+//!
+//! Memory is bounded and short. A length is kept in clear only while its exchange runs or waits to be decided, as a
+//! keyed hash after that.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::group::{Attempt, Debt, Group, Groups, Place, Progress};
+use crate::burst::{Address, FlowId};
+use crate::exchange::Exchanges;
+use crate::exchange::h1::Facts;
+use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
+use crate::time::Nanos;
+
+/// How long after its start an attempt is linked. Sooner, and rivals for the same debt are not known yet.
+pub const DECIDE_AFTER: Nanos = Nanos::from_millis(500);
+
+/// A failed attempt older than this, from its start, is forgotten.
+const AGE_MAX: Nanos = Nanos::from_secs(75);
+/// Least log-likelihood ratio of a link.
+const LINK_ABOVE: f64 = -1.0;
+/// Starts a second of one length that are always there.
+const BACKGROUND_PER_SEC: f64 = 0.002;
+/// What it costs that only the body is the same.
+const BODY_ONLY: f64 = 0.3;
+/// What it costs that the connection had just completed something else.
+const WORKER_CONTINUES: f64 = 0.75;
+/// Seconds by which a retry may seem to start before the attempt that was cut has ended.
+const OVERLAP_MAX: f64 = 0.03;
+/// Completed requests of one length that make it a template.
+const TEMPLATE_ABOVE: u32 = 2;
+/// Lengths this close, completed this recently, are one family: headers that differ by a digit or two.
+const FAMILY_BYTES: i64 = 3;
+const FAMILY_WITHIN: Nanos = Nanos::from_secs(60);
+
+/// What an attempt was decided to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link {
+    /// Its number at the work: 1 is the first.
+    pub attempt: u16,
+    /// The attempt before.
+    pub retry_of: Option<ExchangeId>,
+    /// How sure that is, 0 to 1.
+    pub confidence: f64,
+}
+
+/// Request lengths of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Of the whole request: bytes until the attempt is decided, a keyed hash once it is.
+    whole: Whole,
+    /// A keyed hash of the records after the first; `None` when there is only one.
+    body: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Bytes(u32),
+    Hash(u64),
+}
+
+/// Who calls whom with which application.
+#[derive(Clone, Copy, Debug, Hash)]
+pub struct Caller {
+    /// The client.
+    pub client: Address,
+    /// The server.
+    pub server: Address,
+    /// Hash of the client's cipher list.
+    pub application: u64,
+}
+
+/// What an lcore remembers of attempts.
+#[derive(Debug)]
+pub struct RetryMemory {
+    groups: Groups,
+    hashes: Hashes,
+    pairs: Vec<Pair>,
+    starts: Vec<Start>,
+    pushed_out: u64,
+}
+
+/// A start that may be the retry of a failed attempt.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    failed: ExchangeId,
+    failed_attempt: u16,
+    start: ExchangeId,
+    gap_secs: f64,
+    likelihood: f64,
+}
+
+/// A start to be decided.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    id: ExchangeId,
+    at: Nanos,
+    hash: u64,
+    body: Option<u64>,
+    continues: bool,
+    /// Completed requests of this very length a second; 0 unless it is a template.
+    rate_per_sec: f64,
+    /// Nothing of this length, or nearly, has completed lately.
+    unique: bool,
+}
+
+impl Link {
+    /// A first attempt, as far as anybody knows.
+    pub const UNKNOWN: Self = Self { attempt: 1, retry_of: None, confidence: 0.5 };
+}
+
+impl Default for RetryMemory {
+    fn default() -> Self {
+        Self {
+            groups: Groups::default(),
+            hashes: Hashes(RandomState::new()),
+            pairs: Vec::with_capacity(4096),
+            starts: Vec::with_capacity(64),
+            pushed_out: 0,
+        }
+    }
+}
+
+impl RetryMemory {
+    /// Remembers that an attempt has started. `continues`: its connection had just completed another exchange.
+    pub fn started(
+        &mut self,
+        id: ExchangeId,
+        flow: FlowId,
+        at: Nanos,
+        caller: &Caller,
+        continues: bool,
+    ) -> Place {
+        let place = self.groups.find_or_make(self.hashes.0.hash_one(caller), at);
+        let verdict = (Verdict::Pass, Reason::NoRule);
+        if let Some(group) = self.groups.get_mut(place) {
+            group.attempts.retain(|old| old.link.is_none() || old.start + AGE_MAX > at);
+            let progress = Progress::Running;
+            let (link, paid) = (None, false);
+            let attempt = Attempt { id, flow, start: at, continues, link, verdict, paid, progress };
+            self.pushed_out += u64::from(group.push(attempt));
+        }
+        place
+    }
+
+    /// The place of a caller's group, unless it has left.
+    #[must_use]
+    pub fn place(&self, caller: &Caller) -> Option<Place> {
+        self.groups.find(self.hashes.0.hash_one(caller))
+    }
+
+    /// Remembers how an attempt ended. Returns what it was decided to be, if it was.
+    pub fn ended(
+        &mut self,
+        place: Place,
+        facts: &Facts,
+        outcome: Outcome,
+    ) -> Option<(Link, (Verdict, Reason))> {
+        let mut size = self.hashes.size(facts);
+        let hash = self.hashes.length(facts.seen.up_bytes.into());
+        let group = self.groups.get_mut(place)?;
+        if outcome == Outcome::Complete {
+            group.learn_length(hash, facts.seen.start);
+        }
+        let attempt = group.attempt_mut(facts.seen.id)?;
+        let link = attempt.link;
+        if link.is_some() {
+            size.whole = Whole::Hash(hash);
+        }
+        attempt.progress =
+            debt(facts, outcome).map_or(Progress::Done(size), |debt| Progress::Failed(size, debt));
+        let verdict = attempt.verdict;
+        group.attempts.retain(|attempt| !attempt.is_spent());
+        link.map(|link| (link, verdict))
+    }
+
+    /// Notes what is done with an attempt that still runs.
+    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: (Verdict, Reason)) {
+        if let Some(attempt) = self.groups.get_mut(place).and_then(|group| group.attempt_mut(id)) {
+            attempt.verdict = verdict;
+        }
+    }
+
+    /// Forgets what was no exchange.
+    pub fn withdrawn(&mut self, place: Place, id: ExchangeId) {
+        if let Some(group) = self.groups.get_mut(place) {
+            group.attempts.retain(|attempt| attempt.id != id);
+        }
+    }
+
+    /// Decides what an attempt is, [`DECIDE_AFTER`] its start. `outcome_of` judges attempts that still run.
+    pub fn decide(
+        &mut self,
+        place: Place,
+        id: ExchangeId,
+        window: Nanos,
+        exchanges: &Exchanges,
+        outcome_of: impl Fn(&Facts) -> Outcome,
+    ) -> Link {
+        let Self { groups, hashes, pairs, starts, .. } = self;
+        starts.clear();
+        pairs.clear();
+        let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
+        let view = View { group, hashes, exchanges, outcome_of: &outcome_of };
+        let Some(own) = group.attempt(id).and_then(|attempt| view.start(attempt)) else {
+            return Link::UNKNOWN;
+        };
+        if own.unique {
+            starts.push(own);
+        } else {
+            let undecided = group.attempts.iter().filter(|a| a.link.is_none() && a.id >= id);
+            starts.extend(undecided.filter_map(|attempt| view.start(attempt)));
+        }
+        for start in starts.iter() {
+            view.pair(start, window, pairs);
+        }
+        let best = if own.unique {
+            // Nothing else has this length: the latest failed attempt is meant, whatever the gap.
+            pairs.iter().max_by_key(|pair| pair.failed).copied()
+        } else {
+            assign(pairs, id)
+        };
+        let link = Link {
+            attempt: best.map_or(1, |pair| pair.failed_attempt.saturating_add(1)),
+            retry_of: best.map(|pair| pair.failed),
+            confidence: confidence(pairs, id, best.is_some(), own.unique),
+        };
+        settle(group, hashes, id, link, best);
+        link
+    }
+
+    /// Groups and attempts that were pushed out before their time.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.groups.evicted() + self.pushed_out
+    }
+}
+
+/// Keyed hashes of lengths; the key lives as long as the lcore.
+#[derive(Debug)]
+struct Hashes(RandomState);
+
+impl Hashes {
+    fn length(&self, bytes: i64) -> u64 {
+        self.0.hash_one(bytes)
+    }
+
+    fn size(&self, facts: &Facts) -> Size {
+        let seen = &facts.seen;
+        let body =
+            (seen.up_records > 1).then(|| self.0.hash_one((seen.up_records, seen.body_hash)));
+        Size { whole: Whole::Bytes(seen.up_bytes), body }
+    }
+
+    fn whole(&self, size: Size) -> u64 {
+        match size.whole {
+            Whole::Bytes(bytes) => self.length(bytes.into()),
+            Whole::Hash(hash) => hash,
+        }
+    }
+}
+
+/// Everything a decision looks at.
+struct View<'a, O> {
+    group: &'a Group,
+    hashes: &'a Hashes,
+    exchanges: &'a Exchanges,
+    outcome_of: &'a O,
+}
+
+impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
+    /// What an undecided attempt is compared by. `None` when nothing is known of it any more.
+    fn start(&self, attempt: &Attempt) -> Option<Start> {
+        let size = match attempt.progress {
+            Progress::Running => self.hashes.size(&self.exchanges.facts(attempt.flow, attempt.id)?),
+            Progress::Done(size) | Progress::Failed(size, _) => size,
+        };
+        let Whole::Bytes(bytes) = size.whole else { return None };
+        let running = |family: i64| {
+            let near =
+                |other: &&Attempt| self.completed_before(other, attempt.start, bytes, family);
+            self.group.attempts.iter().filter(near).count()
+        };
+        let hash = self.hashes.length(bytes.into());
+        let lately = |length: &super::group::Length| length.last + FAMILY_WITHIN > attempt.start;
+        let family = (-FAMILY_BYTES..=FAMILY_BYTES).any(|off| {
+            let hash = self.hashes.length(i64::from(bytes) + off);
+            self.group.length(hash).is_some_and(lately)
+        });
+        let (count, first) = self
+            .group
+            .length(hash)
+            .map_or((0, attempt.start), |length| (length.count, length.first));
+        let count = count + u32::try_from(running(0)).unwrap_or(u32::MAX);
+        let observed = attempt.start.since(first).secs_f64().max(1.0);
+        let rate_per_sec = if count > TEMPLATE_ABOVE { f64::from(count) / observed } else { 0.0 };
+        let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
+        let Attempt { id, start: at, continues, .. } = *attempt;
+        Some(Start { id, at, hash, body: size.body, continues, rate_per_sec, unique })
+    }
+
+    /// Whether an attempt that is not known to be over has in effect completed before `at`, with nearly this length.
+    fn completed_before(&self, other: &Attempt, at: Nanos, bytes: u32, family: i64) -> bool {
+        let Progress::Running = other.progress else { return false };
+        self.exchanges.facts(other.flow, other.id).is_some_and(|facts| {
+            let near = (i64::from(facts.seen.up_bytes) - i64::from(bytes)).abs() <= family;
+            near && facts.seen.down_records > 0
+                && facts.seen.last_down < at
+                && !(self.outcome_of)(&facts).invites_retry()
+        })
+    }
+
+    /// Adds every failed attempt that `start` may be the retry of.
+    fn pair(&self, start: &Start, window: Nanos, pairs: &mut Vec<Pair>) {
+        for failed in &self.group.attempts {
+            if failed.paid || failed.id >= start.id || start.at.since(failed.start) > AGE_MAX {
+                continue;
+            }
+            let Some((size, debt)) = self.debt(failed) else { continue };
+            let whole = self.hashes.whole(size) == start.hash;
+            if !whole && (size.body.is_none() || size.body != start.body) {
+                continue;
+            }
+            let gap_secs = start.at.secs_f64() - debt.end.secs_f64();
+            let least = if debt.exact { 0.0 } else { -OVERLAP_MAX };
+            if gap_secs < least || gap_secs > window.secs_f64() {
+                continue;
+            }
+            let failed_attempt = failed.link.map_or(1, |link| link.attempt);
+            let likelihood = self.group.habit.density(gap_secs, failed_attempt).ln()
+                - (start.rate_per_sec + BACKGROUND_PER_SEC).ln()
+                - if whole { 0.0 } else { BODY_ONLY }
+                - if start.continues { WORKER_CONTINUES } else { 0.0 };
+            let failed = failed.id;
+            pairs.push(Pair { failed, failed_attempt, start: start.id, gap_secs, likelihood });
+        }
+    }
+
+    /// An attempt's debt; of one that still runs, what it would be if it ended now.
+    fn debt(&self, attempt: &Attempt) -> Option<(Size, Debt)> {
+        match attempt.progress {
+            Progress::Failed(size, debt) => Some((size, debt)),
+            Progress::Done(_) => None,
+            Progress::Running => {
+                let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
+                let debt = debt(&facts, (self.outcome_of)(&facts))?;
+                Some((self.hashes.size(&facts), debt))
+            }
+        }
+    }
+}
+
+/// What an attempt with this outcome leaves to be tried again.
+fn debt(facts: &Facts, outcome: Outcome) -> Option<Debt> {
+    let answered = matches!(outcome, Outcome::Failed | Outcome::Throttled);
+    outcome.invites_retry().then(|| Debt {
+        end: facts.closed.filter(|_| !answered).unwrap_or(facts.seen.last_down),
+        exact: answered,
+    })
+}
+
+/// Assigns starts to failed attempts, likeliest first, one to one; gives what `id` got.
+fn assign(pairs: &mut [Pair], id: ExchangeId) -> Option<Pair> {
+    pairs.sort_by(|a, b| b.likelihood.total_cmp(&a.likelihood).then(b.failed.cmp(&a.failed)));
+    for i in 0..pairs.len() {
+        let (taken, rest) = pairs.split_at(i);
+        let pair = rest[0];
+        if pair.likelihood <= LINK_ABOVE {
+            return None;
+        }
+        let is_taken =
+            |earlier: &Pair| earlier.failed == pair.failed || earlier.start == pair.start;
+        if !taken.iter().any(is_taken) && pair.start == id {
+            return Some(pair);
+        }
+    }
+    None
+}
+
+/// How sure a decision is: certain lengths are, and likelihoods far from the threshold.
+fn confidence(pairs: &[Pair], id: ExchangeId, linked: bool, unique: bool) -> f64 {
+    if unique {
+        return 0.99;
+    }
+    let own = pairs.iter().filter(|pair| pair.start == id).map(|pair| pair.likelihood);
+    let best = own.fold(f64::NEG_INFINITY, f64::max);
+    let odds = if linked { best - LINK_ABOVE } else { LINK_ABOVE - best };
+    (1.0 / (1.0 + (-odds).exp())).clamp(0.5, 0.99)
+}
+
+/// Writes a decision down: in the attempt, in the one it repeats, and in the group's habit.
+fn settle(group: &mut Group, hashes: &Hashes, id: ExchangeId, link: Link, best: Option<Pair>) {
+    if let Some(pair) = best {
+        group.habit.learn(pair.gap_secs);
+        if let Some(failed) = group.attempt_mut(pair.failed) {
+            failed.paid = true;
+        }
+    }
+    if let Some(attempt) = group.attempt_mut(id) {
+        attempt.link = Some(link);
+        if let Progress::Done(size) | Progress::Failed(size, _) = &mut attempt.progress {
+            size.whole = Whole::Hash(hashes.whole(*size));
+        }
+    }
+    group.attempts.retain(|attempt| !attempt.is_spent());
+}

@@ -1,0 +1,72 @@
+//! Output tokens and their cost, from records and bytes of the response and the endpoint's calibration.
+
+use crate::exchange::h1::Facts;
+use crate::policy::endpoint::{Calibration, Endpoint, Fit, Price};
+use crate::telemetry::event::{Estimate, Outcome};
+
+/// Tokens of the response, as a range. `None` when there is no response, none of a model, or no calibration.
+#[must_use]
+pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<Estimate> {
+    let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled | Outcome::ConnectFailed);
+    if failed || facts.seen.down_records == 0 {
+        return None;
+    }
+    let Calibration { stream, plain } = endpoint.calibration?;
+    let fit = if facts.is_streamed() { stream } else { plain? };
+    let (records, bytes) = facts.body();
+    let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
+    let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
+    Some(range(likely, fit))
+}
+
+/// What these tokens cost, in thousandths of a US dollar.
+#[must_use]
+pub fn cost(tokens: Estimate, price: Price) -> Estimate {
+    let [cheap, usual, dear] = price.output_per_million.map(|usd| usd / 1000.0);
+    Estimate { low: tokens.low * cheap, likely: tokens.likely * usual, high: tokens.high * dear }
+}
+
+/// One token more or less never matters, and counts cannot be told closer than that.
+fn range(likely: f32, fit: Fit) -> Estimate {
+    let likely = likely.max(0.0);
+    Estimate {
+        low: (likely * (1.0 - fit.spread) - 1.0).max(0.0),
+        likely,
+        high: likely * (1.0 + fit.spread) + 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Shape, facts};
+
+    fn endpoint() -> Endpoint {
+        let text = "name: x\nprice: { outputPerMillion: [1, 2, 4], inputPerMillion: [0, 0, 0] }\n\
+                    calibration: { stream: { perRecord: 1, offset: -2, tail: -2, spread: 0.1 } }";
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_stream_is_counted_by_its_records() {
+        let mut down: Vec<_> = (0..24).map(|n| (100 + 20 * n, 300)).collect();
+        down.push((600, 5));
+        let facts = facts(Shape { down: &down, ..Shape::default() });
+        let tokens = estimate(&facts, Outcome::Complete, &endpoint()).unwrap();
+        assert_eq!(tokens.likely, 20.0);
+        assert!(tokens.low < 20.0 && tokens.high > 20.0);
+        let cost = cost(tokens, endpoint().price.unwrap());
+        assert!((cost.likely - 0.04).abs() < 1e-6, "20 tokens at 2 dollars a million");
+    }
+
+    #[test]
+    fn an_error_has_no_tokens_and_no_calibration_no_estimate() {
+        let facts = facts(Shape { down: &[(30, 900)], ..Shape::default() });
+        assert_eq!(estimate(&facts, Outcome::Failed, &endpoint()), None);
+        assert_eq!(
+            estimate(&facts, Outcome::Complete, &endpoint()),
+            None,
+            "no fit for plain replies"
+        );
+    }
+}

@@ -1,0 +1,589 @@
+//! HTTP/1.1 in TLS: one request at a time on a connection (docs/architecture.md, "What is visible").
+//!
+//! A client record after any server record of the running exchange opens the next one; no time constant is
+//! involved. Handshake records, session tickets and close_notify are not part of exchanges. State is O(1).
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::burst::{Direction, FlowId, Record, TlsVersion};
+use crate::flow::entry::Classified;
+use crate::policy::snapshot::EndpointId;
+use crate::telemetry::event::ExchangeId;
+use crate::time::Nanos;
+
+/// A connection and the exchange that runs on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connection {
+    handshake: Handshake,
+    close: Close,
+    /// Exchanges so far.
+    pub exchanges: u32,
+    /// The one that runs.
+    pub current: Option<Current>,
+    /// When the one before was last heard of.
+    previous_end: Option<Nanos>,
+}
+
+/// What a record means for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Counted; nothing begins or ends.
+    Nothing,
+    /// A request begins with it.
+    Request,
+    /// It has the size of the mark that ends a chunked response.
+    Terminator,
+    /// It is an alert: its sender closes.
+    Close,
+    /// The connection speaks HTTP/2.
+    Multiplexed,
+}
+
+/// How an exchange came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It has not.
+    Running,
+    /// The next request followed on its connection.
+    Reuse,
+    /// The terminator came and nothing after it.
+    Terminated,
+    /// The client closed first.
+    ClientClosed,
+    /// The server closed first.
+    ServerClosed,
+    /// The server reset, without an alert before.
+    ServerReset,
+    /// The flow went idle, was pushed out, or the observation ended.
+    Gone,
+}
+
+impl Ending {
+    /// The server ended it.
+    #[must_use]
+    pub const fn is_by_server(self) -> bool {
+        matches!(self, Self::ServerClosed | Self::ServerReset)
+    }
+}
+
+/// What there is to know of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Counts of the exchange.
+    pub seen: Current,
+    /// How it ended.
+    pub ending: Ending,
+    /// When one side closed, if it did.
+    pub closed: Option<Nanos>,
+    /// Round trip of its connection.
+    pub rtt: Option<Nanos>,
+    /// The connection was met in the middle: all of this is less sure.
+    pub midway: bool,
+}
+
+/// The counts of one exchange. Lengths are of plaintext: record length less what encryption adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Current {
+    /// Its number.
+    pub id: ExchangeId,
+    /// Its flow.
+    pub flow: FlowId,
+    /// The endpoint of its flow when it began.
+    pub endpoint: Option<EndpointId>,
+    /// First byte of the request.
+    pub start: Nanos,
+    /// Last record of the request.
+    pub last_up: Nanos,
+    /// Request bytes.
+    pub up_bytes: u32,
+    /// Request records.
+    pub up_records: u16,
+    /// A keyed hash of the lengths of all request records but the first: the body, where a client writes it apart.
+    pub body_hash: u64,
+    /// First record of the response.
+    pub first_byte: Option<Nanos>,
+    /// Last record of the response.
+    pub last_down: Nanos,
+    /// Last new byte of either direction.
+    pub last_heard: Nanos,
+    /// Response bytes.
+    pub down_bytes: u32,
+    /// Response records.
+    pub down_records: u16,
+    /// Groups of response records more than 3 ms apart.
+    pub bursts: u16,
+    /// Length of the last response record.
+    pub last_length: u16,
+    /// Longest time between two response records.
+    pub longest_gap: Nanos,
+    /// Response records that came after the client had closed.
+    pub late_records: u16,
+    /// Those of them that are longer than a terminator.
+    pub late_data_records: u16,
+    /// A terminator came before the client closed.
+    pub terminated_in_time: bool,
+    /// It waits in the settle queue.
+    pub queued: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Handshake {
+    /// What the handshake says has been taken over from the flow.
+    known: bool,
+    /// No hello was seen.
+    midway: bool,
+    tls13: bool,
+    overhead: u16,
+    offers_h2: bool,
+    chose_h2: Option<bool>,
+    rtt: Option<Nanos>,
+    /// The client's Finished, after which application data may flow.
+    finished: Option<Nanos>,
+    tickets: u8,
+    ticket_length: u16,
+    ticket_at: Nanos,
+    server_records: u8,
+    client_records: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Close {
+    client: Option<Nanos>,
+    server: Option<Nanos>,
+    server_reset: bool,
+    server_alert: bool,
+}
+
+/// Plaintext length of a chunked body's last chunk, `0\r\n\r\n`.
+const TERMINATOR: u16 = 5;
+/// A record of an alert in TLS 1.3: two bytes, content type, tag.
+const ALERT_RECORD: u16 = 19;
+/// Records of a client's Finished in TLS 1.3, with SHA-256 and SHA-384.
+const FINISHED_RECORDS: [u16; 2] = [53, 69];
+/// Records that follow one another faster than this are one burst.
+const BURST_GAP: Nanos = Nanos::from_millis(3);
+/// What arrives this soon after a close was on its way before it.
+const CLOSE_SLACK: Nanos = Nanos::from_micros(200);
+/// A round trip, where none was measured.
+pub const RTT_DEFAULT: Nanos = Nanos::from_millis(20);
+/// First plaintext lengths of an HTTP/2 client: preface, SETTINGS, WINDOW_UPDATE in their usual groupings.
+const H2_PREFACES: [u16; 8] = [24, 45, 51, 57, 58, 64, 70, 82];
+/// Lengths of SETTINGS ACK alone, and with a WINDOW_UPDATE.
+const H2_ACKS: [u16; 2] = [9, 22];
+const H2_ACK_WITHIN: u8 = 8;
+
+impl Connection {
+    /// Takes over what the flow's handshake says, when it says more than before.
+    pub fn meet(&mut self, class: &Classified, rtt: Option<Nanos>) {
+        let handshake = &mut self.handshake;
+        if handshake.known {
+            return;
+        }
+        handshake.midway = !class.hello;
+        handshake.tls13 = class.version.is_none_or(|version| version >= TlsVersion::V1_3);
+        handshake.overhead = overhead(handshake.tls13, class.cipher);
+        handshake.offers_h2 = class.offers_h2;
+        handshake.chose_h2 = class.chose_h2;
+        handshake.rtt = rtt;
+        handshake.known = class.version.is_some();
+    }
+
+    /// A record of application data (in TLS 1.3: of anything encrypted).
+    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+        if !self.handshake.is_over(record) {
+            return Step::Nothing;
+        }
+        if self.handshake.tls13 && record.length == ALERT_RECORD {
+            self.alert(record.direction, record.at);
+            return Step::Close;
+        }
+        let length = record.length.saturating_sub(self.handshake.overhead);
+        match record.direction {
+            Direction::ToServer => {
+                if self.handshake.speaks_h2(length) {
+                    return Step::Multiplexed;
+                }
+                match &mut self.current {
+                    Some(current) if current.down_records == 0 => {
+                        current.request_record(length, record.at, hasher);
+                        Step::Nothing
+                    }
+                    Some(_) | None => Step::Request,
+                }
+            }
+            Direction::ToClient => {
+                if self.handshake.is_ticket(record) {
+                    return Step::Nothing;
+                }
+                let Some(current) = &mut self.current else { return Step::Nothing };
+                current.response_record(length, record.at, self.close.client);
+                if length == TERMINATOR { Step::Terminator } else { Step::Nothing }
+            }
+        }
+    }
+
+    /// Opens an exchange with its first record. Returns when the one before was last heard of.
+    pub fn open(
+        &mut self,
+        id: ExchangeId,
+        endpoint: Option<EndpointId>,
+        record: &Record,
+    ) -> Option<Nanos> {
+        let length = record.length.saturating_sub(self.handshake.overhead);
+        self.exchanges += 1;
+        self.current = Some(Current::new(id, endpoint, record, length));
+        self.previous_end
+    }
+
+    /// An alert: its sender closes.
+    pub fn alert(&mut self, direction: Direction, at: Nanos) {
+        self.close.server_alert |= direction == Direction::ToClient;
+        self.closed(direction, false, at);
+    }
+
+    /// FIN or RST from one side.
+    pub fn closed(&mut self, direction: Direction, reset: bool, at: Nanos) {
+        let close = &mut self.close;
+        match direction {
+            Direction::ToServer => close.client = close.client.or(Some(at)),
+            Direction::ToClient => {
+                close.server_reset |= reset && close.server.is_none() && !close.server_alert;
+                close.server = close.server.or(Some(at));
+            }
+        }
+    }
+
+    /// New payload bytes passed.
+    pub fn heard(&mut self, at: Nanos) {
+        if let Some(current) = &mut self.current {
+            current.last_heard = at;
+        }
+    }
+
+    /// How the close seen so far ends the running exchange: the one who closes first decides.
+    #[must_use]
+    pub fn closing(&self) -> Option<Ending> {
+        match (self.close.client, self.close.server) {
+            (None, None) => None,
+            (Some(client), server) if server.is_none_or(|server| client <= server) => {
+                Some(Ending::ClientClosed)
+            }
+            _ if self.close.server_reset => Some(Ending::ServerReset),
+            _ => Some(Ending::ServerClosed),
+        }
+    }
+
+    /// Both sides have closed.
+    #[must_use]
+    pub fn both_closed(&self) -> bool {
+        self.close.client.is_some() && self.close.server.is_some()
+    }
+
+    /// Ends the running exchange, if there is one.
+    pub fn end(&mut self, ending: Ending) -> Option<Facts> {
+        let facts = self.facts(ending)?;
+        self.current = None;
+        self.previous_end = Some(facts.seen.last_down.max(facts.seen.start));
+        Some(facts)
+    }
+
+    /// The running exchange as it would be if it ended now. A close that was seen outranks `ending`,
+    /// except that a request which follows proves that there was none before it.
+    #[must_use]
+    pub fn facts(&self, ending: Ending) -> Option<Facts> {
+        let seen = self.current?;
+        let ending =
+            if ending == Ending::Reuse { ending } else { self.closing().unwrap_or(ending) };
+        let closed = match ending {
+            Ending::ClientClosed => self.close.client,
+            Ending::ServerClosed | Ending::ServerReset => self.close.server,
+            Ending::Running | Ending::Reuse | Ending::Terminated | Ending::Gone => None,
+        };
+        Some(Facts { seen, ending, closed, rtt: self.handshake.rtt, midway: self.handshake.midway })
+    }
+}
+
+impl Current {
+    fn new(id: ExchangeId, endpoint: Option<EndpointId>, record: &Record, length: u16) -> Self {
+        Self {
+            id,
+            flow: record.flow,
+            endpoint,
+            start: record.at,
+            last_up: record.at,
+            up_bytes: u32::from(length),
+            up_records: 1,
+            body_hash: 0,
+            first_byte: None,
+            last_down: Nanos::ZERO,
+            last_heard: record.at,
+            down_bytes: 0,
+            down_records: 0,
+            bursts: 0,
+            last_length: 0,
+            longest_gap: Nanos::ZERO,
+            late_records: 0,
+            late_data_records: 0,
+            terminated_in_time: false,
+            queued: false,
+        }
+    }
+
+    fn request_record(&mut self, length: u16, at: Nanos, hasher: &RandomState) {
+        self.last_up = at;
+        self.up_bytes = self.up_bytes.saturating_add(u32::from(length));
+        self.up_records = self.up_records.saturating_add(1);
+        self.body_hash = hasher.hash_one((self.body_hash, length));
+    }
+
+    fn response_record(&mut self, length: u16, at: Nanos, client_closed: Option<Nanos>) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(at);
+            self.bursts = 1;
+        } else {
+            let gap = at.since(self.last_down);
+            self.longest_gap = self.longest_gap.max(gap);
+            self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
+        }
+        self.last_down = at;
+        self.last_length = length;
+        self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
+        self.down_records = self.down_records.saturating_add(1);
+        if client_closed.is_some_and(|closed| at > closed + CLOSE_SLACK) {
+            self.late_records = self.late_records.saturating_add(1);
+            let is_data = length > TERMINATOR;
+            self.late_data_records = self.late_data_records.saturating_add(u16::from(is_data));
+        } else {
+            self.terminated_in_time |= length == TERMINATOR;
+        }
+    }
+}
+
+impl Facts {
+    /// The response has the shape of a stream.
+    #[must_use]
+    pub fn is_streamed(&self) -> bool {
+        self.seen.bursts >= 4 || self.seen.down_records >= 8
+    }
+
+    /// The last thing the server sent in time was the terminator.
+    #[must_use]
+    pub fn is_terminated(&self) -> bool {
+        if self.seen.late_records > 0 {
+            self.seen.terminated_in_time
+        } else {
+            self.last_is_terminator()
+        }
+    }
+
+    /// The last record of all has the terminator's size.
+    #[must_use]
+    pub fn last_is_terminator(&self) -> bool {
+        self.seen.down_records > 0 && self.seen.last_length == TERMINATOR
+    }
+
+    /// From the end of the request to the first byte of the response, less the round trip.
+    #[must_use]
+    pub fn service_time(&self) -> Option<Nanos> {
+        let first = self.seen.first_byte?;
+        Some(first.since(self.seen.last_up).since(self.rtt.unwrap_or(RTT_DEFAULT)))
+    }
+
+    /// From the first to the last record of the response.
+    #[must_use]
+    pub fn span(&self) -> Nanos {
+        self.seen.first_byte.map_or(Nanos::ZERO, |first| self.seen.last_down.since(first))
+    }
+
+    /// Records and plaintext bytes of the response without its terminator.
+    #[must_use]
+    pub fn body(&self) -> (u32, u32) {
+        let marks = u32::from(self.last_is_terminator());
+        let records = u32::from(self.seen.down_records).saturating_sub(marks);
+        (records, self.seen.down_bytes.saturating_sub(marks * u32::from(TERMINATOR)))
+    }
+}
+
+impl Handshake {
+    /// Whether the record belongs to the application and not to the handshake before it.
+    fn is_over(&mut self, record: &Record) -> bool {
+        if !self.tls13 || self.finished.is_some() {
+            return true;
+        }
+        let is_finished = match record.direction {
+            // Met in the middle: what is not a Finished by its size is taken for a request.
+            Direction::ToServer if self.midway => FINISHED_RECORDS.contains(&record.length),
+            Direction::ToServer => true,
+            Direction::ToClient => return false,
+        };
+        self.finished = Some(record.at);
+        !is_finished
+    }
+
+    /// Whether a server record is a session ticket: at most two, right after the handshake, alike.
+    fn is_ticket(&mut self, record: &Record) -> bool {
+        let first = self.tickets == 0;
+        let alike = first
+            || (record.length.abs_diff(self.ticket_length) <= 34
+                && record.at.since(self.ticket_at) < Nanos::from_millis(4));
+        let soon = self.finished.is_some_and(|finished| {
+            let limit = self.rtt.unwrap_or(RTT_DEFAULT) + Nanos::from_millis(25);
+            record.at.since(finished) <= limit
+        });
+        let is_ticket = self.tls13
+            && self.tickets < 2
+            && self.server_records == self.tickets
+            && (61..420).contains(&record.length)
+            && soon
+            && alike;
+        self.server_records = self.server_records.saturating_add(1);
+        if is_ticket {
+            self.tickets += 1;
+            if first {
+                self.ticket_length = record.length;
+                self.ticket_at = record.at;
+            }
+        }
+        is_ticket
+    }
+
+    /// Whether a client record of this plaintext length shows that the connection is HTTP/2.
+    fn speaks_h2(&mut self, length: u16) -> bool {
+        if let Some(chose_h2) = self.chose_h2 {
+            return chose_h2;
+        }
+        if !self.offers_h2 || self.client_records >= H2_ACK_WITHIN {
+            return false;
+        }
+        self.client_records += 1;
+        (self.client_records == 1 && H2_PREFACES.contains(&length)) || H2_ACKS.contains(&length)
+    }
+}
+
+/// What a record is longer than its plaintext: TLS 1.3 adds a content type and a tag, TLS 1.2 with AES-GCM an
+/// explicit nonce and a tag, with ChaCha20-Poly1305 the tag alone.
+fn overhead(tls13: bool, cipher: u16) -> u16 {
+    const CHACHA20: [u16; 3] = [0xcca8, 0xcca9, 0xccaa];
+    match tls13 {
+        true => 17,
+        false if CHACHA20.contains(&cipher) => 16,
+        false => 24,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::burst::ContentType;
+
+    const UP: Direction = Direction::ToServer;
+    const DOWN: Direction = Direction::ToClient;
+
+    fn record(direction: Direction, ms: u64, plaintext: u16) -> Record {
+        Record {
+            packet: 0,
+            at: Nanos::from_millis(ms),
+            flow: FlowId(0),
+            direction,
+            content: ContentType::ApplicationData,
+            length: plaintext + 17,
+        }
+    }
+
+    fn connection(class: Classified) -> Connection {
+        let mut connection = Connection::default();
+        connection.meet(&class, Some(RTT_DEFAULT));
+        connection
+    }
+
+    fn tls13() -> Classified {
+        Classified { hello: true, version: Some(TlsVersion::V1_3), ..Classified::default() }
+    }
+
+    /// Steps of records (direction, milliseconds, plaintext length), opening exchanges as they begin.
+    fn steps(connection: &mut Connection, records: &[(Direction, u64, u16)]) -> Vec<Step> {
+        let hasher = RandomState::new();
+        let step = |&(direction, ms, length): &(Direction, u64, u16)| {
+            let record = record(direction, ms, length);
+            let step = connection.application_record(&record, &hasher);
+            if step == Step::Request {
+                connection.end(Ending::Reuse);
+                connection.open(ExchangeId(ms), None, &record);
+            }
+            step
+        };
+        records.iter().map(step).collect()
+    }
+
+    #[test]
+    fn finished_and_tickets_are_no_exchange() {
+        let mut c = connection(tls13());
+        let seen = steps(&mut c, &[(UP, 0, 36), (DOWN, 20, 238), (DOWN, 21, 238), (UP, 22, 700)]);
+        assert_eq!(seen, [Step::Nothing, Step::Nothing, Step::Nothing, Step::Request]);
+        assert_eq!(c.current.unwrap().down_records, 0);
+    }
+
+    #[test]
+    fn a_client_record_after_a_server_record_opens_the_next_exchange() {
+        let mut c = connection(tls13());
+        let seen = steps(
+            &mut c,
+            &[
+                (UP, 0, 36),
+                (UP, 1, 700),
+                (UP, 2, 900),
+                (DOWN, 300, 1200),
+                (DOWN, 301, 5),
+                (UP, 400, 700),
+            ],
+        );
+        use Step::{Nothing, Request, Terminator};
+        assert_eq!(seen, [Nothing, Request, Nothing, Nothing, Terminator, Request]);
+        assert_eq!(c.exchanges, 2);
+    }
+
+    #[test]
+    fn a_preface_shows_http2_and_without_the_offer_it_does_not() {
+        let mut offering = connection(Classified { offers_h2: true, ..tls13() });
+        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed);
+        let mut plain = connection(tls13());
+        assert_eq!(steps(&mut plain, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Request);
+    }
+
+    #[test]
+    fn who_closes_first_ends_the_exchange() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700), (DOWN, 100, 900)]);
+        c.closed(UP, false, Nanos::from_millis(150));
+        c.closed(DOWN, true, Nanos::from_millis(151));
+        let facts = c.end(Ending::Gone).unwrap();
+        assert_eq!(facts.ending, Ending::ClientClosed);
+        assert_eq!(facts.closed, Some(Nanos::from_millis(150)));
+    }
+
+    #[test]
+    fn a_reset_after_an_alert_is_a_close() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.alert(DOWN, Nanos::from_millis(5));
+        c.closed(DOWN, true, Nanos::from_millis(6));
+        assert_eq!(c.closing(), Some(Ending::ServerClosed));
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.closed(DOWN, true, Nanos::from_millis(6));
+        assert_eq!(c.closing(), Some(Ending::ServerReset));
+    }
+
+    #[test]
+    fn what_comes_after_the_client_left_is_late() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700), (DOWN, 100, 300)]);
+        c.closed(UP, false, Nanos::from_millis(110));
+        steps(&mut c, &[(DOWN, 120, 300), (DOWN, 121, 5)]);
+        let seen = c.current.unwrap();
+        assert_eq!(
+            (seen.late_records, seen.late_data_records, seen.terminated_in_time),
+            (2, 1, false)
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Request and response on a flow, from directions, record headers and time.
+//!
+//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]). A flow that turns out to be HTTP/2 is marked and left
+//! alone: what could be said of it here would not be earned. What comes out are edges; what an
+//! exchange *means* is the detectors' business.
+
+pub mod h1;
+pub mod settle;
+
+use std::hash::RandomState;
+
+use crate::burst::{BURST_RECORDS, ContentType, FlowId, Headers, Packets, Protocol, Record};
+use crate::flow::table::FlowTable;
+use crate::flow::tcp::Progress;
+use crate::policy::snapshot::EndpointId;
+use crate::telemetry::event::{ExchangeId, Visibility};
+use crate::time::Nanos;
+use h1::{Connection, Ending, Facts, Step};
+use settle::{SETTLE, SettleQueue};
+
+/// Something that begins or ends.
+#[derive(Clone, Copy, Debug)]
+pub enum Edge {
+    /// A request has begun.
+    Opened {
+        /// Its exchange.
+        id: ExchangeId,
+        /// On which flow.
+        flow: FlowId,
+        /// To which endpoint.
+        endpoint: Option<EndpointId>,
+        /// When.
+        at: Nanos,
+        /// When the exchange before it on this connection was last heard of, if there was one.
+        previous: Option<Nanos>,
+    },
+    /// An exchange is over.
+    Ended(Facts),
+    /// It was no exchange after all: the connection is HTTP/2.
+    Withdrawn(ExchangeId, Option<EndpointId>),
+}
+
+/// The exchanges of an lcore's flows.
+#[derive(Debug)]
+pub struct Exchanges {
+    connections: Vec<Connection>,
+    settling: SettleQueue,
+    edges: Vec<Edge>,
+    next: u64,
+    hasher: RandomState,
+    /// Flows that turned out to be HTTP/1.1.
+    pub h1_flows: u64,
+    /// Flows that turned out to be HTTP/2.
+    pub mux_flows: u64,
+    /// Flows that turned out to be QUIC.
+    pub quic_flows: u64,
+}
+
+/// Edges that `follow` makes room for at start. A record can end an exchange and open the next.
+const EDGES: usize = 2 * BURST_RECORDS;
+
+impl Exchanges {
+    /// For a flow table with this many slots.
+    #[must_use]
+    pub fn for_slots(slots: usize) -> Self {
+        Self {
+            connections: vec![Connection::default(); slots],
+            settling: SettleQueue::default(),
+            edges: Vec::with_capacity(EDGES),
+            next: 1,
+            hasher: RandomState::new(),
+            h1_flows: 0,
+            mux_flows: 0,
+            quic_flows: 0,
+        }
+    }
+
+    /// What began and ended in this burst, in order.
+    #[must_use]
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// The exchange `id` as it stands, if it is the one running on `flow`.
+    #[must_use]
+    pub fn facts(&self, flow: FlowId, id: ExchangeId) -> Option<Facts> {
+        let facts = self.connections.get(flow.0 as usize)?.facts(Ending::Running)?;
+        (facts.seen.id == id).then_some(facts)
+    }
+
+    /// How many exchanges a flow has carried.
+    #[must_use]
+    pub fn count(&self, flow: FlowId) -> u32 {
+        self.connections.get(flow.0 as usize).map_or(0, |connection| connection.exchanges)
+    }
+
+    fn connection(&mut self, flow: FlowId) -> &mut Connection {
+        &mut self.connections[flow.0 as usize]
+    }
+
+    fn end(&mut self, flow: FlowId, ending: Ending) {
+        let facts = self.connection(flow).end(ending);
+        self.edges.extend(facts.map(Edge::Ended));
+    }
+
+    /// The server's close ends an exchange at once. A client's close ends it when the server has closed too, or after
+    /// a while: what the server still sends tells an abort from a goodbye.
+    fn after_close(&mut self, flow: FlowId, at: Nanos) {
+        let connection = self.connection(flow);
+        match connection.closing() {
+            None => {}
+            Some(Ending::ClientClosed) if !connection.both_closed() => self.let_settle(flow, at),
+            Some(ending) => self.end(flow, ending),
+        }
+    }
+
+    fn let_settle(&mut self, flow: FlowId, at: Nanos) {
+        if let Some(current) = &mut self.connections[flow.0 as usize].current
+            && !current.queued
+        {
+            current.queued = self.settling.push(at, flow, current.id);
+        }
+    }
+
+    /// Ends the exchanges that have been silent for long enough.
+    fn settle(&mut self, now: Nanos) {
+        while let Some((flow, id)) = self.settling.due(now) {
+            let connection = self.connection(flow);
+            let closing = connection.closing();
+            let Some(current) = connection.current.as_mut().filter(|current| current.id == id)
+            else {
+                continue;
+            };
+            current.queued = false;
+            let silent = now.since(current.last_down) >= SETTLE;
+            let terminated =
+                connection.facts(Ending::Running).is_some_and(|facts| facts.last_is_terminator());
+            match closing {
+                Some(ending) => self.end(flow, ending),
+                None if terminated && silent => self.end(flow, Ending::Terminated),
+                None if terminated => self.let_settle(flow, now),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Follows the exchanges of every flow in the burst, then of those that fell silent or have ended.
+pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchanges) {
+    exchanges.edges.clear();
+    for &flow in flows.fresh() {
+        *exchanges.connection(flow) = Connection::default();
+    }
+    let mut records = packets.records.iter().peekable();
+    for i in 0..packets.len() {
+        while let Some(record) = records.next_if(|record| usize::from(record.packet) == i) {
+            follow_record(record, flows, exchanges);
+        }
+        if let (Some(headers), Some((flow, direction))) = (&packets.headers[i], packets.flow[i]) {
+            let at = packets.at[i];
+            if packets.fresh_bytes[i] > 0 {
+                exchanges.connection(flow).heard(at);
+            }
+            if closes(headers, &flows.entry(flow).halves[direction.index()].tcp) {
+                exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
+                exchanges.after_close(flow, at);
+            }
+            if headers.protocol == Protocol::Udp {
+                let visibility = &mut flows.entry_mut(flow).class.visibility;
+                exchanges.quic_flows += u64::from(*visibility != Visibility::Quic);
+                *visibility = Visibility::Quic;
+            }
+        }
+    }
+    exchanges.settle(packets.now);
+    flows.take_ended(|flow, _| exchanges.end(flow, Ending::Gone));
+}
+
+/// A FIN, or an RST that `flow` took for genuine.
+fn closes(headers: &Headers, progress: &Progress) -> bool {
+    headers.tcp.flags.fin() || (headers.tcp.flags.rst() && progress.rst)
+}
+
+fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
+    let flow = record.flow;
+    let entry = flows.entry_mut(flow);
+    if entry.class.visibility == Visibility::Mux {
+        return;
+    }
+    let Exchanges { connections, hasher, .. } = exchanges;
+    let connection = &mut connections[flow.0 as usize];
+    connection.meet(&entry.class, entry.rtt);
+    let endpoint = entry.class.endpoint;
+    let step = match record.content {
+        ContentType::ApplicationData => connection.application_record(record, hasher),
+        ContentType::Alert => {
+            connection.alert(record.direction, record.at);
+            Step::Close
+        }
+        ContentType::ChangeCipherSpec | ContentType::Handshake => Step::Nothing,
+    };
+    match step {
+        Step::Nothing => {}
+        Step::Close => exchanges.after_close(flow, record.at),
+        Step::Terminator => exchanges.let_settle(flow, record.at),
+        Step::Request => {
+            exchanges.end(flow, Ending::Reuse);
+            let id = ExchangeId(exchanges.next);
+            exchanges.next += 1;
+            exchanges.h1_flows += u64::from(exchanges.count(flow) == 0);
+            let previous = exchanges.connection(flow).open(id, endpoint, record);
+            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at: record.at, previous });
+        }
+        Step::Multiplexed => {
+            entry.class.visibility = Visibility::Mux;
+            exchanges.mux_flows += 1;
+            let current = exchanges.connection(flow).current.take();
+            exchanges.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+        }
+    }
+}

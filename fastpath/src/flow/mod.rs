@@ -1,0 +1,89 @@
+//! Who is talking: finds or makes the flow of each frame and follows its TCP state.
+
+pub mod entry;
+pub mod key;
+pub mod table;
+pub mod tcp;
+
+use crate::burst::{Direction, FlowId, Headers, Packets, Protocol};
+use crate::telemetry::counters::Passes;
+use crate::telemetry::reasons::PassReason;
+use entry::FlowEntry;
+use key::FlowKey;
+use table::FlowTable;
+
+/// The UDP port of QUIC to a web server; other UDP is not followed.
+const QUIC_PORT: u16 = 443;
+
+/// Finds or makes the flow of each parsed frame, and counts it there.
+///
+/// A frame without a flow passes: it belongs to nothing we follow, or the table is full.
+pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) {
+    flows.begin_burst();
+    for i in 0..packets.len() {
+        let Some(headers) = packets.headers[i] else { continue };
+        let at = packets.at[i];
+        match find_or_open(&headers, at, flows) {
+            Ok((flow, direction)) => {
+                packets.flow[i] = Some((flow, direction));
+                let entry = flows.entry_mut(flow);
+                entry.last_seen = at;
+                let half = &mut entry.halves[direction.index()];
+                half.frames += 1;
+                half.bytes += u64::from(packets.wire_bytes[i]);
+                if headers.protocol == Protocol::Tcp {
+                    packets.fresh_bytes[i] =
+                        half.tcp.advance(&headers.tcp, headers.payload_wire_bytes);
+                    entry.measure_rtt(&headers.tcp, direction, at);
+                }
+            }
+            Err(reason) => passes.add(reason),
+        }
+    }
+}
+
+fn find_or_open(
+    headers: &Headers,
+    at: crate::time::Nanos,
+    flows: &mut FlowTable,
+) -> Result<(FlowId, Direction), PassReason> {
+    let (key, source_is_low) = FlowKey::of(headers);
+    if let Some(flow) = flows.find(&key) {
+        let entry = flows.entry(flow);
+        if !reuses_ports(entry, headers, source_is_low) {
+            return Ok((flow, entry.direction(source_is_low)));
+        }
+        flows.end(flow);
+    }
+    let direction = first_direction(headers).ok_or(PassReason::FlowNotOurs)?;
+    let client_is_low = (direction == Direction::ToServer) == source_is_low;
+    let flow = flows.open(key, client_is_low, at).ok_or(PassReason::FlowTableFull)?;
+    Ok((flow, direction))
+}
+
+/// A SYN that is no repeat of the one that opened the flow opens another connection on the same ports.
+fn reuses_ports(entry: &FlowEntry, headers: &Headers, source_is_low: bool) -> bool {
+    let flags = headers.tcp.flags;
+    let is_first = flags.syn() && !flags.ack();
+    let half = &entry.halves[entry.direction(source_is_low).index()].tcp;
+    is_first && (entry.is_closed() || half.syn.is_some_and(|syn| syn != headers.tcp.seq))
+}
+
+/// The direction of a flow's first frame, or `None` when it opens none.
+fn first_direction(headers: &Headers) -> Option<Direction> {
+    let flags = headers.tcp.flags;
+    let to_lower_port = if headers.destination_port <= headers.source_port {
+        Direction::ToServer
+    } else {
+        Direction::ToClient
+    };
+    match headers.protocol {
+        Protocol::Udp => [headers.source_port, headers.destination_port]
+            .contains(&QUIC_PORT)
+            .then_some(to_lower_port),
+        Protocol::Tcp if flags.syn() && !flags.ack() => Some(Direction::ToServer),
+        Protocol::Tcp if flags.syn() => Some(Direction::ToClient),
+        // Met in the middle: the service has the lower port, until a hello says otherwise.
+        Protocol::Tcp => (headers.payload_wire_bytes > 0 && !flags.rst()).then_some(to_lower_port),
+    }
+}

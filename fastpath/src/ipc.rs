@@ -1,0 +1,284 @@
+//! Messages between the data plane and `fermata`, over a Unix stream socket: one JSON object a line each way.
+//!
+//! A client sends a [`Request`] and reads one [`Reply`]; it may do so again on the same connection. Types only:
+//! the server is in `supervisor`, the client in the control plane. Fields may be added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::snapshot::{Policy, RuleMode};
+use crate::telemetry::line::{EventLine, ExchangeLine, FlowLine};
+
+pub use crate::telemetry::ledger::{ClientRow, EndpointRow, LedgerView};
+
+/// Where the data plane listens unless it is told otherwise.
+pub const SOCKET_DEFAULT: &str = "/run/fermata/fastpath.sock";
+
+/// Longest line either side accepts, bytes. A policy of 512 endpoints and a page of rows stay well below.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// Rows a reply holds at most, whatever the request asks for.
+pub const ROWS_MAX: usize = 4096;
+
+/// What is asked: `{"request":"flows","limit":20}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the data plane is doing.
+    Status,
+    /// Endpoints with traffic so far, those with most waste first.
+    Endpoints,
+    /// Clients, likewise.
+    Clients,
+    /// The flows that showed a ClientHello last, newest first.
+    Flows {
+        /// At most this many.
+        limit: usize,
+    },
+    /// Exchanges, oldest first.
+    Exchanges {
+        /// Only those after this place, as [`Page::next`] gave it; 0 for all that are still there.
+        after: u64,
+        /// At most this many.
+        limit: usize,
+    },
+    /// Signals and verdicts, oldest first.
+    Events {
+        /// Only those after this place.
+        after: u64,
+        /// At most this many.
+        limit: usize,
+    },
+    /// The whole waste ledger.
+    Ledger,
+    /// The policy in force.
+    Policy,
+    /// Puts a policy in force.
+    Apply {
+        /// The whole policy, catalogue included.
+        policy: Box<Policy>,
+    },
+}
+
+/// What comes back: `{"flows":[..]}` or `{"error":{..}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Endpoints`].
+    Endpoints(Vec<EndpointRow>),
+    /// To [`Request::Clients`].
+    Clients(Vec<ClientRow>),
+    /// To [`Request::Flows`].
+    Flows(Vec<FlowLine>),
+    /// To [`Request::Exchanges`].
+    Exchanges(Page<ExchangeLine>),
+    /// To [`Request::Events`].
+    Events(Page<EventLine>),
+    /// To [`Request::Ledger`].
+    Ledger(Box<LedgerView>),
+    /// To [`Request::Policy`].
+    Policy(Box<Policy>),
+    /// To [`Request::Apply`]: what is in force now.
+    Applied(PolicySummary),
+    /// The request could not be met.
+    Error(ErrorReply),
+}
+
+/// Rows of a sequence that goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Ask for what comes `after` this next.
+    pub next: u64,
+    /// Rows that were dropped before they could be asked for.
+    pub missed: u64,
+}
+
+/// An error, as on stderr with `-o json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// One word for programs: `invalid_policy`.
+    pub code: String,
+    /// What is wrong, and what was expected.
+    pub message: String,
+    /// Where: a file, line and path, or null.
+    pub path: Option<String>,
+    /// What to do, or null.
+    pub hint: Option<String>,
+}
+
+/// How the data plane is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Of the process.
+    pub pid: u32,
+    /// `wire`, `observe` or `replay`.
+    pub mode: String,
+    /// Since the start, seconds.
+    pub uptime_seconds: f64,
+    /// The cores.
+    pub lcores: Vec<LcoreStatus>,
+    /// The ports.
+    pub ports: Vec<PortStatus>,
+    /// Frames by their ends, over all lcores.
+    pub frames: FrameCounts,
+    /// Frames that passed without being followed, by reason.
+    pub passes: BTreeMap<String, u64>,
+    /// Flows.
+    pub flows: FlowCounts,
+    /// Exchanges that have ended.
+    pub exchanges: u64,
+    /// Events lost because nobody read them in time.
+    pub events_lost: u64,
+    /// The policy in force.
+    pub policy: PolicySummary,
+}
+
+/// One lcore.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LcoreStatus {
+    /// Its number.
+    pub lcore: u16,
+    /// The core it is pinned to; none when it could not be pinned.
+    pub core: Option<usize>,
+    /// Since its last sign of life, milliseconds.
+    pub heartbeat_age_ms: u64,
+    /// Bursts with at least one frame.
+    pub bursts: u64,
+    /// Frames received.
+    pub frames: u64,
+    /// Share of its time with frames in hand, 0 to 1.
+    pub busy_share: f64,
+    /// From a burst's arrival to its departure.
+    pub burst_latency_us: Latency,
+}
+
+/// Quantiles of a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// 99 of a hundred.
+    pub p99: f64,
+    /// 999 of a thousand.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// One port, as its device counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Name of the device.
+    pub name: String,
+    /// `up` or `down`; none when the device does not say.
+    pub link: Option<String>,
+    /// MAC address; none where there is none.
+    pub mac: Option<String>,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Frames the device dropped because nobody took them in time.
+    pub rx_missed: u64,
+    /// Frames it could not receive.
+    pub rx_errors: u64,
+    /// Frames it could not send.
+    pub tx_errors: u64,
+}
+
+/// Frames by their ends: received = sent + held + dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameCounts {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Frames inside the data plane now.
+    pub held_frames: u64,
+    /// Frames freed, by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Flows over all lcores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCounts {
+    /// In the tables now.
+    pub live: u64,
+    /// Made since the start.
+    pub opened: u64,
+    /// Pushed out by newer ones before their time.
+    pub evicted: u64,
+    /// That turned out to be HTTP/1.1 in TLS.
+    pub h1: u64,
+    /// HTTP/2 in TLS: counted, not followed yet.
+    pub mux: u64,
+    /// QUIC: counted, not followed yet.
+    pub quic: u64,
+}
+
+/// The policy in force, in short.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicySummary {
+    /// Counts up with every policy put in force; 1 is the one of the start.
+    pub revision: u64,
+    /// Whether rules are evaluated.
+    pub mode: RuleMode,
+    /// Endpoints known.
+    pub endpoints: usize,
+    /// Retries allowed for a hundred first attempts.
+    pub retry_percent: f64,
+}
+
+impl ErrorReply {
+    /// An error without a place or a hint.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), path: None, hint: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_flat_object() {
+        let request = Request::Exchanges { after: 7, limit: 20 };
+        let text = r#"{"request":"exchanges","after":7,"limit":20}"#;
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+        assert_eq!(serde_json::to_string(&Request::Status).unwrap(), r#"{"request":"status"}"#);
+    }
+
+    #[test]
+    fn an_error_reply_is_the_error_object_of_the_contract() {
+        let reply = Reply::Error(ErrorReply::new("unknown_request", "no"));
+        let text = r#"{"error":{"code":"unknown_request","message":"no","path":null,"hint":null}}"#;
+        assert_eq!(serde_json::to_string(&reply).unwrap(), text);
+    }
+
+    #[test]
+    fn replies_survive_the_socket() {
+        for reply in [
+            Reply::Status(Box::default()),
+            Reply::Ledger(Box::default()),
+            Reply::Policy(Box::default()),
+            Reply::Exchanges(Page { rows: Vec::new(), next: 3, missed: 1 }),
+            Reply::Flows(Vec::new()),
+        ] {
+            let text = serde_json::to_string(&reply).unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The loop. One lcore owns everything it touches; the same `run_once` runs on the wire, on a tap, in a replay of a
+//! capture, in tests and in benches. Only the port and the mode differ.
+
+use serde::{Deserialize, Serialize};
+
+use crate::burst::Burst;
+use crate::classify::Classifier;
+use crate::decide::endpoint::EndpointStates;
+use crate::detect::Clients;
+use crate::exchange::Exchanges;
+use crate::flow::table::FlowTable;
+use crate::parse::reassembly::Reassembly;
+use crate::parse::tls::WalkCounters;
+use crate::policy::handoff::Subscriber;
+use crate::port::{Port, Rx};
+use crate::telemetry::counters::Passes;
+use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
+use crate::telemetry::latency::Latency;
+use crate::telemetry::names::Names;
+use crate::telemetry::report::{ReportReceiver, ReportSender, channel};
+use crate::telemetry::{FlowTotals, Totals};
+use crate::time::{Nanos, Ticker};
+use crate::{act, classify, decide, detect, exchange, flow, parse};
+
+/// What the loop does with frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Inline between two ports: every frame goes on to the other side.
+    #[default]
+    Wire,
+    /// On copies of the traffic, from a SPAN port, a tap or a capture: frames end here.
+    Observe,
+}
+
+/// Sizes of an lcore, taken once at start.
+#[derive(Clone, Copy, Debug)]
+pub struct LcoreConfig {
+    /// What to do with frames.
+    pub mode: Mode,
+    /// Flows at once.
+    pub flows: usize,
+    /// Host names that can be told apart.
+    pub names: u32,
+    /// Events that may wait to be read.
+    pub events: usize,
+}
+
+impl Default for LcoreConfig {
+    fn default() -> Self {
+        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384 }
+    }
+}
+
+/// One core's data plane.
+#[derive(Debug)]
+pub struct Lcore<P: Port> {
+    port: P,
+    mode: Mode,
+    policy: Subscriber,
+    burst: Burst<P::Frame>,
+    flows: FlowTable,
+    streams: Reassembly,
+    classifier: Classifier,
+    exchanges: Exchanges,
+    clients: Clients,
+    endpoints: EndpointStates,
+    events: EventSender,
+    passes: Passes,
+    walked: WalkCounters,
+    latency: Latency,
+    bursts: u64,
+    finished: u64,
+    ticker: Ticker,
+    polls: u64,
+    reports: ReportSender,
+}
+
+/// The reading ends of what an lcore tells.
+#[derive(Clone, Debug)]
+pub struct Outlets {
+    /// Hellos, exchanges and signals.
+    pub events: EventReceiver,
+    /// What the name ids in them stand for.
+    pub names: Names,
+    /// How it is doing.
+    pub reports: ReportReceiver,
+}
+
+/// How often flows expire and counters are published.
+const TICK: Nanos = Nanos::from_millis(10);
+
+impl<P: Port> Lcore<P> {
+    /// An lcore on `port`, and the reading ends of what it tells.
+    #[must_use]
+    pub fn new(port: P, config: LcoreConfig, policy: Subscriber) -> (Self, Outlets) {
+        let (events, receiver) = ring(config.events);
+        let flows = FlowTable::with_capacity(config.flows);
+        let classifier = Classifier::new(config.names);
+        let (reports, report_receiver) = channel();
+        let outlets = Outlets {
+            events: receiver,
+            names: classifier.names.reader(),
+            reports: report_receiver,
+        };
+        let lcore = Self {
+            port,
+            mode: config.mode,
+            policy,
+            burst: Burst::new(),
+            exchanges: Exchanges::for_slots(flows.slots()),
+            flows,
+            streams: Reassembly::default(),
+            classifier,
+            clients: Clients::default(),
+            endpoints: EndpointStates::default(),
+            events,
+            passes: Passes::default(),
+            walked: WalkCounters::default(),
+            latency: Latency::default(),
+            bursts: 0,
+            finished: 0,
+            ticker: Ticker::every(TICK),
+            polls: 0,
+            reports,
+        };
+        (lcore, outlets)
+    }
+
+    /// One burst, from the port through every stage and back to the port.
+    pub fn run_once(&mut self) -> Rx {
+        let policy = self.policy.refresh();
+        let rx = self.port.rx_burst(&mut self.burst);
+        parse::headers(&mut self.burst, &mut self.passes);
+        flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
+        parse::tls::records(&mut self.burst, &mut self.flows, &mut self.streams, &mut self.walked);
+        let packets = &mut self.burst.packets; // from here on nobody sees payload
+        classify::endpoints(
+            packets,
+            &mut self.flows,
+            policy,
+            &mut self.classifier,
+            &mut self.events,
+        );
+        exchange::follow(packets, &mut self.flows, &mut self.exchanges);
+        detect::observe(
+            packets,
+            &self.flows,
+            &self.exchanges,
+            &mut self.clients,
+            policy,
+            &mut self.events,
+        );
+        decide::verdicts(&self.exchanges, &mut self.clients, &mut self.endpoints, policy);
+        if self.mode == Mode::Observe {
+            act::release_observed(packets);
+        }
+        let now = packets.now;
+        let in_loop = self.port.tx_burst(&mut self.burst);
+        self.tell(rx, in_loop);
+        if self.ticker.due(now) {
+            self.flows.expire(now);
+            self.publish();
+        }
+        rx
+    }
+
+    /// Ends every flow and tells what was still open: the observation is over. Call until it returns false,
+    /// reading the events in between.
+    pub fn finish(&mut self) -> bool {
+        let policy = self.policy.current();
+        self.burst.begin(self.burst.packets.now + detect::retry::DECIDE_AFTER);
+        self.flows.begin_burst();
+        let more = self.flows.end_some();
+        let packets = &self.burst.packets;
+        exchange::follow(packets, &mut self.flows, &mut self.exchanges);
+        detect::observe(
+            packets,
+            &self.flows,
+            &self.exchanges,
+            &mut self.clients,
+            policy,
+            &mut self.events,
+        );
+        decide::verdicts(&self.exchanges, &mut self.clients, &mut self.endpoints, policy);
+        self.tell(Rx::Closed, Nanos::ZERO);
+        self.publish();
+        more || self.clients.has_undecided()
+    }
+
+    /// Everything counted since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            port: *self.port.counters(),
+            passes: self.passes,
+            bursts: self.bursts,
+            flows: FlowTotals {
+                h1: self.exchanges.h1_flows,
+                mux: self.exchanges.mux_flows,
+                quic: self.exchanges.quic_flows,
+                ..self.flows.totals()
+            },
+            records: self.walked.records,
+            records_lost: self.walked.lost,
+            client_hellos: self.walked.client_hellos,
+            reassembly_refused: self.streams.refused,
+            exchanges: self.finished,
+            events_lost: self.events.lost,
+            names_refused: self.classifier.names.refused,
+            retry_evicted: self.clients.evicted(),
+        }
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// The time of the latest burst.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.burst.packets.now
+    }
+
+    /// Passes on what is known of exchanges, and counts the burst.
+    fn tell(&mut self, rx: Rx, in_loop: Nanos) {
+        self.polls += 1;
+        if let Rx::Frames(_) = rx {
+            self.bursts += 1;
+            self.latency.record(in_loop);
+        }
+        for exchange in self.clients.take_finished() {
+            self.finished += 1;
+            self.events.send(Event::Exchange(exchange));
+        }
+    }
+
+    fn publish(&mut self) {
+        let (now, totals) = (self.burst.packets.now, self.totals());
+        let devices = || self.port.devices();
+        self.reports.publish(now, self.polls, totals, &self.latency, &self.endpoints, devices);
+    }
+}

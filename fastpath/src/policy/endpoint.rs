@@ -1,0 +1,329 @@
+//! What an AI endpoint is: names, prefixes and ports to recognise it by, its class, prices and calibration.
+//!
+//! The shipped catalogue and a user's policy are lists of the same [`Endpoint`].
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// What kind of work an endpoint does; decides which shapes of a reply are ordinary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Text from a model, streamed or plain.
+    #[default]
+    Llm,
+    /// Vectors.
+    Embedding,
+    /// An API that agents call and that is no model: sizes say nothing.
+    Tool,
+}
+
+/// An AI endpoint. Recognised by prefix and port first, then by host pattern.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// Unique name.
+    pub name: String,
+    /// Who runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// What it does.
+    #[serde(default)]
+    pub class: Class,
+    /// Host names; a leading `*.` stands for one or more labels, a trailing `.*` likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostPattern>,
+    /// Addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<Prefix>,
+    /// Server ports the prefixes hold for; empty means any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
+    /// Prices, for costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// How tokens follow from what is seen of a reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+/// US dollars for a million tokens. A range where an endpoint serves several models.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Price {
+    /// Cheapest, usual and dearest output price.
+    pub output_per_million: [f32; 3],
+    /// The same for input.
+    pub input_per_million: [f32; 3],
+}
+
+/// Output tokens = `perRecord` · data records + `perByte` · plaintext bytes + `offset`, not less than 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Calibration {
+    /// Of streamed replies.
+    pub stream: Fit,
+    /// Of plain replies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<Fit>,
+}
+
+/// One linear fit and its spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fit {
+    /// Tokens a record.
+    #[serde(default)]
+    pub per_record: f32,
+    /// Tokens a plaintext byte.
+    #[serde(default)]
+    pub per_byte: f32,
+    /// Tokens that are always there, usually negative: the prelude carries none.
+    #[serde(default)]
+    pub offset: f32,
+    /// What the closing records of a complete reply add on top of `offset`; usually negative.
+    #[serde(default)]
+    pub tail: f32,
+    /// Half-width of the range as a share of the likely value.
+    pub spread: f32,
+}
+
+/// A host name, or all names below or before one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// Exactly this name.
+    Exact(String),
+    /// `*.suffix`: names that end in `.suffix`.
+    Below(String),
+    /// `prefix.*`: names that begin with `prefix.`; for private names such as `llm.example.internal`.
+    Starts(String),
+    /// `prefix*.suffix`... with one star inside the first label: `*-aiplatform.googleapis.com`.
+    Around(String, String),
+}
+
+/// An address prefix, `10.0.0.0/8` or `2001:db8::/32`; an address alone is a prefix of full length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    address: IpAddr,
+    length: u8,
+}
+
+/// What is wrong with a pattern or prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointError {
+    /// Not a host pattern.
+    Host(String),
+    /// Not a prefix.
+    Prefix(String),
+}
+
+impl Endpoint {
+    /// An endpoint that is known by name and never found.
+    #[must_use]
+    pub fn gone(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            provider: None,
+            class: Class::default(),
+            hosts: Vec::new(),
+            prefixes: Vec::new(),
+            ports: Vec::new(),
+            price: None,
+            calibration: None,
+        }
+    }
+}
+
+impl HostPattern {
+    /// Whether `name` (lower case) is meant.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(host) => name == host,
+            Self::Below(suffix) => name
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Self::Starts(prefix) => name
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.starts_with('.')),
+            Self::Around(prefix, suffix) => {
+                let middle = name
+                    .strip_prefix(prefix.as_str())
+                    .and_then(|rest| rest.strip_suffix(suffix.as_str()));
+                middle.is_some_and(|middle| !middle.is_empty() && !middle.contains('.'))
+            }
+        }
+    }
+
+    /// How specific it is: longer is more, an exact name is most.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Exact(host) => 1000 + host.len(),
+            Self::Below(part) | Self::Starts(part) => part.len(),
+            Self::Around(prefix, suffix) => prefix.len() + suffix.len(),
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = EndpointError;
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let lower = text.to_ascii_lowercase();
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        let pattern = match (lower.strip_prefix("*."), lower.strip_suffix(".*")) {
+            (Some(suffix), None) if plain(suffix) => Self::Below(suffix.to_owned()),
+            (None, Some(prefix)) if plain(prefix) => Self::Starts(prefix.to_owned()),
+            (None, None) => match lower.split_once('*') {
+                None if plain(&lower) => Self::Exact(lower),
+                Some((prefix, suffix)) if plain(suffix) && (prefix.is_empty() || plain(prefix)) => {
+                    Self::Around(prefix.to_owned(), suffix.to_owned())
+                }
+                _ => return Err(EndpointError::Host(text.to_owned())),
+            },
+            _ => return Err(EndpointError::Host(text.to_owned())),
+        };
+        Ok(pattern)
+    }
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(suffix) => write!(f, "*.{suffix}"),
+            Self::Starts(prefix) => write!(f, "{prefix}.*"),
+            Self::Around(prefix, suffix) => write!(f, "{prefix}*{suffix}"),
+        }
+    }
+}
+
+impl Prefix {
+    /// Whether `ip` lies in it.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => same_bits(
+                u128::from(net.to_bits()) << 96,
+                u128::from(ip.to_bits()) << 96,
+                self.length,
+            ),
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                same_bits(net.to_bits(), ip.to_bits(), self.length)
+            }
+            _ => false,
+        }
+    }
+
+    /// Length in bits.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.length
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = EndpointError;
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let wrong = || EndpointError::Prefix(text.to_owned());
+        let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let full = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(full), |l| l.parse::<u8>().map_err(|_| wrong()))?;
+        if length > full {
+            return Err(wrong());
+        }
+        Ok(Self { address, length })
+    }
+}
+
+impl std::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl std::fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(text) => write!(
+                f,
+                "`{text}` is no host pattern; expected a name such as `api.example.com`, `*.example.com` or `llm.*`"
+            ),
+            Self::Prefix(text) => write!(
+                f,
+                "`{text}` is no address prefix; expected one such as `10.1.0.0/16`, `192.0.2.7` or `2001:db8::/32`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+macro_rules! serde_as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+serde_as_text!(HostPattern, Prefix);
+
+fn same_bits(a: u128, b: u128, length: u8) -> bool {
+    length == 0 || (a ^ b) >> (128 - u32::from(length)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> HostPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn patterns_match_what_they_say() {
+        assert!(host("api.openai.com").matches("api.openai.com"));
+        assert!(!host("api.openai.com").matches("xapi.openai.com"));
+        assert!(host("*.openai.azure.com").matches("mine.openai.azure.com"));
+        assert!(!host("*.openai.azure.com").matches("openai.azure.com"));
+        assert!(host("llm.*").matches("llm.internal.test"));
+        assert!(!host("llm.*").matches("llmx.internal.test"));
+        assert!(host("*-aiplatform.googleapis.com").matches("us-east1-aiplatform.googleapis.com"));
+        assert!(!host("bedrock-runtime.*.amazonaws.com").matches("bedrock-runtime.amazonaws.com"));
+        assert!(
+            host("bedrock-runtime.*.amazonaws.com")
+                .matches("bedrock-runtime.eu-west-1.amazonaws.com")
+        );
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in ["", "*", "*.", "a b", "*.*", "http://x"] {
+            assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn prefixes_contain_by_bits_and_family() {
+        let ten: Prefix = "10.0.0.0/8".parse().unwrap();
+        assert!(ten.contains("10.255.0.1".parse().unwrap()));
+        assert!(!ten.contains("11.0.0.1".parse().unwrap()));
+        assert!(!ten.contains("::ffff:a00:1".parse::<IpAddr>().unwrap()));
+        assert!("10.0.0.0/33".parse::<Prefix>().is_err());
+        assert!("::/0".parse::<Prefix>().unwrap().contains("2001:db8::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,106 @@
+//! Hands snapshots from one publisher to one lcore, at a burst boundary and without a lock.
+//!
+//! The lcore never frees a snapshot: what it has done with goes back through a second queue, and the
+//! publisher drops it. Both queues are crossbeam's; there is no primitive of our own here.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::snapshot::Snapshot;
+
+/// The publishing end, for one lcore.
+#[derive(Debug)]
+pub struct Publisher {
+    fresh: Arc<ArrayQueue<Arc<Snapshot>>>,
+    spent: Arc<ArrayQueue<Arc<Snapshot>>>,
+}
+
+/// The lcore's end.
+#[derive(Debug)]
+pub struct Subscriber {
+    current: Arc<Snapshot>,
+    fresh: Arc<ArrayQueue<Arc<Snapshot>>>,
+    spent: Arc<ArrayQueue<Arc<Snapshot>>>,
+}
+
+/// Snapshots that may wait to be freed before the lcore puts off taking a new one.
+const SPENT_MAX: usize = 4;
+
+/// Both ends, with `first` in force.
+#[must_use]
+pub fn channel(first: Arc<Snapshot>) -> (Publisher, Subscriber) {
+    let (fresh, spent) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(SPENT_MAX)));
+    let publisher = Publisher { fresh: Arc::clone(&fresh), spent: Arc::clone(&spent) };
+    (publisher, Subscriber { current: first, fresh, spent })
+}
+
+impl Publisher {
+    /// Puts `snapshot` in force from the lcore's next burst on. Replaces one that was not yet taken.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        while self.spent.pop().is_some() {}
+        drop(self.fresh.force_push(snapshot));
+    }
+}
+
+impl Subscriber {
+    /// The snapshot in force: the only place where a new one can appear.
+    pub fn refresh(&mut self) -> &Snapshot {
+        if !self.fresh.is_empty()
+            && !self.spent.is_full()
+            && let Some(fresh) = self.fresh.pop()
+        {
+            let spent = std::mem::replace(&mut self.current, fresh);
+            // Cannot fail: only this lcore fills the queue, and it had room just above.
+            let _ = self.spent.push(spent);
+        }
+        &self.current
+    }
+
+    /// The snapshot in force, without looking for a newer one.
+    #[must_use]
+    pub fn current(&self) -> &Arc<Snapshot> {
+        &self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::{Limits, Policy};
+    use super::*;
+
+    fn snapshot(stall_ms: u64) -> Arc<Snapshot> {
+        let limits = Limits { stall_ms, ..Limits::default() };
+        Arc::new(Snapshot::compile(Policy { limits, ..Policy::default() }).unwrap())
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_in_force_after_a_refresh() {
+        let (publisher, mut subscriber) = channel(snapshot(1));
+        publisher.publish(snapshot(2));
+        publisher.publish(snapshot(3));
+        assert_eq!(subscriber.current().policy().limits.stall_ms, 1);
+        assert_eq!(subscriber.refresh().policy().limits.stall_ms, 3);
+    }
+
+    #[test]
+    fn the_publisher_frees_what_the_lcore_has_done_with() {
+        let first = snapshot(0);
+        let (publisher, mut subscriber) = channel(Arc::clone(&first));
+        publisher.publish(snapshot(1));
+        subscriber.refresh();
+        assert_eq!(Arc::strong_count(&first), 2, "the lcore has given it back, not freed it");
+        publisher.publish(snapshot(2));
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn a_publisher_that_never_collects_stops_the_swaps_not_the_lcore() {
+        let (publisher, mut subscriber) = channel(snapshot(0));
+        for n in 1..10 {
+            drop(publisher.fresh.force_push(snapshot(n)));
+            subscriber.refresh();
+        }
+        assert_eq!(subscriber.current().policy().limits.stall_ms, SPENT_MAX as u64);
+    }
+}

@@ -1,0 +1,344 @@
+//! The snapshot: policy compiled for an lcore. Immutable, shared by reference, swapped at a burst boundary.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::{Endpoint, HostPattern, Prefix};
+use crate::time::Nanos;
+
+/// Endpoints a snapshot can hold; per-endpoint counters are arrays of this length.
+pub const ENDPOINTS_MAX: usize = 512;
+
+/// Index of an endpoint in its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(pub u16);
+
+impl EndpointId {
+    /// As an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Whether rules are evaluated. Acting on them is a matter of a later release: shadow reports only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleMode {
+    /// No verdicts.
+    Off,
+    /// Verdicts are formed and reported.
+    #[default]
+    Shadow,
+}
+
+/// Retries an endpoint may get beyond its first attempts (Gateway API `retryConstraint`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryBudget {
+    /// Retries for a hundred first attempts.
+    pub percent: f64,
+    /// Retries a second that are always allowed.
+    pub min_per_sec: f64,
+    /// Retries that can be saved up.
+    pub burst: f64,
+}
+
+impl Default for RetryBudget {
+    /// LAWS A3: a tenth of the first attempts, at least one in ten seconds.
+    fn default() -> Self {
+        Self { percent: 10.0, min_per_sec: 0.1, burst: 10.0 }
+    }
+}
+
+/// Limits of the detectors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// An attempt that starts later than this after a failed one is no retry of it.
+    pub retry_window_ms: u64,
+    /// Silence inside a response that counts as a stall.
+    pub stall_ms: u64,
+}
+
+impl Default for Limits {
+    /// WIRE.md, rules 9 and 11.
+    fn default() -> Self {
+        Self { retry_window_ms: 12_000, stall_ms: 500 }
+    }
+}
+
+impl Limits {
+    /// The retry window as time.
+    #[must_use]
+    pub fn retry_window(&self) -> Nanos {
+        Nanos::from_millis(self.retry_window_ms)
+    }
+
+    /// The stall limit as time.
+    #[must_use]
+    pub fn stall(&self) -> Nanos {
+        Nanos::from_millis(self.stall_ms)
+    }
+}
+
+/// A checked policy: what is compiled, stored and sent from process to process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    /// The endpoints, most important first among equals.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+    /// Shadow or off.
+    #[serde(default)]
+    pub mode: RuleMode,
+    /// The retry budget of every endpoint.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// The detectors' limits.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A policy that cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyError {
+    /// More endpoints than [`ENDPOINTS_MAX`].
+    TooManyEndpoints(usize),
+    /// Two endpoints of one name.
+    DuplicateName(String),
+    /// The catalogue that ships with the program cannot be read: a defect of the build.
+    Catalogue(String),
+}
+
+/// The compiled policy.
+#[derive(Debug)]
+pub struct Snapshot {
+    policy: Policy,
+    revision: u64,
+    exact: HashMap<String, EndpointId>,
+    /// Patterns, most specific first.
+    patterns: Vec<(HostPattern, EndpointId)>,
+    /// Prefixes, longest first.
+    prefixes: Vec<(Prefix, EndpointId)>,
+}
+
+impl Policy {
+    /// The catalogue of AI providers that ships with the program.
+    ///
+    /// # Errors
+    /// Only when the build is broken.
+    pub fn catalogue() -> Result<Self, PolicyError> {
+        let endpoints = serde_saphyr::from_str(include_str!("../../catalogue.yaml"))
+            .map_err(|e| PolicyError::Catalogue(e.to_string()))?;
+        Ok(Self { endpoints, ..Self::default() })
+    }
+}
+
+impl Snapshot {
+    /// Compiles `policy`.
+    ///
+    /// # Errors
+    /// When there are too many endpoints or two of one name.
+    pub fn compile(policy: Policy) -> Result<Self, PolicyError> {
+        let revision = 1;
+        let order: Vec<usize> = (0..policy.endpoints.len()).collect();
+        Self::index(policy, &order, revision)
+    }
+
+    /// Compiles the policy that comes after this snapshot. An endpoint of the same name keeps its id; one that
+    /// is gone keeps its place and its name, and is never found again. So ids mean the same in both.
+    ///
+    /// # Errors
+    /// When there are too many endpoints, those that are gone included, or two of one name.
+    pub fn succeeded_by(&self, policy: Policy) -> Result<Self, PolicyError> {
+        let Policy { endpoints, mode, retry_budget, limits } = policy;
+        let mut placed: Vec<Endpoint> =
+            self.policy.endpoints.iter().map(|old| Endpoint::gone(&old.name)).collect();
+        let mut order = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let place = placed.iter().position(|old| old.name == endpoint.name);
+            let place = place.unwrap_or(placed.len());
+            if order.contains(&place) {
+                return Err(PolicyError::DuplicateName(endpoint.name));
+            }
+            order.push(place);
+            match placed.get_mut(place) {
+                Some(old) => *old = endpoint,
+                None => placed.push(endpoint),
+            }
+        }
+        let policy = Policy { endpoints: placed, mode, retry_budget, limits };
+        Self::index(policy, &order, self.revision + 1)
+    }
+
+    /// Indexes the endpoints of `policy` that `order` names, most important first.
+    fn index(policy: Policy, order: &[usize], revision: u64) -> Result<Self, PolicyError> {
+        if policy.endpoints.len() > ENDPOINTS_MAX {
+            return Err(PolicyError::TooManyEndpoints(policy.endpoints.len()));
+        }
+        let mut seen = HashSet::new();
+        let mut exact = HashMap::new();
+        let mut patterns = Vec::new();
+        let mut prefixes = Vec::new();
+        for &place in order {
+            let endpoint = &policy.endpoints[place];
+            let id = EndpointId(u16::try_from(place).expect("ENDPOINTS_MAX is below 65536"));
+            if !seen.insert(endpoint.name.as_str()) {
+                return Err(PolicyError::DuplicateName(endpoint.name.clone()));
+            }
+            for host in &endpoint.hosts {
+                if let HostPattern::Exact(name) = host {
+                    exact.entry(name.clone()).or_insert(id);
+                } else {
+                    patterns.push((host.clone(), id));
+                }
+            }
+            prefixes.extend(endpoint.prefixes.iter().map(|&prefix| (prefix, id)));
+        }
+        // Stable sorts: among equals the endpoint that was named first wins.
+        patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
+        prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.bits()));
+        Ok(Self { policy, revision, exact, patterns, prefixes })
+    }
+
+    /// The endpoint of an address and port: longest prefix first.
+    #[must_use]
+    pub fn by_address(&self, ip: IpAddr, port: u16) -> Option<EndpointId> {
+        let fits = |&&(prefix, id): &&(Prefix, EndpointId)| {
+            let ports = &self.endpoint(id).ports;
+            prefix.contains(ip) && (ports.is_empty() || ports.contains(&port))
+        };
+        self.prefixes.iter().find(fits).map(|&(_, id)| id)
+    }
+
+    /// The endpoint of a host name: exact names first, then the most specific pattern.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<EndpointId> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        let pattern = || self.patterns.iter().find(|(p, _)| p.matches(name)).map(|&(_, id)| id);
+        self.exact.get(name).copied().or_else(pattern)
+    }
+
+    /// What the policy says of an endpoint.
+    ///
+    /// # Panics
+    /// When `id` is not of this snapshot.
+    #[must_use]
+    pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
+        &self.policy.endpoints[id.index()]
+    }
+
+    /// Counts up from 1 with every snapshot that succeeds another.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The policy it was compiled from.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+impl std::fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooManyEndpoints(n) => {
+                write!(f, "{n} endpoints, expected at most {ENDPOINTS_MAX}; join some by patterns")
+            }
+            Self::DuplicateName(name) => {
+                write!(f, "two endpoints are named `{name}`; names are unique")
+            }
+            Self::Catalogue(e) => write!(f, "the shipped catalogue cannot be read: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        Snapshot::compile(Policy::catalogue().unwrap()).unwrap()
+    }
+
+    fn name_of(host: &str) -> Option<String> {
+        let snapshot = snapshot();
+        snapshot.by_name(host).map(|id| snapshot.endpoint(id).name.clone())
+    }
+
+    #[test]
+    fn the_catalogue_knows_the_providers() {
+        for (host, endpoint) in [
+            ("api.openai.com", "openai"),
+            ("API.OpenAI.com.", "openai"),
+            ("contoso.openai.azure.com", "azure-openai"),
+            ("api.anthropic.com", "anthropic"),
+            ("generativelanguage.googleapis.com", "google-gemini"),
+            ("europe-west4-aiplatform.googleapis.com", "google-vertex"),
+            ("bedrock-runtime.us-east-1.amazonaws.com", "aws-bedrock"),
+            ("api.mistral.ai", "mistral"),
+            ("api.cohere.com", "cohere"),
+            ("api.groq.com", "groq"),
+            ("api.together.xyz", "together"),
+            ("api.fireworks.ai", "fireworks"),
+            ("api.deepseek.com", "deepseek"),
+            ("api.x.ai", "xai"),
+            ("openrouter.ai", "openrouter"),
+            ("api.perplexity.ai", "perplexity"),
+            ("api-inference.huggingface.co", "huggingface"),
+            ("api.replicate.com", "replicate"),
+        ] {
+            assert_eq!(name_of(host).as_deref(), Some(endpoint), "{host}");
+        }
+        assert_eq!(name_of("www.example.com"), None);
+        assert_eq!(name_of("www.openai.com"), None);
+    }
+
+    #[test]
+    fn the_longest_prefix_on_the_right_port_wins() {
+        let endpoint = |name: &str, prefix: &str, ports: &[u16]| Endpoint {
+            prefixes: vec![prefix.parse().unwrap()],
+            ports: ports.to_vec(),
+            ..Endpoint::gone(name)
+        };
+        let endpoints =
+            vec![endpoint("wide", "10.0.0.0/8", &[]), endpoint("narrow", "10.1.0.0/16", &[8000])];
+        let snapshot = Snapshot::compile(Policy { endpoints, ..Policy::default() }).unwrap();
+        let at = |ip: &str, port| snapshot.by_address(ip.parse().unwrap(), port);
+        assert_eq!(at("10.1.2.3", 8000), Some(EndpointId(1)));
+        assert_eq!(at("10.1.2.3", 443), Some(EndpointId(0)));
+        assert_eq!(at("192.0.2.1", 443), None);
+    }
+
+    #[test]
+    fn ids_keep_their_meaning_from_one_snapshot_to_the_next() {
+        let named = |name: &str, host: &str| -> Endpoint {
+            serde_saphyr::from_str(&format!("{{ name: {name}, hosts: ['{host}'] }}")).unwrap()
+        };
+        let policy = |endpoints| Policy { endpoints, ..Policy::default() };
+        let first =
+            Snapshot::compile(policy(vec![named("a", "a.test"), named("b", "b.test")])).unwrap();
+        let next =
+            first.succeeded_by(policy(vec![named("c", "*.test"), named("b", "x.test")])).unwrap();
+        assert_eq!(next.by_name("x.test"), first.by_name("b.test"));
+        assert_eq!(next.by_name("a.test"), Some(EndpointId(2)), "c now, since a is gone");
+        assert_eq!(next.endpoint(EndpointId(0)).name, "a", "what is gone can still be named");
+        assert_eq!(next.revision(), 2);
+        let twice = policy(vec![named("d", "d.test"), named("d", "e.test")]);
+        assert!(matches!(next.succeeded_by(twice), Err(PolicyError::DuplicateName(_))));
+    }
+
+    #[test]
+    fn an_empty_policy_compiles_and_knows_nobody() {
+        let snapshot = Snapshot::compile(Policy::default()).unwrap();
+        assert_eq!(snapshot.by_name("api.openai.com"), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Plain counters, owned by whoever counts.
+
+use super::reasons::{DropReason, PassReason};
+
+/// What a port counts. `rx_frames = tx_frames + held_frames + sum(drops)` whenever no burst is in the loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames that came in.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Frames inside the data plane between bursts: held, or delayed by a fault port.
+    pub held_frames: u64,
+    /// Frames the port itself made: repeats of the fault port. They count as received.
+    pub made_frames: u64,
+    /// Frames freed, by reason.
+    pub drops: Drops,
+}
+
+impl PortCounters {
+    /// Whether every frame that came in has had its one end or is still held.
+    #[must_use]
+    pub fn balanced(&self) -> bool {
+        self.rx_frames == self.tx_frames + self.held_frames + self.drops.total()
+    }
+}
+
+/// Frames freed, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// One more.
+    pub fn add(&mut self, reason: DropReason) {
+        self.0[reason.index()] += 1;
+    }
+
+    /// How many for `reason`.
+    #[must_use]
+    pub fn count(&self, reason: DropReason) -> u64 {
+        self.0[reason.index()]
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// Frames that passed unread, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes([u64; PassReason::ALL.len()]);
+
+impl Passes {
+    /// One more.
+    pub fn add(&mut self, reason: PassReason) {
+        self.0[reason.index()] += 1;
+    }
+
+    /// How many for `reason`.
+    #[must_use]
+    pub fn count(&self, reason: PassReason) -> u64 {
+        self.0[reason.index()]
+    }
+}

@@ -1,0 +1,379 @@
+//! What an lcore tells the outside: hellos, exchanges and signals, as plain copies in a bounded ring.
+//!
+//! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), an
+//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (DESIGN, privacy P2).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use serde::{Deserialize, Serialize};
+
+use super::names::NameId;
+use crate::burst::{Address, Alpn, Ja4, Protocol, TlsVersion};
+use crate::policy::snapshot::EndpointId;
+use crate::time::Nanos;
+
+/// One thing that was seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// A flow has shown its ClientHello.
+    Hello(Hello),
+    /// An exchange is over and everything that will be said about it is known.
+    Exchange(Exchange),
+    /// A detector has fired.
+    Signal(Signal),
+}
+
+/// Client and server of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peers {
+    /// Who opened the connection.
+    pub client: Address,
+    /// Its port.
+    pub client_port: u16,
+    /// Who was called.
+    pub server: Address,
+    /// Its port.
+    pub server_port: u16,
+    /// Over TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// The clear facts of a ClientHello.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello {
+    /// When it was complete.
+    pub at: Nanos,
+    /// Whose.
+    pub peers: Peers,
+    /// Server name.
+    pub sni: Option<NameId>,
+    /// ALPN offer.
+    pub alpn: Alpn,
+    /// Highest version offered.
+    pub version: TlsVersion,
+    /// Fingerprint.
+    pub ja4: Ja4,
+    /// Encrypted ClientHello (or its GREASE) present.
+    pub ech: bool,
+    /// The endpoint it was classified as.
+    pub endpoint: Option<EndpointId>,
+}
+
+/// An exchange's number, unique within one lcore's life and counting up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u64);
+
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "x{}", self.0)
+    }
+}
+
+/// How well a flow can be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// HTTP/1.1 in TLS: one request at a time, outcome per exchange.
+    H1,
+    /// HTTP/2 in TLS: multiplexed.
+    Mux,
+    /// QUIC.
+    Quic,
+    /// Not TLS, or joined in the middle: directions and times only.
+    #[default]
+    Opaque,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The response is whole.
+    Complete,
+    /// An error-shaped answer.
+    Failed,
+    /// An error-shaped answer of the shape of a 429.
+    Throttled,
+    /// The client closed before the response was whole.
+    ClientAbort,
+    /// The server cut the response.
+    ServerAbort,
+    /// The response ends without its mark, and nobody can say whose doing it was.
+    Truncated,
+    /// The response had fallen silent when it ended.
+    Stalled,
+    /// The server closed without a response.
+    ConnectFailed,
+    /// Still running when the observation ended.
+    Open,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the contract.
+    pub const ALL: [Self; 9] = [
+        Self::Complete,
+        Self::Failed,
+        Self::Throttled,
+        Self::ClientAbort,
+        Self::ServerAbort,
+        Self::Truncated,
+        Self::Stalled,
+        Self::ConnectFailed,
+        Self::Open,
+    ];
+
+    /// The word of the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Throttled => "throttled",
+            Self::ClientAbort => "client_abort",
+            Self::ServerAbort => "server_abort",
+            Self::Truncated => "truncated",
+            Self::Stalled => "stalled",
+            Self::ConnectFailed => "connect_failed",
+            Self::Open => "open",
+        }
+    }
+
+    /// Whether a client may try again after it. A client's own abort counts: most are time-outs.
+    #[must_use]
+    pub const fn invites_retry(self) -> bool {
+        match self {
+            Self::Complete | Self::Open => false,
+            Self::Failed
+            | Self::Throttled
+            | Self::ClientAbort
+            | Self::ServerAbort
+            | Self::Truncated
+            | Self::Stalled
+            | Self::ConnectFailed => true,
+        }
+    }
+}
+
+/// Why an exchange was waste.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waste {
+    /// Another attempt at the same work, and in vain again.
+    Retry,
+    /// The client left while the response was being made.
+    LateAbort,
+    /// The server cut a response that had begun.
+    Partial,
+}
+
+impl Waste {
+    /// Every class.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::LateAbort, Self::Partial];
+
+    /// The word of the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::LateAbort => "late_abort",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// A range with its likely value. Tokens, or thousandths of a US dollar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Not less than this, as far as the calibration goes.
+    pub low: f32,
+    /// The best single figure.
+    pub likely: f32,
+    /// Not more than this, as far as the calibration goes.
+    pub high: f32,
+}
+
+/// What the decision stage says of an exchange. In shadow it is what would have been done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Let it go.
+    #[default]
+    Pass,
+    /// Keep its request back for a while.
+    Hold,
+}
+
+/// Which rule decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No rule applies.
+    #[default]
+    NoRule,
+    /// Within the retry budget of its endpoint.
+    WithinRetryBudget,
+    /// A retry over the budget of its endpoint (LAWS A3).
+    OverRetryBudget,
+}
+
+/// One request and its response.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// Its number.
+    pub id: ExchangeId,
+    /// Between whom.
+    pub peers: Peers,
+    /// Which endpoint, if it is a known one.
+    pub endpoint: Option<EndpointId>,
+    /// The name the client asked for.
+    pub sni: Option<NameId>,
+    /// How well its flow can be seen.
+    pub visibility: Visibility,
+    /// First byte of the request.
+    pub start: Nanos,
+    /// First byte of the response.
+    pub first_byte: Option<Nanos>,
+    /// Last byte of either.
+    pub end: Nanos,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// 1 for the first attempt at this work.
+    pub attempt: u16,
+    /// The attempt before.
+    pub retry_of: Option<ExchangeId>,
+    /// Longest silence inside the response, if it was a stall.
+    pub stall: Option<Nanos>,
+    /// How sure the outcome is, 0 to 1.
+    pub outcome_confidence: f64,
+    /// How sure the link to the attempt before (or its absence) is, 0 to 1.
+    pub retry_confidence: f64,
+    /// Request bytes, rounded up to a power of two, at least 1024.
+    pub up_bucket: u64,
+    /// Response bytes, likewise.
+    pub down_bucket: u64,
+    /// The response was a stream: several bursts.
+    pub streamed: bool,
+    /// Output tokens of the response.
+    pub tokens: Option<Estimate>,
+    /// What these tokens cost, in thousandths of a US dollar.
+    pub cost_milli_usd: Option<Estimate>,
+    /// Why it was waste.
+    pub waste: Option<Waste>,
+    /// What was, or in shadow would have been, done with it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a detector says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalKind {
+    /// This exchange is another attempt at the work of an earlier one. Value: attempt number.
+    Retry,
+    /// The client left a response that was under way. Value: seconds since its first byte.
+    LateAbort,
+    /// The server cut a response. Value: seconds since its first byte.
+    Partial,
+    /// A response was silent for longer than the limit. Value: seconds of silence.
+    Stall,
+    /// A verdict other than pass. Value: attempt number.
+    OverBudget,
+}
+
+/// One firing of a detector.
+#[derive(Clone, Copy, Debug)]
+pub struct Signal {
+    /// When.
+    pub at: Nanos,
+    /// Which.
+    pub kind: SignalKind,
+    /// About which exchange.
+    pub exchange: ExchangeId,
+    /// Between whom.
+    pub peers: Peers,
+    /// Which endpoint, if known.
+    pub endpoint: Option<EndpointId>,
+    /// The kind's figure.
+    pub value: f64,
+}
+
+/// The writing end of an lcore's ring of events. When the ring is full the event is lost and counted.
+#[derive(Debug)]
+pub struct EventSender {
+    ring: Arc<ArrayQueue<Event>>,
+    /// Events lost because nobody emptied the ring in time.
+    pub lost: u64,
+}
+
+/// The reading end.
+#[derive(Clone, Debug)]
+pub struct EventReceiver {
+    ring: Arc<ArrayQueue<Event>>,
+}
+
+/// A ring for `capacity` events.
+#[must_use]
+pub fn ring(capacity: usize) -> (EventSender, EventReceiver) {
+    let ring = Arc::new(ArrayQueue::new(capacity));
+    (EventSender { ring: Arc::clone(&ring), lost: 0 }, EventReceiver { ring })
+}
+
+impl EventSender {
+    /// Puts an event into the ring.
+    pub fn send(&mut self, event: Event) {
+        if self.ring.push(event).is_err() {
+            self.lost += 1;
+        }
+    }
+}
+
+impl EventReceiver {
+    /// The oldest event, if there is one.
+    #[must_use]
+    pub fn next(&self) -> Option<Event> {
+        self.ring.pop()
+    }
+}
+
+/// Rounds a length up to its bucket: a power of two, at least 1 KiB.
+#[must_use]
+pub const fn length_bucket(bytes: u64) -> u64 {
+    if bytes <= 1024 { 1024 } else { bytes.next_power_of_two() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_leave_in_powers_of_two() {
+        assert_eq!([0, 1024, 1025, 5000].map(length_bucket), [1024, 1024, 2048, 8192]);
+    }
+
+    #[test]
+    fn a_full_ring_loses_the_newest_event_and_counts_it() {
+        let (mut sender, receiver) = ring(1);
+        let signal = Signal {
+            at: Nanos(1),
+            kind: SignalKind::Stall,
+            exchange: ExchangeId(1),
+            peers: Peers {
+                client: Address::default(),
+                client_port: 1,
+                server: Address::default(),
+                server_port: 443,
+                protocol: Protocol::Tcp,
+            },
+            endpoint: None,
+            value: 1.0,
+        };
+        sender.send(Event::Signal(signal));
+        sender.send(Event::Signal(Signal { at: Nanos(2), ..signal }));
+        assert_eq!(sender.lost, 1);
+        assert!(matches!(receiver.next(), Some(Event::Signal(s)) if s.at == Nanos(1)));
+        assert!(receiver.next().is_none());
+    }
+}

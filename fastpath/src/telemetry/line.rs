@@ -1,0 +1,446 @@
+//! The JSON lines of the contract, and how they come from events: ids become names, times become seconds.
+//!
+//! The same line describes a thing on a capture and on the wire. Lines are also read back (from the socket),
+//! so each both serialises and deserialises. Lengths appear as buckets only.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{
+    Estimate, Exchange, Hello, Outcome, Peers, Reason, Signal, SignalKind, Verdict, Visibility,
+    Waste,
+};
+use super::names::Names;
+use crate::burst::{Protocol, TlsVersion};
+use crate::policy::snapshot::{EndpointId, Snapshot};
+use crate::time::Nanos;
+
+/// One flow that has shown a ClientHello.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowLine {
+    /// File name of the capture, when several are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcap: Option<String>,
+    /// Address of the ClientHello's sender.
+    pub src: String,
+    /// Its port.
+    pub sport: u16,
+    /// Address of the server.
+    pub dst: String,
+    /// Its port.
+    pub dport: u16,
+    /// `tcp`, `quic` or `dtls`.
+    pub proto: String,
+    /// Server name.
+    pub sni: Option<String>,
+    /// ALPN offer, in order; bytes as Latin-1 code points.
+    pub alpn: Vec<String>,
+    /// Highest version offered: `TLSv1.3`, or the number of an unnamed one.
+    pub tls_version: String,
+    /// Fingerprint.
+    pub ja4: String,
+    /// Encrypted ClientHello, or its GREASE, present.
+    pub ech: bool,
+    /// When the ClientHello was complete, Unix seconds.
+    pub time: f64,
+    /// The AI endpoint it was classified as.
+    pub endpoint: Option<String>,
+}
+
+/// How sure an exchange's line is of two of its fields, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confidence {
+    /// Of `outcome`.
+    pub outcome: f64,
+    /// Of `retry_of`, or of there being none.
+    pub retry: f64,
+}
+
+/// One exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExchangeLine {
+    /// File name of the capture, when several are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcap: Option<String>,
+    /// Stable within one run.
+    pub id: String,
+    /// Client address.
+    pub client: String,
+    /// Client port.
+    pub client_port: u16,
+    /// Server address.
+    pub server: String,
+    /// Server port.
+    pub server_port: u16,
+    /// Name of the endpoint, if it is a known one.
+    pub endpoint: Option<String>,
+    /// Name of the tenant; there are none yet.
+    pub tenant: Option<String>,
+    /// The name the client asked for.
+    pub sni: Option<String>,
+    /// How well its flow can be seen.
+    pub visibility: Visibility,
+    /// First request byte, Unix seconds.
+    pub start: f64,
+    /// First response byte.
+    pub first_byte: Option<f64>,
+    /// Last byte of either.
+    pub end: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// 1 for the first attempt.
+    pub attempt: u16,
+    /// `id` of the attempt before.
+    pub retry_of: Option<String>,
+    /// A duplicate sent while the first was still running. Not detected yet: false.
+    pub hedge: bool,
+    /// A call seen in an earlier run of the same workflow. Not detected yet: false.
+    pub restart: bool,
+    /// Seconds of the longest stall inside the response.
+    pub stall: Option<f64>,
+    /// How sure this is.
+    pub confidence: Confidence,
+    /// Request bytes, bucketed.
+    pub up_bucket: u64,
+    /// Response bytes, bucketed.
+    pub down_bucket: u64,
+    /// The response came as a stream.
+    pub streamed: bool,
+    /// Output tokens: low, likely, high.
+    pub tokens_estimate: Option<[f64; 3]>,
+    /// What they cost in US dollars: low, likely, high.
+    pub cost_usd: Option<[f64; 3]>,
+    /// Why it was waste.
+    pub waste: Option<Waste>,
+    /// What was, or in shadow would have been, done.
+    pub verdict: Verdict,
+    /// For how long a held request was, or would have been, held. Only where the law says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// The rule that decided.
+    pub reason: Reason,
+}
+
+/// One firing of a detector, or one verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// File name of the capture, when several are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcap: Option<String>,
+    /// When, Unix seconds.
+    pub time: f64,
+    /// `signal` or `verdict`.
+    pub event: EventClass,
+    /// Which.
+    pub kind: SignalKind,
+    /// `id` of the exchange it is about.
+    pub exchange: String,
+    /// Client address.
+    pub client: String,
+    /// Client port.
+    pub client_port: u16,
+    /// Server address.
+    pub server: String,
+    /// Server port.
+    pub server_port: u16,
+    /// Name of the endpoint, if it is a known one.
+    pub endpoint: Option<String>,
+    /// The kind's figure, in `unit`.
+    pub value: f64,
+    /// `attempt` (a number of attempts) or `seconds`.
+    pub unit: String,
+}
+
+/// Whether an event says what was seen or what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventClass {
+    /// A detector has fired.
+    Signal,
+    /// A rule has decided something other than to let the exchange pass.
+    Verdict,
+}
+
+impl FlowLine {
+    /// The line of `hello`.
+    #[must_use]
+    pub fn new(hello: &Hello, names: &Names, snapshot: &Snapshot) -> Self {
+        let Peers { client, client_port, server, server_port, protocol } = hello.peers;
+        Self {
+            pcap: None,
+            src: client.to_string(),
+            sport: client_port,
+            dst: server.to_string(),
+            dport: server_port,
+            proto: protocol_name(protocol, hello.version).to_owned(),
+            sni: hello.sni.map(|id| names.text(id)),
+            alpn: hello.alpn.names().map(latin1).collect(),
+            tls_version: version_name(hello.version),
+            ja4: hello.ja4.as_str().to_owned(),
+            ech: hello.ech,
+            time: seconds(hello.at),
+            endpoint: endpoint_name(hello.endpoint, snapshot),
+        }
+    }
+}
+
+impl ExchangeLine {
+    /// The line of `exchange`.
+    #[must_use]
+    pub fn new(exchange: &Exchange, names: &Names, snapshot: &Snapshot) -> Self {
+        let x = exchange;
+        Self {
+            pcap: None,
+            id: x.id.to_string(),
+            client: x.peers.client.to_string(),
+            client_port: x.peers.client_port,
+            server: x.peers.server.to_string(),
+            server_port: x.peers.server_port,
+            endpoint: endpoint_name(x.endpoint, snapshot),
+            tenant: None,
+            sni: x.sni.map(|id| names.text(id)),
+            visibility: x.visibility,
+            start: seconds(x.start),
+            first_byte: x.first_byte.map(seconds),
+            end: seconds(x.end),
+            outcome: x.outcome,
+            attempt: x.attempt,
+            retry_of: x.retry_of.map(|id| id.to_string()),
+            hedge: false,
+            restart: false,
+            stall: x.stall.map(seconds),
+            confidence: Confidence {
+                outcome: hundredths(x.outcome_confidence),
+                retry: hundredths(x.retry_confidence),
+            },
+            up_bucket: x.up_bucket,
+            down_bucket: x.down_bucket,
+            streamed: x.streamed,
+            tokens_estimate: x.tokens.map(whole_tokens),
+            cost_usd: x.cost_milli_usd.map(dollars),
+            waste: x.waste,
+            verdict: x.verdict,
+            hold_ms: None,
+            reason: x.reason,
+        }
+    }
+
+    /// Seconds from its first to its last byte.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        (self.end - self.start).max(0.0)
+    }
+
+    /// Seconds from the first request byte to the first response byte.
+    #[must_use]
+    pub fn first_byte_seconds(&self) -> Option<f64> {
+        self.first_byte.map(|first| (first - self.start).max(0.0))
+    }
+
+    /// What its server is called: the endpoint, else the name asked for, else the address.
+    #[must_use]
+    pub fn server_name(&self) -> &str {
+        self.endpoint.as_deref().or(self.sni.as_deref()).unwrap_or(&self.server)
+    }
+}
+
+impl EventLine {
+    /// The line of `signal`.
+    #[must_use]
+    pub fn new(signal: &Signal, snapshot: &Snapshot) -> Self {
+        let (event, unit) = match signal.kind {
+            SignalKind::Retry => (EventClass::Signal, "attempt"),
+            SignalKind::LateAbort | SignalKind::Partial | SignalKind::Stall => {
+                (EventClass::Signal, "seconds")
+            }
+            SignalKind::OverBudget => (EventClass::Verdict, "attempt"),
+        };
+        Self {
+            pcap: None,
+            time: seconds(signal.at),
+            event,
+            kind: signal.kind,
+            exchange: signal.exchange.to_string(),
+            client: signal.peers.client.to_string(),
+            client_port: signal.peers.client_port,
+            server: signal.peers.server.to_string(),
+            server_port: signal.peers.server_port,
+            endpoint: endpoint_name(signal.endpoint, snapshot),
+            value: (signal.value * 1e6).round() / 1e6,
+            unit: unit.to_owned(),
+        }
+    }
+}
+
+/// Seconds with microseconds: the shortest decimal of the nearest microsecond.
+fn seconds(at: Nanos) -> f64 {
+    ((at.0 + 500) / 1_000) as f64 / 1e6
+}
+
+fn hundredths(share: f64) -> f64 {
+    (share * 100.0).round() / 100.0
+}
+
+/// Tokens are whole, and the range contains its likely value.
+fn whole_tokens(tokens: Estimate) -> [f64; 3] {
+    let Estimate { low, likely, high } = tokens;
+    [f64::from(low).floor(), f64::from(likely).round(), f64::from(high).ceil()]
+}
+
+fn dollars(milli_usd: Estimate) -> [f64; 3] {
+    let Estimate { low, likely, high } = milli_usd;
+    [low, likely, high].map(|milli| (f64::from(milli) * 1e3).round() / 1e6)
+}
+
+fn endpoint_name(id: Option<EndpointId>, snapshot: &Snapshot) -> Option<String> {
+    let endpoint = id.and_then(|id| snapshot.policy().endpoints.get(id.index()));
+    endpoint.map(|endpoint| endpoint.name.clone())
+}
+
+fn protocol_name(protocol: Protocol, version: TlsVersion) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        // DTLS versions count down from 0xfeff (RFC 9147).
+        Protocol::Udp if version.0 >= 0xfe00 => "dtls",
+        Protocol::Udp => "quic",
+    }
+}
+
+fn version_name(version: TlsVersion) -> String {
+    let name = match version.0 {
+        0x0304 => "TLSv1.3",
+        0x0303 => "TLSv1.2",
+        0x0302 => "TLSv1.1",
+        0x0301 => "TLSv1.0",
+        0x0300 => "SSLv3.0",
+        0xfefc => "DTLSv1.3",
+        0xfefd => "DTLSv1.2",
+        0xfeff => "DTLSv1.0",
+        other => return format!("0x{other:04x}"),
+    };
+    name.to_owned()
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::burst::{Address, Alpn, HostName, Ja4};
+    use crate::policy::snapshot::Policy;
+    use crate::telemetry::event::ExchangeId;
+    use crate::telemetry::names::NameTable;
+
+    fn peers() -> Peers {
+        Peers {
+            client: Address::v4([198, 51, 100, 11]),
+            client_port: 40_000,
+            server: Address::v4([198, 51, 100, 101]),
+            server_port: 443,
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    fn named(name: &str) -> (Names, Option<super::super::names::NameId>, Snapshot) {
+        let mut table = NameTable::with_capacity(4);
+        let id = table.intern(&HostName::new(name.as_bytes()).unwrap());
+        (table.reader(), id, Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_hello_becomes_the_flow_line_of_the_corpus() {
+        let (names, sni, snapshot) = named("api.openai.com");
+        let mut alpn = Alpn::NONE;
+        alpn.push(b"h2");
+        alpn.push(b"\xe9");
+        let ja4 = Ja4(*b"t13d1516h2_8daaf6152771_e5627efa2ab1");
+        let endpoint = snapshot.by_name("api.openai.com");
+        let (at, version) = (Nanos(1_500_000_000_123_456_789), TlsVersion::V1_3);
+        let hello = Hello { at, peers: peers(), sni, alpn, version, ja4, ech: false, endpoint };
+        assert_eq!(
+            serde_json::to_string(&FlowLine::new(&hello, &names, &snapshot)).unwrap(),
+            r#"{"src":"198.51.100.11","sport":40000,"dst":"198.51.100.101","dport":443,"proto":"tcp","#
+                .to_owned()
+                + r#""sni":"api.openai.com","alpn":["h2","é"],"tls_version":"TLSv1.3","#
+                + r#""ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","ech":false,"#
+                + r#""time":1500000000.123457,"endpoint":"openai"}"#
+        );
+    }
+
+    #[test]
+    fn an_exchange_becomes_the_line_of_the_contract() {
+        let (names, sni, snapshot) = named("api.openai.com");
+        let exchange = Exchange {
+            id: ExchangeId(7),
+            peers: peers(),
+            endpoint: snapshot.by_name("api.openai.com"),
+            sni,
+            visibility: Visibility::H1,
+            start: Nanos::from_micros(1_795_349_153_934_962),
+            first_byte: None,
+            end: Nanos::from_secs(1_795_349_154),
+            outcome: Outcome::ConnectFailed,
+            attempt: 2,
+            retry_of: Some(ExchangeId(3)),
+            stall: None,
+            outcome_confidence: 0.98,
+            retry_confidence: 0.99,
+            up_bucket: 2048,
+            down_bucket: 1024,
+            streamed: false,
+            tokens: Some(Estimate { low: 0.5, likely: 1.5, high: 2.5 }),
+            cost_milli_usd: Some(Estimate { low: 0.001, likely: 0.015, high: 0.15 }),
+            waste: Some(Waste::Retry),
+            verdict: Verdict::Hold,
+            reason: Reason::OverRetryBudget,
+        };
+        let line = ExchangeLine::new(&exchange, &names, &snapshot);
+        let text = serde_json::to_string(&line).unwrap();
+        assert_eq!(
+            text,
+            r#"{"id":"x7","client":"198.51.100.11","client_port":40000,"server":"198.51.100.101","#
+                .to_owned()
+                + r#""server_port":443,"endpoint":"openai","tenant":null,"sni":"api.openai.com","#
+                + r#""visibility":"h1","start":1795349153.934962,"first_byte":null,"end":1795349154.0,"#
+                + r#""outcome":"connect_failed","attempt":2,"retry_of":"x3","hedge":false,"#
+                + r#""restart":false,"stall":null,"confidence":{"outcome":0.98,"retry":0.99},"#
+                + r#""up_bucket":2048,"down_bucket":1024,"streamed":false,"#
+                + r#""tokens_estimate":[0.0,2.0,3.0],"cost_usd":[1e-6,0.000015,0.00015],"#
+                + r#""waste":"retry","verdict":"hold","reason":"over_retry_budget"}"#
+        );
+        assert_eq!(serde_json::from_str::<ExchangeLine>(&text).unwrap(), line);
+    }
+
+    #[test]
+    fn a_verdict_is_told_apart_from_a_signal() {
+        let (_, _, snapshot) = named("x");
+        let signal = |kind| Signal {
+            at: Nanos::from_secs(1),
+            kind,
+            exchange: ExchangeId(1),
+            peers: peers(),
+            endpoint: None,
+            value: 0.1 + 0.2,
+        };
+        let stall = EventLine::new(&signal(SignalKind::Stall), &snapshot);
+        assert_eq!((stall.event, stall.unit.as_str()), (EventClass::Signal, "seconds"));
+        assert_eq!(stall.value.to_string(), "0.3");
+        let over = EventLine::new(&signal(SignalKind::OverBudget), &snapshot);
+        assert_eq!((over.event, over.unit.as_str()), (EventClass::Verdict, "attempt"));
+    }
+
+    #[test]
+    fn versions_have_the_names_of_the_corpus() {
+        let name = |number| version_name(TlsVersion(number));
+        assert_eq!(name(0x0301), "TLSv1.0");
+        assert_eq!(name(0xfefd), "DTLSv1.2");
+        assert_eq!(name(0x7f1a), "0x7f1a");
+    }
+
+    #[test]
+    fn datagrams_are_dtls_by_their_version_and_quic_otherwise() {
+        assert_eq!(protocol_name(Protocol::Udp, TlsVersion(0xfefd)), "dtls");
+        assert_eq!(protocol_name(Protocol::Udp, TlsVersion::V1_3), "quic");
+    }
+}

@@ -1,0 +1,64 @@
+//! What the data plane tells: counters, events, latency and the waste ledger.
+//!
+//! An lcore counts in plain integers it owns and copies them to where others can read now and then
+//! (`Telemetry::commit`); events leave through a bounded ring. Nothing here is on the per-packet path but
+//! an addition.
+
+pub mod counters;
+pub mod event;
+pub mod latency;
+pub mod ledger;
+pub mod line;
+pub mod names;
+pub mod reasons;
+pub mod report;
+
+use counters::{Passes, PortCounters};
+
+/// Everything an lcore has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Frames by their ends, from the port.
+    pub port: PortCounters,
+    /// Frames that passed without being followed, by reason.
+    pub passes: Passes,
+    /// Bursts with at least one frame.
+    pub bursts: u64,
+    /// Flows, from the flow table.
+    pub flows: FlowTotals,
+    /// TLS record headers walked.
+    pub records: u64,
+    /// Times a direction lost its place among the records (loss, capture gaps) and had to find it again.
+    pub records_lost: u64,
+    /// ClientHellos read.
+    pub client_hellos: u64,
+    /// Out-of-order segments and hello fragments that found no room in the bounded pools.
+    pub reassembly_refused: u64,
+    /// Exchanges that have ended.
+    pub exchanges: u64,
+    /// Events lost because nobody read them in time.
+    pub events_lost: u64,
+    /// Host names that found no room in the table of names.
+    pub names_refused: u64,
+    /// Retry memory: groups or debts pushed out by newer ones before their time.
+    pub retry_evicted: u64,
+}
+
+/// What a flow table counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowTotals {
+    /// Flows made.
+    pub opened: u64,
+    /// Flows ended by FIN, RST or idle time.
+    pub expired: u64,
+    /// Flows pushed out by newer ones before their time.
+    pub evicted: u64,
+    /// Flows in the table now.
+    pub live: u64,
+    /// Flows that turned out to be HTTP/1.1 in TLS.
+    pub h1: u64,
+    /// HTTP/2 in TLS.
+    pub mux: u64,
+    /// QUIC.
+    pub quic: u64,
+}

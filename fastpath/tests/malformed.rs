@@ -1,0 +1,181 @@
+//! Hostile input: nothing that comes from a capture or a wire may panic, hang or lose count of a frame.
+//!
+//! The corpus lies beside the repository (`../shared/corpus/malformed`); without it that test says so and
+//! passes. What consumes a burst is one closure, [`stages`]: the more of the loop it runs, the more this
+//! tests. Cases made in code are always there.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use fastpath::burst::{Burst, PortIndex};
+use fastpath::parse::{self, hello};
+use fastpath::port::mem::{Buffer, MemPort};
+use fastpath::port::pcap::{PcapError, PcapPort};
+use fastpath::port::{Port, Rx};
+use fastpath::telemetry::counters::Passes;
+use fastpath::time::Nanos;
+
+/// What a burst goes through.
+fn stages() -> impl FnMut(&mut Burst<Buffer>) {
+    let mut passes = Passes::default();
+    move |burst| parse::headers(burst, &mut passes)
+}
+
+/// Plays a port to its end. Returns the frames it had.
+fn play<P: Port<Frame = Buffer>>(port: &mut P, name: &str) -> u64 {
+    let mut consume = stages();
+    let mut burst = Burst::new();
+    for _ in 0..POLLS_MAX {
+        let rx = port.rx_burst(&mut burst);
+        consume(&mut burst);
+        port.tx_burst(&mut burst);
+        assert!(port.counters().balanced(), "{name}: {:?}", port.counters());
+        if rx == Rx::Closed {
+            return port.counters().rx_frames;
+        }
+    }
+    panic!("{name} does not end");
+}
+
+/// Far above what any file of the corpus needs, gaps in time included.
+const POLLS_MAX: usize = 1_000_000;
+
+/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, and as hello messages.
+fn play_raw(bytes: &[u8], name: &str) -> u64 {
+    let mut frames = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
+    let segments = bytes.chunks(SEGMENT_BYTES).zip(0_u64..);
+    frames.extend(segments.map(|(payload, n)| (Nanos(2 + n), PortIndex(0), segment(n, payload))));
+    for kind in [1, 2] {
+        let body = bytes.get(..bytes.len().min(0xff_ffff)).unwrap_or_default();
+        let len = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let message = [&[kind], &len[1..], body].concat();
+        let _ = (hello::client_hello(&message), hello::server_hello(&message));
+    }
+    let _ = (hello::client_hello(bytes), hello::server_hello(bytes));
+    play(&mut MemPort::new(frames), name)
+}
+
+const SEGMENT_BYTES: usize = 1400;
+
+/// The `n`-th segment of a stream from a client to port 443.
+fn segment(n: u64, payload: &[u8]) -> Vec<u8> {
+    let [total_high, total_low] = u16::try_from(40 + payload.len()).unwrap().to_be_bytes();
+    let sequence = u32::try_from(n * SEGMENT_BYTES as u64).unwrap().to_be_bytes();
+    let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0];
+    let ip =
+        [0x45, 0, total_high, total_low, 0, 0, 0, 0, 64, 6, 0, 0, 198, 51, 100, 1, 203, 0, 113, 9];
+    let tcp = [0x9c, 0x40, 0x01, 0xbb, 0, 0, 0, 0, 0, 0, 0, 1, 0x50, 0x18, 1, 0, 0, 0, 0, 0];
+    let mut frame = [&ethernet[..], &ip, &tcp, payload].concat();
+    frame[38..42].copy_from_slice(&sequence);
+    frame
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_malformed_corpus_plays_without_a_panic() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus/malformed");
+    if !corpus.is_dir() {
+        println!("skipped: {} is not there", corpus.display());
+        return;
+    }
+    let mut files = Vec::new();
+    files_below(&corpus, &mut files);
+    files.sort();
+    let (mut captures, mut raw, mut damaged, mut frames) = (0, 0, 0, 0);
+    for path in &files {
+        let name = path.display().to_string();
+        match PcapPort::open(path) {
+            Ok(mut port) => {
+                captures += 1;
+                frames += play(&mut port, &name);
+                damaged += u32::from(port.note().is_some());
+            }
+            Err(PcapError::Open { .. } | PcapError::Read { .. }) => {
+                panic!("cannot read {name}")
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty() && !error.hint().is_empty());
+                raw += 1;
+                frames += play_raw(&std::fs::read(path).unwrap(), &name);
+            }
+        }
+    }
+    println!("{captures} captures ({damaged} of them damaged), {raw} raw inputs, {frames} frames");
+    assert_eq!(captures + raw, files.len());
+}
+
+/// A classic pcap file with these records, each under a header with the given captured length.
+fn pcap(records: &[(u32, &[u8])]) -> Vec<u8> {
+    let mut file = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1].map(u32::to_le_bytes).concat();
+    for (captured, bytes) in records {
+        file.extend([1, 0, *captured, *captured].map(u32::to_le_bytes).concat());
+        file.extend(*bytes);
+    }
+    file
+}
+
+fn pcapng_with_block_length(length: u32) -> Vec<u8> {
+    let section = [0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28];
+    let interface = [1, 20, 1, 0, 20];
+    let packet = [6, length, 0, 0, 1, 4, 4, 0, 36];
+    [&section[..], &interface, &packet].concat().into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+#[test]
+fn damaged_captures_made_in_code_play_up_to_the_damage() {
+    let frame = segment(0, b"hello");
+    let len = u32::try_from(frame.len()).unwrap();
+    let whole = (len, &frame[..]);
+    let cases = [
+        ("sound", pcap(&[whole]), Some(1), "-"),
+        ("zero bytes", Vec::new(), None, "capture_empty"),
+        ("half a header", pcap(&[])[..20].to_vec(), None, "capture_truncated"),
+        ("a header only", pcap(&[]), Some(0), "-"),
+        ("cut in a packet", pcap(&[whole, (len, &frame[..9])]), Some(1), "capture_truncated"),
+        (
+            "cut in a record header",
+            [pcap(&[whole]), vec![0; 7]].concat(),
+            Some(1),
+            "capture_truncated",
+        ),
+        ("absurd length", pcap(&[whole, (u32::MAX, &frame)]), Some(1), "capture_absurd_length"),
+        ("absurd first length", pcap(&[(0x7fff_ffff, &frame)]), Some(0), "capture_absurd_length"),
+        ("text", b"GET / HTTP/1.1".to_vec(), None, "capture_unknown_format"),
+        ("sound pcapng", pcapng_with_block_length(36), Some(1), "-"),
+        ("block of no length", pcapng_with_block_length(0), Some(0), "capture_bad_block"),
+        ("block of odd length", pcapng_with_block_length(37), Some(0), "capture_bad_block"),
+        ("block beyond the end", pcapng_with_block_length(400), Some(0), "capture_truncated"),
+        ("block of 4 GiB", pcapng_with_block_length(u32::MAX - 3), Some(0), "capture_truncated"),
+        ("block too short", pcapng_with_block_length(32), Some(0), "capture_bad_block"),
+    ];
+    for (name, file, frames, code) in cases {
+        match PcapPort::from_reader(Cursor::new(file), name) {
+            Ok(mut port) => {
+                assert_eq!(Some(play(&mut port, name)), frames, "{name}");
+                assert_eq!(port.note().map_or("-", PcapError::code), code, "{name}");
+            }
+            Err(error) => assert_eq!((frames, error.code()), (None, code), "{name}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn raw_bytes_made_in_code_are_frames_like_others() {
+    for bytes in
+        [&b""[..], &[0; 1], &[0x45; 14], &[0xff; 70_000], &[1, 0, 0, 0], &[1, 0xff, 0xff, 0xff]]
+    {
+        play_raw(bytes, "raw bytes");
+    }
+}
