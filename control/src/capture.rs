@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use fastpath::ipc::ErrorReply;
 use fastpath::policy::snapshot::Snapshot;
-use fastpath::replay::{self, Progress, Summary};
+use fastpath::port::pcap::Progress;
+use fastpath::replay::{self, Summary};
 use fastpath::telemetry::event::Event;
 use fastpath::telemetry::names::Names;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -105,8 +106,8 @@ impl Bar {
 
     fn show(&self, progress: &Progress) {
         if let Some(bar) = &self.0 {
-            bar.set_length(progress.bytes_total.unwrap_or(progress.bytes_read));
-            bar.set_position(progress.bytes_read);
+            bar.set_length(progress.total_bytes.unwrap_or(progress.read_bytes));
+            bar.set_position(progress.read_bytes);
         }
     }
 }

@@ -209,6 +209,7 @@ fn tally_cells(
     let settled = tally.exchanges - tally.ended(Outcome::Open);
     let [_, tokens, _] = tally.waste.tokens.0;
     let [_, cost, _] = tally.waste.cost.0;
+    let cost = if tally.waste.unpriced() { UNKNOWN.to_owned() } else { figures::dollars(cost) };
     vec![
         name.to_owned(),
         figures::count(tally.attempts),
@@ -219,7 +220,7 @@ fn tally_cells(
         figures::count(tally.waste.exchanges),
         figures::duration(tally.waste.seconds),
         figures::tokens(tokens),
-        figures::dollars(cost),
+        cost,
     ]
 }
 

@@ -131,9 +131,13 @@ fn check_without_a_data_plane_finds_that() {
 
 #[test]
 fn help_version_and_completions_are_exit_code_0() {
-    for arguments in
-        [&["--help"][..], &["assess", "--help"], &["--version"], &["version"], &["completions", "bash"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["assess", "--help"],
+        &["--version"],
+        &["version"],
+        &["completions", "bash"],
+    ] {
         let output = fermata(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty(), "{arguments:?}");

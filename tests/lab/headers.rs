@@ -57,5 +57,8 @@ const ANTHROPIC: &[(&str, &str)] = &[
     ("anthropic-ratelimit-requests-limit", "4000"),
     ("anthropic-ratelimit-requests-remaining", "3999"),
     ("anthropic-ratelimit-requests-reset", "2026-11-24T00:00:00Z"),
+    ("anthropic-ratelimit-tokens-limit", "4000000"),
+    ("anthropic-ratelimit-tokens-remaining", "3990000"),
+    ("anthropic-ratelimit-tokens-reset", "2026-11-24T00:00:00Z"),
     ("x-robots-tag", "none"),
 ];

@@ -76,10 +76,16 @@ fn head(out: &mut String, report: &Report) {
 fn tiles(out: &mut String, report: &Report) {
     let (totals, waste) = (&report.totals, &report.waste);
     let between = |values: [f64; 3], text: fn(f64) -> String| {
-        format!("{} to {}", text(values[0]), text(values[2]))
+        let [low, _, high] = values.map(text);
+        if low == high { "of what could be seen".to_owned() } else { format!("{low} to {high}") }
     };
     let share = format!("{} of all attempts", figures::percent(waste.exchanges, totals.attempts));
     let ratio = format!("{} a call", figures::times(totals.amplification));
+    let (cost, cost_remark) = if waste.unpriced() {
+        (figures::UNKNOWN.to_owned(), "no price is known".to_owned())
+    } else {
+        (figures::dollars(waste.cost.0[1]), between(waste.cost.0, figures::dollars))
+    };
     out.push_str("<section class=\"tiles\" aria-label=\"Key figures\">");
     for (class, name, figure, remark) in [
         (
@@ -102,12 +108,7 @@ fn tiles(out: &mut String, report: &Report) {
             figures::tokens(waste.tokens.0[1]),
             between(waste.tokens.0, figures::tokens),
         ),
-        (
-            "bad",
-            "Wasted cost",
-            figures::dollars(waste.cost.0[1]),
-            between(waste.cost.0, figures::dollars),
-        ),
+        ("bad", "Wasted cost", cost, cost_remark),
     ] {
         let _ = write!(
             out,
@@ -140,8 +141,9 @@ fn held(out: &mut String, report: &Report) {
 
 fn over_time(out: &mut String, report: &Report) {
     section(out, "Attempts and waste over time", "Each attempt stands at the time it began.");
+    let waste = Waste::ALL.map(|class| format!("waste: {}", waste_text(class)));
     let mut entries = vec![("a-first", "first attempts"), ("a-retry", "retries")];
-    entries.extend(Waste::ALL.map(|class| (waste_class(class), waste_text(class))));
+    entries.extend(Waste::ALL.into_iter().map(waste_class).zip(waste.iter().map(String::as_str)));
     out.push_str(&legend(&entries));
     out.push_str(&timeline::chart(&report.timeline, report.timeline_step_seconds));
     details(out, "Table: attempts and waste over time", &tables::timeline(&report.timeline));

@@ -9,22 +9,23 @@ pub mod html;
 pub mod propagation;
 pub mod terminal;
 pub mod timeline;
+mod visibility;
 
 use std::collections::BTreeMap;
 
 use fastpath::policy::snapshot::Policy;
 use fastpath::telemetry::event::{Outcome, Waste};
 use fastpath::telemetry::ledger::{
-    BookView, ClientRow, ConcurrencyRow, EndpointRow, Held, Ledger, Range, Tally, Unseen,
-    WasteTotals,
+    BookView, ClientRow, ConcurrencyRow, EndpointRow, Held, Ledger, Range, Tally, WasteTotals,
 };
 use fastpath::telemetry::line::ExchangeLine;
 use serde::Serialize;
 
-use crate::capture::{self, Read};
+use crate::capture::Read;
 use crate::figures;
 use propagation::{Propagation, PropagationView};
 use timeline::{Timeline, TimelineView};
+pub use visibility::Visibility;
 
 /// Version of `report.json`: fields may be added within one, never renamed.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -180,27 +181,6 @@ pub struct FanOut {
     pub concurrency: Vec<ConcurrencyRow>,
 }
 
-/// How well it could be seen.
-#[derive(Clone, Debug, Serialize)]
-pub struct Visibility {
-    /// Flows of HTTP/1.1 in TLS: followed request by request.
-    pub h1_flows: u64,
-    /// Flows of HTTP/2 in TLS: counted, not followed yet.
-    pub mux_flows: u64,
-    /// Flows of QUIC: counted, not followed yet.
-    pub quic_flows: u64,
-    /// Flows in all.
-    pub flows: u64,
-    /// Missing from the sums, in exchanges.
-    pub unseen: Unseen,
-    /// Times the place in a stream of records was lost: packets are missing from the capture.
-    pub records_lost: u64,
-    /// Frames of flows whose start is not in the capture, and frames that are not TCP or UDP.
-    pub frames_not_followed: u64,
-    /// All of it in sentences.
-    pub notes: Vec<String>,
-}
-
 impl Assessment {
     /// An empty assessment under `policy`.
     #[must_use]
@@ -270,15 +250,13 @@ impl Series {
 }
 
 impl Report {
-    /// The captures' names, for a title.
+    /// The captures as they were given, for a title.
     #[must_use]
     pub fn title(&self) -> String {
         match self.capture.files.as_slice() {
             [] => "no capture".to_owned(),
-            [one] => capture::file_name(one.path.as_ref()),
-            [first, rest @ ..] => {
-                format!("{} and {} more", capture::file_name(first.path.as_ref()), rest.len())
-            }
+            [one] => one.path.clone(),
+            [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
         }
     }
 
@@ -287,7 +265,12 @@ impl Report {
     pub fn headline(&self) -> String {
         let Totals { attempts, first_attempts, amplification, .. } = self.totals;
         if attempts == 0 {
-            return "No request was seen.".to_owned();
+            let unfollowed = self.visibility.mux_flows + self.visibility.quic_flows;
+            let text = figures::counted(unfollowed, "connection of", "connections of");
+            return match unfollowed {
+                0 => "No request was seen.".to_owned(),
+                _ => format!("No request could be followed; {text} HTTP/2 or QUIC were seen."),
+            };
         }
         let calls = figures::counted(first_attempts, "call", "calls");
         let tries = figures::counted(attempts, "attempt", "attempts");
@@ -358,86 +341,6 @@ impl OtherServers {
         busiest.truncate(OTHER_SERVERS_MAX);
         Self { count: book.servers.len(), exchanges: book.totals.exchanges, busiest }
     }
-}
-
-impl Visibility {
-    fn new(read: &[Read], tally: &Tally, scope: Scope) -> Self {
-        use fastpath::telemetry::Totals as Counted;
-        let sum = |pick: fn(&Counted) -> u64| read.iter().map(|r| pick(&r.summary.totals)).sum();
-        let not_followed = |counted: &Counted| {
-            use fastpath::telemetry::reasons::PassReason;
-            PassReason::ALL.iter().map(|&reason| counted.passes.count(reason)).sum()
-        };
-        let mut visibility = Self {
-            h1_flows: sum(|t| t.flows.h1),
-            mux_flows: sum(|t| t.flows.mux),
-            quic_flows: sum(|t| t.flows.quic),
-            flows: sum(|t| t.flows.opened),
-            unseen: tally.unseen,
-            records_lost: sum(|t| t.records_lost),
-            frames_not_followed: sum(not_followed),
-            notes: Vec::new(),
-        };
-        visibility.notes = notes(&visibility, tally, scope);
-        visibility
-    }
-}
-
-/// What could not be seen, in sentences; nothing is said of what did not occur.
-fn notes(seen: &Visibility, tally: &Tally, scope: Scope) -> Vec<String> {
-    let Unseen { abandoned_before_first_byte, uncalibrated, unpriced } = seen.unseen;
-    let requests = |n| figures::counted(n, "request", "requests");
-    let flows = |n| figures::counted(n, "connection", "connections");
-    let open = tally.ended(Outcome::Open);
-    let mut notes = Vec::new();
-    let mut note = |applies: bool, text: String| {
-        if applies {
-            notes.push(text);
-        }
-    };
-    note(
-        scope == Scope::AllServers && tally.exchanges > 0,
-        "No known AI endpoint: the figures are about all TLS servers. Name your endpoints in a policy \
-         (--policy, see docs/examples/policy.yaml)."
-            .to_owned(),
-    );
-    note(
-        seen.mux_flows > 0,
-        format!("{} of HTTP/2: counted, not followed yet.", flows(seen.mux_flows)),
-    );
-    note(
-        seen.quic_flows > 0,
-        format!("{} of QUIC: counted, not followed yet.", flows(seen.quic_flows)),
-    );
-    note(
-        abandoned_before_first_byte > 0,
-        format!(
-            "{} abandoned before the first byte: what the server made of them never reached the wire and is \
-             not in the tokens.",
-            requests(abandoned_before_first_byte)
-        ),
-    );
-    note(
-        uncalibrated > 0,
-        format!("{} of endpoints without a calibration: no tokens.", requests(uncalibrated)),
-    );
-    note(unpriced > 0, format!("{} of endpoints without a price: no cost.", requests(unpriced)));
-    note(open > 0, format!("{} still running when the capture ended.", requests(open)));
-    note(
-        seen.records_lost > 0,
-        format!(
-            "Packets are missing from the capture: the place in a stream was lost {}.",
-            figures::counted(seen.records_lost, "time", "times")
-        ),
-    );
-    note(
-        seen.frames_not_followed > 0,
-        format!(
-            "{} not followed: not TCP or UDP, or of connections that began before the capture.",
-            figures::counted(seen.frames_not_followed, "frame", "frames")
-        ),
-    );
-    notes
 }
 
 /// `report.json`: figures rounded to a millionth, so that equal input gives equal text.

@@ -64,13 +64,25 @@ fn figures_block(out: &mut String, report: &Report, paint: Paint) {
         figures::duration(waste.seconds),
         "that wasted attempts kept connections busy",
     );
-    let [low, likely, high] = waste.tokens.0.map(figures::tokens);
-    let [_, all, _] = totals.tokens.0;
-    let remark = format!("between {low} and {high}, of {} seen", figures::tokens(all));
-    line("Wasted tokens", format!("~{likely}"), &remark);
-    let [low, likely, high] = waste.cost.0.map(figures::dollars);
-    let remark = format!("between {low} and {high}, output tokens at list or policy prices");
-    line("Wasted cost", format!("~{likely}"), &remark);
+    let (likely, between) = estimate(waste.tokens.0, figures::tokens);
+    let remark = format!("{between}of {} seen", figures::tokens(totals.tokens.0[1]));
+    line("Wasted tokens", likely, &remark);
+    if waste.unpriced() {
+        line("Wasted cost", figures::UNKNOWN.to_owned(), "no price is known: name one in a policy");
+    } else {
+        let (likely, between) = estimate(waste.cost.0, figures::dollars);
+        line("Wasted cost", likely, &format!("{between}output tokens at list or policy prices"));
+    }
+}
+
+/// The likely value, and the range around it where there is one.
+fn estimate(values: [f64; 3], text: fn(f64) -> String) -> (String, String) {
+    let [low, likely, high] = values.map(text);
+    if low == high {
+        (likely, String::new())
+    } else {
+        (format!("~{likely}"), format!("{low} to {high}, "))
+    }
 }
 
 fn waste_by_class(report: &Report) -> String {

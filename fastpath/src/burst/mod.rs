@@ -208,6 +208,7 @@ impl Packets {
         self.port.resize(len, port);
         self.headers.resize(len, None);
         self.flow.resize(len, None);
+        self.fresh_bytes.resize(len, 0);
         self.fate.resize(len, Fate::Forward);
     }
 

@@ -53,11 +53,11 @@ pub(in crate::report) fn chart(view: &PropagationView) -> Option<String> {
     let columns = [&sources, &clients, &targets];
     let sum = |nodes: &Vec<(String, u64)>| nodes.iter().map(|node| node.1).sum::<u64>();
     let scale = TALL / columns.iter().map(|nodes| sum(nodes)).max().unwrap_or(1).max(1) as f64;
-    let deepest = columns.iter().map(|nodes| nodes.len()).max().unwrap_or(1) as f64;
-    let height = TOP + TALL + GAP * deepest + 30.0;
+    let mut placed = columns.map(|nodes| place(nodes, scale));
+    let ends = placed.iter().flat_map(|column| column.places.values()).map(|p| p.y + p.tall);
+    let height = ends.fold(TOP, f64::max) + 12.0;
     let mut svg = Svg::new(height, "How failures spread", &description(&failures, &next));
     headings(&mut svg, view.window_seconds);
-    let mut placed = columns.map(|nodes| place(nodes, scale));
     streams(&mut svg, &failures, (0, 1), scale, &mut placed);
     streams(&mut svg, &next, (1, 2), scale, &mut placed);
     for (i, column) in placed.iter().enumerate() {

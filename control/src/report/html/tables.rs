@@ -108,7 +108,7 @@ pub(super) fn between(from: u32, to: Option<u32>) -> String {
 const TALLY_HEADS: [&str; 8] = [
     "Attempts",
     "Retries",
-    "A call",
+    "Per call",
     "Complete",
     "Wasted",
     "Wasted time",
@@ -126,7 +126,11 @@ fn tally(name: &str, tally: &Tally, amplification: Option<f64>) -> Vec<String> {
         figures::count(tally.waste.exchanges),
         figures::duration(tally.waste.seconds),
         figures::range(tally.waste.tokens.0, figures::tokens),
-        figures::range(tally.waste.cost.0, figures::dollars),
+        if tally.waste.unpriced() {
+            figures::UNKNOWN.to_owned()
+        } else {
+            figures::range(tally.waste.cost.0, figures::dollars)
+        },
     ]
 }
 

@@ -121,6 +121,15 @@ impl Tally {
     }
 }
 
+impl WasteTotals {
+    /// Whether there are tokens and none of them has a price: the cost is not known, rather than zero.
+    #[must_use]
+    pub fn unpriced(&self) -> bool {
+        let ([.., tokens], [.., cost]) = (self.tokens.0, self.cost.0);
+        tokens > 0.0 && cost <= 0.0
+    }
+}
+
 impl Default for Tally {
     fn default() -> Self {
         Self {

@@ -1,0 +1,130 @@
+//! The live commands against a data plane that is a thread with a socket: what goes over the wire, both ways.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use fastpath::ipc::{LcoreStatus, Page, Reply, Request, Status};
+use fastpath::telemetry::event::{Outcome, Reason, Verdict, Visibility, Waste};
+use fastpath::telemetry::ledger::Ledger;
+use fastpath::telemetry::line::{Confidence, ExchangeLine};
+
+/// A data plane with one exchange in its ledger; answers until the process ends.
+fn data_plane(name: &str) -> PathBuf {
+    let path =
+        std::env::temp_dir().join(format!("fermata-live-{}-{name}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| serve(&stream.unwrap())));
+    path
+}
+
+fn serve(stream: &UnixStream) {
+    for line in BufReader::new(stream).lines() {
+        let Ok(line) = line else { return };
+        let mut text = serde_json::to_vec(&answer(&serde_json::from_str(&line).unwrap())).unwrap();
+        text.push(b'\n');
+        let mut out = stream;
+        out.write_all(&text).unwrap();
+    }
+}
+
+fn answer(request: &Request) -> Reply {
+    let mut ledger = Ledger::default();
+    ledger.add(&exchange());
+    match request {
+        Request::Status => {
+            let (mode, version) = ("wire".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+            let lcores = vec![LcoreStatus { core: Some(1), ..LcoreStatus::default() }];
+            Reply::Status(Box::new(Status { version, mode, lcores, ..Status::default() }))
+        }
+        Request::Endpoints => Reply::Endpoints(ledger.endpoints.server_rows()),
+        Request::Clients => Reply::Clients(ledger.endpoints.client_rows()),
+        Request::Flows { .. } => Reply::Flows(Vec::new()),
+        Request::Exchanges { after: 0, .. } => {
+            Reply::Exchanges(Page { rows: vec![exchange()], next: 1, missed: 0 })
+        }
+        Request::Exchanges { .. } => {
+            Reply::Exchanges(Page { rows: Vec::new(), next: 1, missed: 0 })
+        }
+        Request::Events { .. } => Reply::Events(Page { rows: Vec::new(), next: 0, missed: 0 }),
+        Request::Ledger => Reply::Ledger(Box::new(ledger.view())),
+        Request::Policy | Request::Apply { .. } => Reply::Policy(Box::default()),
+    }
+}
+
+fn exchange() -> ExchangeLine {
+    ExchangeLine {
+        pcap: None,
+        id: "x1".to_owned(),
+        client: "198.51.100.11".to_owned(),
+        client_port: 40_000,
+        server: "192.0.2.1".to_owned(),
+        server_port: 443,
+        endpoint: Some("openai".to_owned()),
+        tenant: None,
+        sni: Some("api.openai.com".to_owned()),
+        visibility: Visibility::H1,
+        start: 1_795_349_153.934_962,
+        first_byte: None,
+        end: 1_795_349_154.0,
+        outcome: Outcome::ConnectFailed,
+        attempt: 2,
+        retry_of: Some("x0".to_owned()),
+        hedge: false,
+        restart: false,
+        stall: None,
+        confidence: Confidence { outcome: 0.98, retry: 0.99 },
+        up_bucket: 1024,
+        down_bucket: 1024,
+        streamed: false,
+        tokens_estimate: None,
+        cost_usd: None,
+        waste: Some(Waste::Retry),
+        verdict: Verdict::Pass,
+        hold_ms: None,
+        reason: Reason::WithinRetryBudget,
+    }
+}
+
+fn stdout_of(name: &str, arguments: &[&str]) -> String {
+    let socket = data_plane(name);
+    let output = Command::new(env!("CARGO_BIN_EXE_fermata"))
+        .args(arguments)
+        .arg("--socket")
+        .arg(&socket)
+        .output()
+        .unwrap();
+    let _ = std::fs::remove_file(&socket);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn endpoints_and_clients_are_tables_of_the_ledger() {
+    assert!(stdout_of("endpoints", &["endpoints"]).contains("openai"));
+    assert!(stdout_of("clients", &["clients"]).contains("198.51.100.11"));
+}
+
+#[test]
+fn an_exchange_is_the_same_line_live_as_it_was_sent() {
+    let text = stdout_of("exchanges", &["exchanges", "-o", "jsonl"]);
+    assert_eq!(serde_json::from_str::<ExchangeLine>(&text).unwrap(), exchange());
+}
+
+#[test]
+fn no_events_yet_is_a_heading() {
+    assert!(stdout_of("events", &["events"]).starts_with("TIME"));
+}
+
+#[test]
+fn top_prints_one_frame_where_there_is_no_terminal() {
+    let frame = stdout_of("top", &["top"]);
+    for text in ["wire mode", "core 1", "openai", "198.51.100.11"] {
+        assert!(frame.contains(text), "{text} is missing in\n{frame}");
+    }
+}

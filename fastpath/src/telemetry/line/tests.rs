@@ -1,0 +1,119 @@
+//! Golden lines.
+
+use super::*;
+use crate::burst::{Address, Alpn, HostName, Ja4};
+use crate::policy::snapshot::Policy;
+use crate::telemetry::event::ExchangeId;
+use crate::telemetry::names::NameTable;
+
+fn peers() -> Peers {
+    Peers {
+        client: Address::v4([198, 51, 100, 11]),
+        client_port: 40_000,
+        server: Address::v4([198, 51, 100, 101]),
+        server_port: 443,
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn named(name: &str) -> (Names, Option<super::super::names::NameId>, Snapshot) {
+    let mut table = NameTable::with_capacity(4);
+    let id = table.intern(&HostName::new(name.as_bytes()).unwrap());
+    (table.reader(), id, Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
+}
+
+#[test]
+fn a_hello_becomes_the_flow_line_of_the_corpus() {
+    let (names, sni, snapshot) = named("api.openai.com");
+    let mut alpn = Alpn::NONE;
+    alpn.push(b"h2");
+    alpn.push(b"\xe9");
+    let ja4 = Ja4(*b"t13d1516h2_8daaf6152771_e5627efa2ab1");
+    let endpoint = snapshot.by_name("api.openai.com");
+    let (at, version) = (Nanos(1_500_000_000_123_456_789), TlsVersion::V1_3);
+    let hello = Hello { at, peers: peers(), sni, alpn, version, ja4, ech: false, endpoint };
+    assert_eq!(
+        serde_json::to_string(&FlowLine::new(&hello, &names, &snapshot)).unwrap(),
+        r#"{"src":"198.51.100.11","sport":40000,"dst":"198.51.100.101","dport":443,"proto":"tcp","#
+            .to_owned()
+            + r#""sni":"api.openai.com","alpn":["h2","é"],"tls_version":"TLSv1.3","#
+            + r#""ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","ech":false,"#
+            + r#""time":1500000000.123457,"endpoint":"openai"}"#
+    );
+}
+
+#[test]
+fn an_exchange_becomes_the_line_of_the_contract() {
+    let (names, sni, snapshot) = named("api.openai.com");
+    let exchange = Exchange {
+        id: ExchangeId(7),
+        peers: peers(),
+        endpoint: snapshot.by_name("api.openai.com"),
+        sni,
+        visibility: Visibility::H1,
+        start: Nanos::from_micros(1_795_349_153_934_962),
+        first_byte: None,
+        end: Nanos::from_secs(1_795_349_154),
+        outcome: Outcome::ConnectFailed,
+        attempt: 2,
+        retry_of: Some(ExchangeId(3)),
+        stall: None,
+        outcome_confidence: 0.98,
+        retry_confidence: 0.99,
+        up_bucket: 2048,
+        down_bucket: 1024,
+        streamed: false,
+        tokens: Some(Estimate { low: 0.5, likely: 1.5, high: 2.5 }),
+        cost_milli_usd: Some(Estimate { low: 0.001, likely: 0.015, high: 0.15 }),
+        waste: Some(Waste::Retry),
+        verdict: Verdict::Hold,
+        reason: Reason::OverRetryBudget,
+    };
+    let line = ExchangeLine::new(&exchange, &names, &snapshot);
+    let text = serde_json::to_string(&line).unwrap();
+    assert_eq!(
+        text,
+        r#"{"id":"x7","client":"198.51.100.11","client_port":40000,"server":"198.51.100.101","#
+            .to_owned()
+            + r#""server_port":443,"endpoint":"openai","tenant":null,"sni":"api.openai.com","#
+            + r#""visibility":"h1","start":1795349153.934962,"first_byte":null,"end":1795349154.0,"#
+            + r#""outcome":"connect_failed","attempt":2,"retry_of":"x3","hedge":false,"#
+            + r#""restart":false,"stall":null,"confidence":{"outcome":0.98,"retry":0.99},"#
+            + r#""up_bucket":2048,"down_bucket":1024,"streamed":false,"#
+            + r#""tokens_estimate":[0.0,2.0,3.0],"cost_usd":[1e-6,0.000015,0.00015],"#
+            + r#""waste":"retry","verdict":"hold","reason":"over_retry_budget"}"#
+    );
+    assert_eq!(serde_json::from_str::<ExchangeLine>(&text).unwrap(), line);
+}
+
+#[test]
+fn a_verdict_is_told_apart_from_a_signal() {
+    let (_, _, snapshot) = named("x");
+    let signal = |kind| Signal {
+        at: Nanos::from_secs(1),
+        kind,
+        exchange: ExchangeId(1),
+        peers: peers(),
+        endpoint: None,
+        value: 0.1 + 0.2,
+    };
+    let stall = EventLine::new(&signal(SignalKind::Stall), &snapshot);
+    assert_eq!((stall.event, stall.unit.as_str()), (EventClass::Signal, "seconds"));
+    assert_eq!(stall.value.to_string(), "0.3");
+    let over = EventLine::new(&signal(SignalKind::OverBudget), &snapshot);
+    assert_eq!((over.event, over.unit.as_str()), (EventClass::Verdict, "attempt"));
+}
+
+#[test]
+fn versions_have_the_names_of_the_corpus() {
+    let name = |number| version_name(TlsVersion(number));
+    assert_eq!(name(0x0301), "TLSv1.0");
+    assert_eq!(name(0xfefd), "DTLSv1.2");
+    assert_eq!(name(0x7f1a), "0x7f1a");
+}
+
+#[test]
+fn datagrams_are_dtls_by_their_version_and_quic_otherwise() {
+    assert_eq!(protocol_name(Protocol::Udp, TlsVersion(0xfefd)), "dtls");
+    assert_eq!(protocol_name(Protocol::Udp, TlsVersion::V1_3), "quic");
+}

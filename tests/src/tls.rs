@@ -1,0 +1,75 @@
+//! TLS as it looks from outside: record headers with something behind them, and the two hellos in clear.
+
+/// What TLS 1.3 adds to the plaintext of a record: content type and tag.
+pub const OVERHEAD: usize = 17;
+/// Plaintext of the longest record (RFC 8446, 5.1).
+pub const PLAINTEXT_MAX: usize = 16_384;
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
+/// A record of encrypted data with this much plaintext. Its body is `fill`, over and over.
+///
+/// # Panics
+/// When the plaintext does not fit one record.
+#[must_use]
+pub fn data(plaintext: usize, fill: u8) -> Vec<u8> {
+    assert!(plaintext <= PLAINTEXT_MAX, "{plaintext} bytes are more than a record holds");
+    record(APPLICATION_DATA, &vec![fill; plaintext + OVERHEAD])
+}
+
+/// The change_cipher_spec of compatibility mode (RFC 8446, D.4).
+#[must_use]
+pub fn change_cipher_spec() -> Vec<u8> {
+    record(CHANGE_CIPHER_SPEC, &[1])
+}
+
+/// A ClientHello in one record. `padding` bytes go into an extension that means nothing, as a
+/// post-quantum key share would: it makes the hello longer than a segment.
+#[must_use]
+pub fn client_hello(sni: &str, alpn: &[&str], padding: usize) -> Vec<u8> {
+    let name = [&[0][..], &u16_block(sni.as_bytes())].concat();
+    let names: Vec<u8> = alpn.iter().flat_map(|name| u8_block(name.as_bytes())).collect();
+    let extensions = [
+        extension(0, &u16_block(&name)),
+        extension(16, &u16_block(&names)),
+        extension(43, &[4, 3, 4, 3, 3]),
+        extension(13, &[0, 4, 4, 3, 8, 4]),
+        extension(0xfe00, &vec![0; padding]),
+    ]
+    .concat();
+    let ciphers = [0x13, 0x01, 0x13, 0x02, 0xc0, 0x2f];
+    let body = [&[3, 3][..], &[0xaa; 32], &[0], &u16_block(&ciphers), &[1, 0], &u16_block(&extensions)];
+    record(HANDSHAKE, &message(1, &body.concat()))
+}
+
+/// A ServerHello that chooses TLS 1.3, in one record.
+#[must_use]
+pub fn server_hello() -> Vec<u8> {
+    let extensions = extension(43, &[3, 4]);
+    let body = [&[3, 3][..], &[0xbb; 32], &[0], &[0x13, 0x01], &[0], &u16_block(&extensions)];
+    record(HANDSHAKE, &message(2, &body.concat()))
+}
+
+fn record(content: u8, body: &[u8]) -> Vec<u8> {
+    [&[content, 3, 3][..], &u16_block(body)].concat()
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let [_, a, b, c] = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&[kind, a, b, c], body].concat()
+}
+
+fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes()[..], &u16_block(content)].concat()
+}
+
+fn u16_block(content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [&length[..], content].concat()
+}
+
+fn u8_block(content: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(content.len()).unwrap_or(u8::MAX)], content].concat()
+}

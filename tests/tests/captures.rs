@@ -1,0 +1,133 @@
+//! Captures with known truth, and hostile ones. They lie beside the repository (`../shared`); without them these
+//! tests say so and pass.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use fastpath::policy::snapshot::{Policy, Snapshot};
+use fastpath::port::pcap::PcapError;
+use fastpath::replay::{Summary, replay};
+use fastpath::telemetry::event::Event;
+use fastpath::telemetry::line::ExchangeLine;
+
+/// What the issue asks of HTTP/1.1.
+const SPLITTING_MIN: f64 = 0.99;
+const RETRY_F1_MIN: f64 = 0.9;
+
+fn snapshot() -> Arc<Snapshot> {
+    Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
+}
+
+/// A folder of `../shared`, if it is there.
+fn shared(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(folder);
+    if !path.is_dir() {
+        println!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Exchanges of a capture, a line each.
+fn exchanges(path: &Path) -> Result<(String, Summary), PcapError> {
+    let (snapshot, mut text) = (snapshot(), String::new());
+    let told = Arc::clone(&snapshot);
+    let summary = replay(
+        path,
+        snapshot,
+        |event, names| {
+            if let Event::Exchange(exchange) = event {
+                let line = ExchangeLine::new(exchange, names, &told);
+                writeln!(text, "{}", serde_json::to_string(&line).unwrap()).unwrap();
+            }
+        },
+        |_| {},
+    )?;
+    Ok((text, summary))
+}
+
+fn folders(path: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    let captures = names.filter(|entry| entry.path().join("capture.pcap").is_file());
+    let mut names: Vec<String> =
+        captures.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn exchanges_of_the_captures_are_those_of_the_truth() {
+    let Some(captures) = shared("captures") else { return };
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: python3 is not there, and score.py needs it");
+        return;
+    }
+    let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join("captures");
+    std::fs::create_dir_all(&results).unwrap();
+    for name in folders(&captures) {
+        let (text, summary) = exchanges(&captures.join(&name).join("capture.pcap")).unwrap();
+        assert_eq!((summary.totals.events_lost, summary.note), (0, None), "{name}");
+        std::fs::write(results.join(format!("{name}.jsonl")), text).unwrap();
+    }
+    let scored = Command::new("python3")
+        .arg(captures.join("score.py"))
+        .args([&captures, &results])
+        .arg("--json")
+        .output()
+        .unwrap();
+    assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
+    let scores: serde_json::Value = serde_json::from_slice(&scored.stdout).unwrap();
+    let http1 = &scores["total"]["h1"];
+    let split = http1["splitting"]["f1"].as_f64().unwrap();
+    let retry = http1["retry"]["f1"].as_f64().unwrap();
+    println!("HTTP/1.1: splitting {split}, retry {retry}, figure {}", scores["figure"]);
+    assert!(split >= SPLITTING_MIN, "splitting {split}, expected {SPLITTING_MIN}");
+    assert!(retry >= RETRY_F1_MIN, "retry F1 {retry}, expected {RETRY_F1_MIN}");
+}
+
+#[test]
+fn a_replay_gives_the_same_lines_every_time() {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/captures/lab.pcap");
+    let (first, summary) = exchanges(&lab).unwrap();
+    assert!(summary.totals.exchanges > 0);
+    assert_eq!(first, exchanges(&lab).unwrap().0);
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// The parsers alone see all of it in `fastpath/tests/malformed.rs`, raw fuzzer inputs included.
+#[test]
+fn hostile_captures_go_through_the_whole_loop() {
+    let Some(corpus) = shared("corpus/malformed") else { return };
+    let mut files = Vec::new();
+    files_below(&corpus, &mut files);
+    let (mut captures, mut frames, mut exchanged) = (0, 0, 0);
+    for path in &files {
+        match exchanges(path) {
+            Ok((_, summary)) => {
+                captures += 1;
+                let totals = summary.totals;
+                assert!(totals.port.balanced(), "{}: {:?}", path.display(), totals.port);
+                frames += totals.port.rx_frames;
+                exchanged += totals.exchanges;
+            }
+            // Raw inputs of fuzzers are no captures; the error says so.
+            Err(error) => assert!(!error.to_string().is_empty() && !error.hint().is_empty()),
+        }
+    }
+    println!("{captures} captures, {frames} frames, {exchanged} exchanges");
+    assert!(captures > 0, "none of {} files is a capture", files.len());
+}

@@ -1,0 +1,60 @@
+//! The loop allocates nothing once it runs (STYLE §5): not for known flows, not for new ones, not for exchanges.
+
+use fastpath::burst::Direction;
+use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
+use fastpath::time::Nanos;
+use tests::connection::{Arrival, busy_hour};
+use tests::cycle::{CyclePort, Lap};
+use tests::play;
+
+/// Laps of whole connections, each lap by clients that nobody has seen: handshakes, hellos, requests, streamed
+/// responses, closes.
+fn new_clients() -> CyclePort {
+    let laps = busy_hour(8, "api.openai.com").into_iter().map(|arrival| {
+        let from_client = arrival.1.0 == Direction::ToServer as u16;
+        (arrival, Lap::NewClient { from_client })
+    });
+    CyclePort::new(Vec::new(), laps.collect(), Nanos::from_millis(4))
+}
+
+fn run(lcore: &mut Lcore<CyclePort>, outlets: &Outlets, bursts: usize) -> u64 {
+    let mut told = 0;
+    for _ in 0..bursts {
+        lcore.run_once();
+        while outlets.events.next().is_some() {
+            told += 1;
+        }
+    }
+    told
+}
+
+#[test]
+fn steady_traffic_allocates_nothing() {
+    // So few flows that the table fills while warming up: eviction is measured as well.
+    let config = LcoreConfig { flows: 64, ..LcoreConfig::default() };
+    let (mut lcore, outlets, _) = play::lcore(new_clients(), config);
+    run(&mut lcore, &outlets, 2_000);
+    let before = lcore.totals();
+    let mut told = 0;
+    let seen = allocation_counter::measure(|| told = run(&mut lcore, &outlets, 5_000));
+    let after = lcore.totals();
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(after.flows.opened > before.flows.opened + 1_000, "new flows were among it");
+    assert!(after.exchanges > before.exchanges + 1_000 && told > 1_000, "and exchanges");
+    assert!(after.flows.evicted > before.flows.evicted, "and evictions");
+    assert_eq!(after.events_lost, 0);
+}
+
+#[test]
+fn the_counter_sees_a_single_allocation() {
+    let seen = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7_u64))));
+    assert_eq!(seen.count_total, 1);
+}
+
+/// The frames do what their names say: a lap is not lost on the loop because nothing in it is new.
+#[test]
+fn a_lap_of_new_clients_has_hellos_and_exchanges() {
+    let arrivals: Vec<Arrival> = busy_hour(8, "api.openai.com");
+    let run = play::frames(arrivals);
+    assert_eq!((run.totals.client_hellos, run.totals.exchanges), (8, 16));
+}

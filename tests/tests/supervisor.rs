@@ -1,0 +1,264 @@
+//! The supervisor as a process sees it: an lcore on a pair of ports, clients on the socket, traffic meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use fastpath::burst::PortIndex;
+use fastpath::ipc::{Reply, Request, Status};
+use fastpath::lcore::LcoreConfig;
+use fastpath::policy::snapshot::{Limits, Policy, Snapshot};
+use fastpath::port::pair::PairPort;
+use fastpath::supervisor::desk::Desk;
+use fastpath::supervisor::{Settings, Supervisor, SupervisorError};
+use fastpath::time::Nanos;
+use tests::connection::busy_hour;
+
+/// A data plane that runs, and the far ends of its two ports.
+struct Plane {
+    outside: PairPort,
+    socket: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Desk, SupervisorError>>,
+}
+
+/// A client of the socket.
+struct Client {
+    reader: BufReader<UnixStream>,
+}
+
+/// A path that no other test has.
+fn socket_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("fermata-test-{}-{number}.sock", std::process::id()))
+}
+
+fn settings(socket: &Path) -> Settings {
+    let lcore = LcoreConfig { flows: 4096, ..LcoreConfig::default() };
+    Settings { lcore, core: None, idle: true, socket: socket.to_owned() }
+}
+
+fn snapshot() -> Arc<Snapshot> {
+    Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
+}
+
+fn start(socket: &Path, port: PairPort) -> Result<Supervisor, SupervisorError> {
+    Supervisor::start(settings(socket), snapshot(), move || Ok::<_, String>(port))
+}
+
+impl Plane {
+    fn start() -> Self {
+        let socket = socket_path();
+        let (outside, inside) = PairPort::new(4096);
+        let supervisor = start(&socket, inside).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || supervisor.run(&flag));
+        Self { outside, socket, stop, thread }
+    }
+
+    fn client(&self) -> Client {
+        Client { reader: BufReader::new(UnixStream::connect(&self.socket).unwrap()) }
+    }
+
+    /// Sends a busy hour through it, and `between` after every frame. Every frame comes back by the other port,
+    /// as it was and in order.
+    fn traffic(&mut self, mut between: impl FnMut(usize)) -> usize {
+        let arrivals = busy_hour(8, "api.openai.com");
+        for (n, (at, port, frame)) in arrivals.iter().enumerate() {
+            self.outside.clock().set(*at);
+            self.outside.inject(*port, frame).unwrap();
+            let (back, sent) = self.take();
+            assert_eq!((back, sent), (PortIndex(port.0 ^ 1), frame.clone().into()), "frame {n}");
+            between(n);
+        }
+        arrivals.len()
+    }
+
+    /// The next frame that comes out; the test's own limit ends the wait where none does.
+    fn take(&mut self) -> (PortIndex, fastpath::port::mem::Buffer) {
+        loop {
+            if let Some(taken) = self.outside.take() {
+                return taken;
+            }
+            assert!(!self.thread.is_finished(), "the data plane is gone");
+            std::thread::yield_now();
+        }
+    }
+
+    fn stop(self) -> Desk {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap().unwrap()
+    }
+}
+
+impl Client {
+    fn ask(&mut self, request: &Request) -> Reply {
+        self.line(&serde_json::to_string(request).unwrap())
+    }
+
+    fn line(&mut self, line: &str) -> Reply {
+        self.send(&format!("{line}\n"));
+        let mut reply = String::new();
+        self.reader.read_line(&mut reply).unwrap();
+        serde_json::from_str(&reply).unwrap()
+    }
+
+    fn send(&mut self, text: &str) {
+        self.reader.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The status, once it is as `ready` wants it: the lcore publishes by its own time, which the test moves.
+    fn status(&mut self, mut ready: impl FnMut(&Status) -> bool) -> Status {
+        loop {
+            match self.ask(&Request::Status) {
+                Reply::Status(status) if ready(&status) => return *status,
+                Reply::Status(_) => std::thread::yield_now(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+fn policy_with_stall(stall_ms: u64) -> Request {
+    let limits = Limits { stall_ms, ..Limits::default() };
+    let policy = Policy { limits, ..Policy::catalogue().unwrap() };
+    Request::Apply { policy: Box::new(policy) }
+}
+
+#[test]
+fn the_socket_tells_what_has_passed() {
+    let mut plane = Plane::start();
+    let sent = plane.traffic(|_| {}) as u64;
+    // Time goes on, so that what waits to be decided is, and all of it is published.
+    let clock = plane.outside.clock();
+    let mut client = plane.client();
+    let status = client.status(|status| {
+        clock.set(clock.now() + Nanos::from_millis(500));
+        status.exchanges == 16 && status.frames.rx_frames == sent
+    });
+    assert_eq!((status.frames.tx_frames, status.frames.drops.len()), (sent, 0));
+    assert_eq!((status.mode.as_str(), status.flows.h1), ("wire", 8));
+    let Reply::Exchanges(page) = client.ask(&Request::Exchanges { after: 0, limit: 5 }) else {
+        panic!("a page of exchanges was asked for");
+    };
+    assert_eq!((page.rows.len(), page.next, page.missed), (5, 5, 0));
+    assert_eq!(page.rows[0].endpoint.as_deref(), Some("openai"));
+    let Reply::Flows(flows) = client.ask(&Request::Flows { limit: 100 }) else {
+        panic!("flows were asked for");
+    };
+    assert_eq!(flows.len(), 8);
+    let stats = plane.stop().final_stats();
+    assert!(stats.balanced);
+    assert_eq!((stats.rx, stats.tx, stats.exchanges), (sent, sent, 16));
+}
+
+#[test]
+fn a_policy_takes_effect_under_traffic_and_no_frame_is_lost() {
+    let mut plane = Plane::start();
+    let mut client = plane.client();
+    let mut applied = 0;
+    let sent = plane.traffic(|n| {
+        if n % 20 == 0 {
+            let reply = client.ask(&policy_with_stall(100 + n as u64));
+            assert!(matches!(&reply, Reply::Applied(_)), "{reply:?}");
+            applied += 1;
+        }
+    }) as u64;
+    let last = 100 + (sent - 1) / 20 * 20;
+    let Reply::Policy(policy) = client.ask(&Request::Policy) else { panic!("a policy was asked for") };
+    assert_eq!(policy.limits.stall_ms, last);
+    let status = client.status(|_| true);
+    assert_eq!(status.policy.revision, 1 + applied);
+    let stats = plane.stop().final_stats();
+    assert_eq!((stats.rx, stats.tx, stats.drops.values().sum()), (sent, sent, 0_u64));
+}
+
+#[test]
+fn two_clients_are_served_at_once() {
+    let plane = Plane::start();
+    let (mut one, mut other) = (plane.client(), plane.client());
+    // The first is in the middle of its line while the second is answered.
+    one.send("{\"request\":");
+    assert!(matches!(other.ask(&Request::Status), Reply::Status(_)));
+    assert!(matches!(one.line("\"clients\"}"), Reply::Clients(_)));
+    plane.stop();
+}
+
+#[test]
+fn a_malformed_request_gets_an_error_and_the_next_one_its_answer() {
+    let plane = Plane::start();
+    let mut client = plane.client();
+    for line in ["", "{", "[]", r#"{"request":"reboot"}"#, r#"{"request":"flows"}"#, "\u{1}\u{2}"] {
+        let reply = client.line(line);
+        assert!(matches!(&reply, Reply::Error(e) if e.code == "invalid_request"), "{line}: {reply:?}");
+    }
+    assert!(matches!(client.ask(&Request::Status), Reply::Status(_)));
+    plane.stop();
+}
+
+#[test]
+fn a_policy_that_cannot_be_compiled_leaves_the_old_one_in_force() {
+    let plane = Plane::start();
+    let mut client = plane.client();
+    let mut policy = Policy::catalogue().unwrap();
+    policy.endpoints.push(policy.endpoints[0].clone());
+    let reply = client.ask(&Request::Apply { policy: Box::new(policy) });
+    assert!(matches!(&reply, Reply::Error(e) if e.code == "invalid_policy"), "{reply:?}");
+    assert_eq!(client.status(|_| true).policy.revision, 1);
+    plane.stop();
+}
+
+#[test]
+fn a_client_that_is_killed_changes_nothing() {
+    let mut plane = Plane::start();
+    let mut client = plane.client();
+    client.send("{\"request\":\"led");
+    let mut client = Some(client);
+    let sent = plane.traffic(|n| {
+        if n == 30 {
+            drop(client.take());
+        }
+    }) as u64;
+    assert!(matches!(plane.client().ask(&Request::Status), Reply::Status(_)));
+    let stats = plane.stop().final_stats();
+    assert_eq!((stats.rx, stats.tx), (sent, sent));
+}
+
+#[test]
+fn a_second_instance_on_the_same_socket_is_refused() {
+    let plane = Plane::start();
+    let (_outside, inside) = PairPort::new(8);
+    let error = start(&plane.socket, inside).unwrap_err();
+    assert!(matches!(error, SupervisorError::InUse(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("already listens there") && text.contains("--socket"), "{text}");
+    // The first one is none the worse for it.
+    assert!(matches!(plane.client().ask(&Request::Status), Reply::Status(_)));
+    plane.stop();
+}
+
+#[test]
+fn a_socket_that_a_dead_instance_left_behind_is_taken_over() {
+    let plane = Plane::start();
+    let socket = plane.socket.clone();
+    plane.stop();
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let (_outside, inside) = PairPort::new(8);
+    let supervisor = start(&socket, inside).unwrap();
+    assert!(supervisor.run(&AtomicBool::new(true)).is_ok());
+    assert!(!socket.exists(), "the socket is removed at the end");
+}
+
+#[test]
+fn a_port_that_cannot_be_had_says_why() {
+    let make = || Err::<PairPort, _>("no such interface: eth9");
+    let error = Supervisor::start(settings(&socket_path()), snapshot(), make).unwrap_err();
+    assert_eq!(error.to_string(), "no such interface: eth9");
+}
