@@ -1,2 +1,95 @@
-//! x
-fn main(){}
+//! The whole loop, and each stage that can be called alone: nanoseconds a packet, by traffic and number of flows.
+//!
+//! `cargo bench -p benches`; one of them: `cargo bench -p benches -- run_once/data/1024`. Under `cargo test` each runs
+//! once, unmeasured, with few flows.
+
+#![allow(missing_docs, reason = "criterion_group! makes a public function without a document")]
+
+use benches::{Traffic, lcore, port};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
+use fastpath::burst::{BURST_FRAMES, Burst};
+use fastpath::flow::table::FlowTable;
+use fastpath::port::Port;
+use fastpath::telemetry::counters::Passes;
+use fastpath::{flow, parse};
+use tests::cycle::CyclePort;
+
+/// Numbers of flows: in the cache, and far beyond it.
+fn flows() -> [u32; 2] {
+    let measured = std::env::args().any(|argument| argument == "--bench");
+    if measured { [1 << 10, 1 << 16] } else { [64, 128] }
+}
+
+fn run_once(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("run_once");
+    per_packet(&mut group);
+    for traffic in Traffic::ALL {
+        for flows in flows() {
+            let (mut lcore, outlets) = lcore(traffic, flows);
+            group.bench_function(BenchmarkId::new(traffic.name(), flows), |bencher| {
+                bencher.iter(|| {
+                    let rx = lcore.run_once();
+                    // Somebody reads what is told, as the supervisor does.
+                    while outlets.events.next().is_some() {}
+                    rx
+                });
+            });
+        }
+    }
+}
+
+/// The port alone: what is to be taken off the figures of the stages.
+fn port_alone(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("port");
+    stage(&mut group, |_, _| {});
+}
+
+fn parse_headers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("port_and_parse");
+    let mut passes = Passes::default();
+    stage(&mut group, |_, burst| parse::headers(burst, &mut passes));
+}
+
+fn flow_track(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("port_parse_and_flow");
+    let mut passes = Passes::default();
+    stage(&mut group, |table, burst| {
+        parse::headers(burst, &mut passes);
+        flow::track(&mut burst.packets, table, &mut passes);
+        table.take_ended(|_, _| {});
+    });
+}
+
+/// Measures some stages on full frames of known flows. The difference from one group to the next is one stage.
+fn stage(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    mut stages: impl FnMut(&mut FlowTable, &mut Burst<<CyclePort as Port>::Frame>),
+) {
+    per_packet(group);
+    for flows in flows() {
+        let mut table = FlowTable::with_capacity(2 * flows as usize);
+        let (mut port, mut burst) = (port(Traffic::Data, flows), Burst::new());
+        let mut once = |port: &mut CyclePort| {
+            port.rx_burst(&mut burst);
+            stages(&mut table, &mut burst);
+            port.tx_burst(&mut burst)
+        };
+        while !port.is_cycling() {
+            once(&mut port);
+        }
+        group.bench_function(BenchmarkId::new("data", flows), |bencher| {
+            bencher.iter(|| once(&mut port));
+        });
+    }
+}
+
+/// One iteration is one full burst, so that the report is in packets.
+fn per_packet(group: &mut BenchmarkGroup<'_, WallTime>) {
+    group.throughput(Throughput::Elements(BURST_FRAMES as u64));
+}
+
+criterion_group!(benches, run_once, port_alone, parse_headers, flow_track);
+criterion_main!(benches);

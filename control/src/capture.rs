@@ -78,10 +78,11 @@ pub fn file_name(path: &Path) -> String {
 }
 
 fn read_in_part(path: &Path, note: &str) -> ErrorReply {
+    let name = path.display().to_string();
     ErrorReply {
         code: "read_in_part".to_owned(),
-        message: format!("read in part: {note}"),
-        path: Some(path.display().to_string()),
+        message: format!("read in part: {}", note.replacen(&name, "the file", 1)),
+        path: Some(name),
         hint: Some("what was read is reported; the rest of the file is missing from it".to_owned()),
     }
 }

@@ -44,8 +44,8 @@ Examples:
   fermata assess monday.pcap tuesday.pcapng --out report/
   fermata assess traffic.pcap --policy policy.yaml -o json | jq .waste
 
-Several captures count as one, in the order given. Only requests to known AI endpoints are counted when
-there are any; name your own endpoints in a policy (docs/examples/policy.yaml).")]
+Several captures count as one, in the order given. Requests to known AI endpoints are counted, or
+to all TLS servers where there is none. Name your own in a policy: docs/examples/policy.yaml.")]
     Assess(AssessArgs),
     /// List flows with their ClientHello: of a capture, or those seen last by the data plane
     Flows(FlowsArgs),

@@ -85,10 +85,10 @@ impl Failure {
         };
         match self {
             Self::Capture(path, error) => reply(
-                "unreadable_capture",
+                error.code(),
                 without_path(&error.to_string(), path),
                 Some(path.display().to_string()),
-                Some("give the path of a pcap or pcapng file, as tcpdump or Wireshark write it"),
+                Some(error.hint()),
             ),
             Self::NoCapture(count) => reply(
                 "unreadable_capture",
@@ -151,10 +151,11 @@ impl From<DocumentError> for Failure {
     }
 }
 
-/// The message without the path it may begin with: the path has a place of its own.
+/// The message without the path in it: the path has a place of its own, before it.
 fn without_path(message: &str, path: &std::path::Path) -> String {
-    let rest = message.strip_prefix(&path.display().to_string());
-    rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message).to_owned()
+    let name = path.display().to_string();
+    let rest = message.strip_prefix(&name).map_or(message, str::trim_start);
+    rest.replace(&format!(" of {name}"), "").replace(&format!(" {name}"), "")
 }
 
 #[cfg(test)]
@@ -165,6 +166,17 @@ mod tests {
     fn partly_done_outweighs_a_difference() {
         assert_eq!(Done::Differs.and(Done::Partly), Done::Partly);
         assert_eq!(Done::Partly.and(Done::Wholly).exit_code(), 6);
+    }
+
+    #[test]
+    fn the_path_is_said_once() {
+        let without = |message| without_path(message, std::path::Path::new("a.pcap"));
+        assert_eq!(without("cannot open a.pcap: no"), "cannot open: no");
+        assert_eq!(without("a.pcap is empty"), "is empty");
+        assert_eq!(
+            without("the packet at byte 5 of a.pcap claims 9"),
+            "the packet at byte 5 claims 9"
+        );
     }
 
     #[test]

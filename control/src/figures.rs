@@ -33,8 +33,13 @@ pub fn percent(part: u64, whole: u64) -> String {
     if share > 0.0 && share < 1.0 { format!("{share:.1} %") } else { format!("{share:.0} %") }
 }
 
-/// `85 ms`, `3.2 s`, `41 s`, `12 min`, `3.4 h`.
+/// `85 ms`, `3.2 s`, `41 s`, `12 min`, `3.4 h`, `12 days`.
 #[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive, and saturates"
+)]
 pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 0.0005 => "0 s".to_owned(),
@@ -42,7 +47,8 @@ pub fn duration(seconds: f64) -> String {
         s if s < 9.95 => format!("{s:.1} s"),
         s if s < 119.5 => format!("{s:.0} s"),
         s if s < 7170.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{} days", count((s / 86_400.0).round() as u64)),
     }
 }
 

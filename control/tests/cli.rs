@@ -35,7 +35,7 @@ fn a_missing_capture_is_exit_code_1_with_path_and_hint() {
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(text.starts_with("error: /nonexistent/x.pcap: "), "{text}");
-    assert!(text.contains("pcapng"), "{text}");
+    assert!(text.contains("check the path"), "{text}");
 }
 
 #[test]
@@ -70,6 +70,18 @@ fn one_unreadable_capture_of_two_is_exit_code_6() {
     let output = fermata(&["assess", path.to_str().unwrap(), "/nonexistent/y.pcap"]);
     assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
     assert!(stderr(&output).contains("/nonexistent/y.pcap"));
+}
+
+#[test]
+fn a_capture_that_breaks_off_is_read_as_far_as_it_goes_and_is_exit_code_6() {
+    let head: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1];
+    let packet: [u32; 4] = [1_700_000_000, 0, 60, 60];
+    let words = [&head[..], &packet[..]].concat();
+    let path =
+        file("cut.pcap", words.into_iter().map(u32::to_le_bytes).collect::<Vec<_>>().concat());
+    let output = fermata(&["assess", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    assert!(stderr(&output).contains("read in part: the file is cut off"), "{}", stderr(&output));
 }
 
 #[test]

@@ -147,6 +147,17 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_the_docs_is_valid() {
+        let text = include_str!("../../docs/examples/fastpath.yaml");
+        let config: Config = serde_saphyr::from_str(text).unwrap();
+        assert!(config.check().is_ok());
+        let policy = config.policy(Policy::catalogue().unwrap());
+        assert!(crate::policy::snapshot::Snapshot::compile(policy).is_ok());
+        assert_eq!(config.retry_budget, RetryBudget::default(), "the example shows the defaults");
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
     fn a_wire_needs_both_ends() {
         let one = Config { vdevs: vec!["net_null0".into()], ..Config::default() };
         assert!(one.check().unwrap_err().to_string().contains("two ends"));

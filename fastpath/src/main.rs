@@ -172,7 +172,8 @@ fn start(
         no_huge: config.no_huge,
         memory_mb: config.memory_mb,
         mtu: config.mtu,
-        file_prefix: format!("fermata-{}", std::process::id()),
+        // As unique as the socket, and the same at the next start.
+        file_prefix: config.socket.display().to_string().replace('/', "-"),
         pairs: config.mode == Mode::Wire,
     };
     Supervisor::start(settings(config), snapshot, move || DpdkPort::open(&dpdk))

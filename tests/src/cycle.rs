@@ -53,7 +53,10 @@ impl CyclePort {
         let inside = VecDeque::with_capacity(fastpath::burst::BURST_FRAMES);
         Self {
             first: first.into_iter().map(|(_, port, bytes)| (port, bytes.into())).collect(),
-            waiting: laps.into_iter().map(|((_, port, bytes), lap)| (port, bytes.into(), lap)).collect(),
+            waiting: laps
+                .into_iter()
+                .map(|((_, port, bytes), lap)| (port, bytes.into(), lap))
+                .collect(),
             inside,
             now: Nanos::from_secs(1_700_000_000),
             step,

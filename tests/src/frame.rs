@@ -89,7 +89,8 @@ pub fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     let ethernet = |destination: [u8; 6], kind: [u8; 2], body: &[u8]| {
         [&destination[..], &[2, 0, 0, 0, 0, 2], &kind, body].concat()
     };
-    let arp = [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2];
+    let arp =
+        [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2];
     let peers = ("192.0.2.1:40000".parse(), "192.0.2.2:443".parse());
     let (Ok(source), Ok(destination)) = peers else { unreachable!("two constant addresses") };
     let jumbo = Segment {

@@ -52,7 +52,11 @@ pub fn lcore<P: Port>(port: P, config: LcoreConfig) -> (Lcore<P>, Outlets, Arc<S
 ///
 /// # Panics
 /// When the port does not close.
-pub fn to_end<P: Port>(port: P, config: LcoreConfig, mut look: impl FnMut(&Lcore<P>)) -> (Lcore<P>, Told) {
+pub fn to_end<P: Port>(
+    port: P,
+    config: LcoreConfig,
+    mut look: impl FnMut(&Lcore<P>),
+) -> (Lcore<P>, Told) {
     let (mut lcore, outlets, snapshot) = lcore(port, config);
     let mut told = Told::default();
     for _ in 0..POLLS_MAX {

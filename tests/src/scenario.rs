@@ -12,6 +12,8 @@ use crate::tls;
 /// The time that a scenario's zero stands for.
 pub const START: Nanos = Nanos::from_secs(1_700_000_000);
 
+const EXPECTED_LINE: &str = "expected `connection NAME CLIENT SERVER` or `TIME NAME ACTION`";
+
 /// A scenario that was read.
 #[derive(Debug, Default)]
 pub struct Scenario {
@@ -83,11 +85,17 @@ impl Scenario {
                     [] => {}
                     ["vlan", vlan] => connection.vlan = Some(number(vlan)?),
                     ["mss", mss] => connection.mss = number(mss)?,
-                    _ => return Err(format!("expected `vlan N` or `mss N`, got `{}`", rest.join(" "))),
+                    _ => {
+                        return Err(format!(
+                            "expected `vlan N` or `mss N`, got `{}`",
+                            rest.join(" ")
+                        ));
+                    }
                 }
                 self.connections.push(((*name).to_owned(), connection));
                 Ok(())
             }
+            ["connection", ..] => Err(EXPECTED_LINE.to_owned()),
             [time, name, action @ ..] => {
                 self.now = self.time(time)?;
                 let known = self.connections.iter_mut().find(|(known, _)| known == name);
@@ -99,7 +107,7 @@ impl Scenario {
                 self.arrivals.extend(connection.take());
                 Ok(())
             }
-            _ => Err("expected `connection NAME CLIENT SERVER` or `TIME NAME ACTION`".to_owned()),
+            _ => Err(EXPECTED_LINE.to_owned()),
         }
     }
 
@@ -188,7 +196,8 @@ impl Delivery {
         let order = if self.order.is_empty() { &all } else { &self.order };
         for &place in order.iter().filter(|_| !self.lost) {
             let frame = place.checked_sub(1).and_then(|index| frames.get(index));
-            let frame = frame.ok_or_else(|| format!("expected 1 to {}, got {place}", frames.len()))?;
+            let frame =
+                frame.ok_or_else(|| format!("expected 1 to {}, got {place}", frames.len()))?;
             for _ in 0..=u8::from(self.twice) {
                 connection.arrive(direction, frame.clone());
             }

@@ -34,7 +34,11 @@ impl<P> Tap<P> {
     fn compare(&mut self, burst: &mut Burst<Buffer>) {
         let (frames, packets) = burst.split();
         if frames.len() != self.entered.len() {
-            self.wrong.push(format!("{} frames entered, {} leave", self.entered.len(), frames.len()));
+            self.wrong.push(format!(
+                "{} frames entered, {} leave",
+                self.entered.len(),
+                frames.len()
+            ));
         }
         for (i, (frame, (port, before))) in frames.iter().zip(&self.entered).enumerate() {
             let (fate, at) = (packets.fate[i], packets.port[i]);

@@ -40,7 +40,8 @@ pub fn client_hello(sni: &str, alpn: &[&str], padding: usize) -> Vec<u8> {
     ]
     .concat();
     let ciphers = [0x13, 0x01, 0x13, 0x02, 0xc0, 0x2f];
-    let body = [&[3, 3][..], &[0xaa; 32], &[0], &u16_block(&ciphers), &[1, 0], &u16_block(&extensions)];
+    let body =
+        [&[3, 3][..], &[0xaa; 32], &[0], &u16_block(&ciphers), &[1, 0], &u16_block(&extensions)];
     record(HANDSHAKE, &message(1, &body.concat()))
 }
 

@@ -82,7 +82,7 @@ fn exchanges_of_the_captures_are_those_of_the_truth() {
     assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
     let scores: serde_json::Value = serde_json::from_slice(&scored.stdout).unwrap();
     let http1 = &scores["total"]["h1"];
-    let split = http1["splitting"]["f1"].as_f64().unwrap();
+    let split = http1["split"]["f1"].as_f64().unwrap();
     let retry = http1["retry"]["f1"].as_f64().unwrap();
     println!("HTTP/1.1: splitting {split}, retry {retry}, figure {}", scores["figure"]);
     assert!(split >= SPLITTING_MIN, "splitting {split}, expected {SPLITTING_MIN}");

@@ -1,7 +1,12 @@
 //! The loop allocates nothing once it runs (STYLE §5): not for known flows, not for new ones, not for exchanges.
 
+use std::sync::Arc;
+
 use fastpath::burst::Direction;
+
 use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
+use fastpath::policy::handoff;
+use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::time::Nanos;
 use tests::connection::{Arrival, busy_hour};
 use tests::cycle::{CyclePort, Lap};
@@ -43,6 +48,21 @@ fn steady_traffic_allocates_nothing() {
     assert!(after.exchanges > before.exchanges + 1_000 && told > 1_000, "and exchanges");
     assert!(after.flows.evicted > before.flows.evicted, "and evictions");
     assert_eq!(after.events_lost, 0);
+}
+
+#[test]
+fn a_new_policy_allocates_nothing_where_it_is_taken() {
+    let policy = || Policy::catalogue().expect("the shipped catalogue can be read");
+    let first = Snapshot::compile(policy()).expect("the shipped catalogue compiles");
+    let next = first.succeeded_by(policy()).expect("the shipped catalogue compiles");
+    let (publisher, subscriber) = handoff::channel(Arc::new(first));
+    let (mut lcore, outlets) = Lcore::new(new_clients(), LcoreConfig::default(), subscriber);
+    run(&mut lcore, &outlets, 2_000);
+    publisher.publish(Arc::new(next));
+    let seen = allocation_counter::measure(|| {
+        run(&mut lcore, &outlets, 100);
+    });
+    assert_eq!((seen.count_total, seen.count_current), (0, 0), "neither taken nor given back");
 }
 
 #[test]

@@ -192,9 +192,11 @@ fn a_record_header_makes_a_difference() {
     let plain = play::frames(arrivals.clone());
     let mut changed = arrivals;
     let is_request = |frame: &[u8]| {
-        payload(frame).is_some_and(|p| p.len > 600 && frame[p.start] == 23 && p.way[10..] == [1, 187])
+        payload(frame)
+            .is_some_and(|p| p.len > 600 && frame[p.start] == 23 && p.way[10..] == [1, 187])
     };
-    let frame = changed.iter_mut().map(|(.., frame)| frame).find(|frame| is_request(frame)).unwrap();
+    let frame =
+        changed.iter_mut().map(|(.., frame)| frame).find(|frame| is_request(frame)).unwrap();
     let start = payload(frame).unwrap().start;
     frame[start + 4] ^= 1;
     let run = play::frames(changed);

@@ -25,7 +25,12 @@ fn word(value: impl serde::Serialize) -> String {
 
 fn hello(line: &FlowLine, scenario: &Scenario) -> String {
     let on = scenario.name(&line.src, line.sport);
-    format!("hello on {on}: {} alpn {} endpoint {}", word(&line.sni), line.alpn.join(","), word(&line.endpoint))
+    format!(
+        "hello on {on}: {} alpn {} endpoint {}",
+        word(&line.sni),
+        line.alpn.join(","),
+        word(&line.endpoint)
+    )
 }
 
 fn exchange(line: &ExchangeLine, scenario: &Scenario) -> String {
@@ -53,7 +58,14 @@ fn exchange(line: &ExchangeLine, scenario: &Scenario) -> String {
 }
 
 fn signal(line: &EventLine) -> String {
-    format!("{} {} of {}: {} {}", word(line.event), word(line.kind), line.exchange, line.value, line.unit)
+    format!(
+        "{} {} of {}: {} {}",
+        word(line.event),
+        word(line.kind),
+        line.exchange,
+        line.value,
+        line.unit
+    )
 }
 
 /// Everything that was told, a line each.

@@ -172,7 +172,9 @@ fn a_policy_takes_effect_under_traffic_and_no_frame_is_lost() {
         }
     }) as u64;
     let last = 100 + (sent - 1) / 20 * 20;
-    let Reply::Policy(policy) = client.ask(&Request::Policy) else { panic!("a policy was asked for") };
+    let Reply::Policy(policy) = client.ask(&Request::Policy) else {
+        panic!("a policy was asked for")
+    };
     assert_eq!(policy.limits.stall_ms, last);
     let status = client.status(|_| true);
     assert_eq!(status.policy.revision, 1 + applied);
@@ -197,7 +199,10 @@ fn a_malformed_request_gets_an_error_and_the_next_one_its_answer() {
     let mut client = plane.client();
     for line in ["", "{", "[]", r#"{"request":"reboot"}"#, r#"{"request":"flows"}"#, "\u{1}\u{2}"] {
         let reply = client.line(line);
-        assert!(matches!(&reply, Reply::Error(e) if e.code == "invalid_request"), "{line}: {reply:?}");
+        assert!(
+            matches!(&reply, Reply::Error(e) if e.code == "invalid_request"),
+            "{line}: {reply:?}"
+        );
     }
     assert!(matches!(client.ask(&Request::Status), Reply::Status(_)));
     plane.stop();

@@ -32,6 +32,9 @@ pub fn page(report: &Report) -> String {
          <title>Waste report: {title}</title><style>{STYLE}</style></head><body><main>"
     );
     head(&mut out, report);
+    if let Some(caution) = report.caution() {
+        let _ = write!(out, "<p class=\"caution\">{}</p>", escape(caution));
+    }
     if report.totals.attempts > 0 {
         tiles(&mut out, report);
         held(&mut out, report);
@@ -75,17 +78,19 @@ fn head(out: &mut String, report: &Report) {
 
 fn tiles(out: &mut String, report: &Report) {
     let (totals, waste) = (&report.totals, &report.waste);
-    let between = |values: [f64; 3], text: fn(f64) -> String| {
-        let [low, _, high] = values.map(text);
-        if low == high { "of what could be seen".to_owned() } else { format!("{low} to {high}") }
-    };
     let share = format!("{} of all attempts", figures::percent(waste.exchanges, totals.attempts));
     let ratio = format!("{} a call", figures::times(totals.amplification));
-    let (cost, cost_remark) = if waste.unpriced() {
-        (figures::UNKNOWN.to_owned(), "no price is known".to_owned())
-    } else {
-        (figures::dollars(waste.cost.0[1]), between(waste.cost.0, figures::dollars))
+    let unknown = |remark: &str| (figures::UNKNOWN.to_owned(), remark.to_owned());
+    let (tokens, tokens_remark) = match report.uncalibrated() {
+        true => unknown("no calibration here"),
+        false => estimate(waste.tokens.0, figures::tokens),
     };
+    let (cost, cost_remark) = match report.uncalibrated() || waste.unpriced() {
+        true => unknown("no price is known"),
+        false => estimate(waste.cost.0, figures::dollars),
+    };
+    let seconds = figures::duration(waste.seconds);
+    let bad = if waste.exchanges > 0 { "bad" } else { "" };
     out.push_str("<section class=\"tiles\" aria-label=\"Key figures\">");
     for (class, name, figure, remark) in [
         (
@@ -95,20 +100,10 @@ fn tiles(out: &mut String, report: &Report) {
             "work somebody wanted done".to_owned(),
         ),
         ("", "Attempts", figures::count(totals.attempts), ratio),
-        ("bad", "Wasted attempts", figures::count(waste.exchanges), share),
-        (
-            "bad",
-            "Wasted time",
-            figures::duration(waste.seconds),
-            "connections kept busy".to_owned(),
-        ),
-        (
-            "bad",
-            "Wasted tokens",
-            figures::tokens(waste.tokens.0[1]),
-            between(waste.tokens.0, figures::tokens),
-        ),
-        ("bad", "Wasted cost", cost, cost_remark),
+        (bad, "Wasted attempts", figures::count(waste.exchanges), share),
+        (bad, "Wasted time", seconds, "connections kept busy".to_owned()),
+        (bad, "Wasted tokens", tokens, tokens_remark),
+        (bad, "Wasted cost", cost, cost_remark),
     ] {
         let _ = write!(
             out,
@@ -119,22 +114,36 @@ fn tiles(out: &mut String, report: &Report) {
     out.push_str("</section>");
 }
 
+/// The likely value, and the range around it.
+fn estimate(values: [f64; 3], text: fn(f64) -> String) -> (String, String) {
+    let [low, likely, high] = values.map(text);
+    let remark =
+        if low == high { "of what could be seen".to_owned() } else { format!("{low} to {high}") };
+    (likely, remark)
+}
+
 fn held(out: &mut String, report: &Report) {
     for (law, held) in &report.prevented.by_law {
         let what = match law.as_str() {
             "retry_budget" => format!("A retry budget of {} %", report.prevented.retry_percent),
             other => other.to_owned(),
         };
+        let [.., dearest] = held.cost.0;
+        let cost = if dearest > 0.0 {
+            format!(" ({})", figures::dollars(held.cost.0[1]))
+        } else {
+            String::new()
+        };
         let _ = write!(
             out,
             "<p class=\"held\"><strong>{} would have held {}.</strong> {} of them were in vain: {} and {} \
-             tokens ({}). Nothing was held: this is shadow.</p>",
+             tokens{}. Nothing was held: this is shadow.</p>",
             escape(&what),
             figures::counted(held.exchanges, "retry", "retries"),
             figures::count(held.in_vain),
             figures::duration(held.seconds),
             figures::range(held.tokens.0, figures::tokens),
-            figures::dollars(held.cost.0[1]),
+            cost,
         );
     }
 }
@@ -151,14 +160,13 @@ fn over_time(out: &mut String, report: &Report) {
 }
 
 fn endpoints(out: &mut String, report: &Report) {
-    let (title, lead) = match report.scope {
+    let (title, kind, lead) = match report.scope {
         Scope::AiEndpoints => {
-            ("Endpoints", "How attempts ended at each AI endpoint, most waste first.")
+            ("Endpoints", "Endpoint", "How attempts ended at each AI endpoint, most waste first.")
         }
-        Scope::AllServers => (
-            "Servers",
-            "No known AI endpoint was seen: these are all TLS servers, most waste first.",
-        ),
+        Scope::AllServers => {
+            ("Servers", "Server", "How attempts ended at each TLS server, most waste first.")
+        }
     };
     section(out, title, lead);
     let shown: Vec<&EndpointRow> = report.endpoints.iter().take(SHOWN_MAX).collect();
@@ -171,7 +179,7 @@ fn endpoints(out: &mut String, report: &Report) {
         .collect();
     out.push_str(&legend(&entries));
     out.push_str(&bars::chart(title, &bars));
-    out.push_str(&tables::endpoints(&shown, report.endpoints.len()));
+    out.push_str(&tables::endpoints(kind, &shown, report.endpoints.len()));
     out.push_str("</section>");
 }
 

@@ -235,7 +235,7 @@ impl Assessment {
             timeline: steps,
             timeline_step_seconds: step_seconds,
             propagation: series.propagation.view(self.window_seconds),
-            visibility: Visibility::new(read, totals, scope),
+            visibility: Visibility::new(read, totals),
             totals: Totals::new(totals),
             endpoints: book.servers,
             clients: book.clients,
@@ -258,6 +258,22 @@ impl Report {
             [one] => one.path.clone(),
             [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
         }
+    }
+
+    /// What must be known before any figure is read: that the servers are not known to be AI endpoints.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        let all = self.scope == Scope::AllServers && self.totals.exchanges > 0;
+        all.then_some(
+            "No known AI endpoint: the figures are about all TLS servers. Name your endpoints in a policy \
+             (--policy, see docs/examples/policy.yaml).",
+        )
+    }
+
+    /// Whether there are responses but no calibration for any: tokens are not known, rather than zero.
+    #[must_use]
+    pub fn uncalibrated(&self) -> bool {
+        self.totals.tokens.0[2] <= 0.0 && self.visibility.unseen.uncalibrated > 0
     }
 
     /// The one sentence to read if there is time for one only.

@@ -39,6 +39,9 @@ fn head(out: &mut String, report: &Report, paint: Paint) {
         paint.bold(&title),
         paint.dim(&format!("{period}, {} frames", figures::count(capture.frames)))
     );
+    if let Some(caution) = report.caution() {
+        let _ = writeln!(out, "{}", paint.yellow(caution));
+    }
     let headline = report.headline();
     let headline =
         if report.waste.exchanges > 0 { paint.red(&headline) } else { paint.green(&headline) };
@@ -64,6 +67,11 @@ fn figures_block(out: &mut String, report: &Report, paint: Paint) {
         figures::duration(waste.seconds),
         "that wasted attempts kept connections busy",
     );
+    if report.uncalibrated() {
+        let remark = "no endpoint here has a calibration: name one in a policy";
+        line("Wasted tokens", figures::UNKNOWN.to_owned(), remark);
+        return;
+    }
     let (likely, between) = estimate(waste.tokens.0, figures::tokens);
     let remark = format!("{between}of {} seen", figures::tokens(totals.tokens.0[1]));
     line("Wasted tokens", likely, &remark);

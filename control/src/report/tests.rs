@@ -122,7 +122,8 @@ fn without_an_ai_endpoint_the_report_is_about_all_servers_and_says_so() {
     assessment.add(&ExchangeLine { endpoint: None, ..exchange("c", "", 0.0, 1.0) });
     let report = assessment.finish(&[], 1);
     assert_eq!((report.scope, report.endpoints[0].name.as_str()), (Scope::AllServers, "192.0.2.1"));
-    assert!(report.visibility.notes[0].starts_with("No known AI endpoint"));
+    assert!(report.caution().unwrap().starts_with("No known AI endpoint"));
+    assert!(html::page(&report).contains("No known AI endpoint"));
 }
 
 #[test]

@@ -4,7 +4,6 @@ use fastpath::telemetry::event::Outcome;
 use fastpath::telemetry::ledger::{Tally, Unseen};
 use serde::Serialize;
 
-use super::Scope;
 use crate::capture::Read;
 use crate::figures;
 
@@ -30,7 +29,7 @@ pub struct Visibility {
 }
 
 impl Visibility {
-    pub(super) fn new(read: &[Read], tally: &Tally, scope: Scope) -> Self {
+    pub(super) fn new(read: &[Read], tally: &Tally) -> Self {
         use fastpath::telemetry::Totals as Counted;
         let sum = |pick: fn(&Counted) -> u64| read.iter().map(|r| pick(&r.summary.totals)).sum();
         let not_followed = |counted: &Counted| {
@@ -47,13 +46,13 @@ impl Visibility {
             frames_not_followed: sum(not_followed),
             notes: Vec::new(),
         };
-        visibility.notes = notes(&visibility, tally, scope);
+        visibility.notes = notes(&visibility, tally);
         visibility
     }
 }
 
 /// What could not be seen, in sentences; nothing is said of what did not occur.
-fn notes(seen: &Visibility, tally: &Tally, scope: Scope) -> Vec<String> {
+fn notes(seen: &Visibility, tally: &Tally) -> Vec<String> {
     let Unseen { abandoned_before_first_byte, uncalibrated, unpriced } = seen.unseen;
     let requests = |n| figures::counted(n, "request", "requests");
     let flows = |n| figures::counted(n, "connection", "connections");
@@ -64,12 +63,6 @@ fn notes(seen: &Visibility, tally: &Tally, scope: Scope) -> Vec<String> {
             notes.push(text);
         }
     };
-    note(
-        scope == Scope::AllServers && tally.exchanges > 0,
-        "No known AI endpoint: the figures are about all TLS servers. Name your endpoints in a policy \
-         (--policy, see docs/examples/policy.yaml)."
-            .to_owned(),
-    );
     note(
         seen.mux_flows > 0,
         format!("{} of HTTP/2: counted, not followed yet.", flows(seen.mux_flows)),

@@ -225,3 +225,17 @@ impl Packets {
         self.server_hellos.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_added_together_have_the_columns_of_frames_added_one_by_one() {
+        let (mut together, mut singly) = (Burst::new(), Burst::new());
+        together.extend([((), 60), ((), 90)].into_iter(), Nanos(7), PortIndex(1));
+        singly.push((), Nanos(7), PortIndex(1), 60);
+        singly.push((), Nanos(7), PortIndex(1), 90);
+        assert_eq!(format!("{together:?}"), format!("{singly:?}"));
+    }
+}

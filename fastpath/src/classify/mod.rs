@@ -37,8 +37,8 @@ pub fn endpoints(
         let entry = flows.entry_mut(flow);
         // New flows have revision 0; the others met another policy.
         if entry.class.revision != policy.revision() {
-            let name = entry.class.sni.map(|id| classifier.names.reader().text(id));
-            entry.class.endpoint = endpoint_of(entry, name.as_deref(), policy);
+            let name = entry.class.sni.and_then(|id| classifier.names.text(id));
+            entry.class.endpoint = endpoint_of(entry, name, policy);
             entry.class.revision = policy.revision();
         }
     }

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod gap;
 pub mod group;
 pub mod partial;
+pub mod reply;
 pub mod retry;
 pub mod stall;
 pub mod tokens;
@@ -26,12 +27,14 @@ use crate::telemetry::event::{
 };
 use crate::time::Nanos;
 use group::Place;
+use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
 /// What an lcore remembers of its clients.
 #[derive(Debug)]
 pub struct Clients {
     retries: RetryMemory,
+    replies: ReplyMemory,
     /// Attempts that have started and are not decided yet, in order of start: all wait equally long.
     undecided: VecDeque<Undecided>,
     /// Attempts that were decided in this burst.
@@ -78,6 +81,7 @@ impl Default for Clients {
     fn default() -> Self {
         Self {
             retries: RetryMemory::default(),
+            replies: ReplyMemory::default(),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(DECISIONS_PER_BURST),
             finished: Vec::with_capacity(1024),
@@ -179,7 +183,12 @@ fn ended(
     events: &mut EventSender,
 ) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let outcome = outcome(facts, endpoint.map_or(Class::Llm, |endpoint| endpoint.class));
+    let class = endpoint.map_or(Class::Llm, |endpoint| endpoint.class);
+    let server = flows.entry(facts.seen.flow).peers().server;
+    let outcome = outcome(facts, class, clients.replies.of(server));
+    let error_shaped = class != Class::Tool && failure::observe(facts, class);
+    let replies = clients.replies.learn(server, facts.seen.last_heard);
+    replies.learn(facts, error_shaped, outcome == Outcome::Complete);
     clients.last_ended = Some((facts.seen.flow, outcome));
     let exchange = describe(facts, outcome, flows, policy);
     signal_end(&exchange, events);
@@ -212,7 +221,9 @@ fn decide_next(
     let class = waiting.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let Undecided { id, at, endpoint, place, .. } = waiting;
-    let link = clients.retries.decide(place, id, window, exchanges, |facts| outcome(facts, class));
+    let Clients { retries, replies, .. } = clients;
+    let replies = replies.of(waiting.peers.server);
+    let link = retries.decide(place, id, window, exchanges, |facts| outcome(facts, class, replies));
     let at = at + DECIDE_AFTER;
     clients.decided.push(Decided { id, at, endpoint, link, place });
     if link.retry_of.is_some() {
@@ -225,9 +236,9 @@ fn decide_next(
     }
 }
 
-/// How an exchange ended, or would have ended if it ended now.
+/// How an exchange ended, or would have ended if it ended now. `replies` is what is known of its server.
 #[must_use]
-pub fn outcome(facts: &Facts, class: Class) -> Outcome {
+pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcome {
     if facts.seen.down_records == 0 {
         return match facts.ending {
             Ending::ServerReset | Ending::ServerClosed => Outcome::ConnectFailed,
@@ -235,14 +246,25 @@ pub fn outcome(facts: &Facts, class: Class) -> Outcome {
             Ending::Running | Ending::Reuse | Ending::Terminated | Ending::Gone => Outcome::Open,
         };
     }
-    if abort::observe(facts) {
-        Outcome::ClientAbort
-    } else if partial::observe(facts) {
-        Outcome::ServerAbort
-    } else if failure::observe(facts, class) {
-        Outcome::Failed
-    } else {
-        Outcome::Complete
+    let knows = |judge: fn(&Replies, &Facts) -> bool| replies.is_some_and(|r| judge(r, facts));
+    let left = matches!(facts.ending, Ending::ClientClosed) || facts.ending.is_by_server();
+    let cut_short = left
+        && !facts.is_streamed()
+        && !facts.is_terminated()
+        && knows(Replies::begins_like_a_stream);
+    if abort::observe(facts) || (cut_short && !facts.ending.is_by_server()) {
+        return Outcome::ClientAbort;
+    }
+    if partial::observe(facts) || cut_short {
+        return Outcome::ServerAbort;
+    }
+    let error_shaped = failure::observe(facts, class) && !knows(Replies::is_ordinary);
+    let known_error = class != Class::Tool && knows(Replies::is_known_error);
+    match error_shaped || known_error {
+        true if knows(Replies::is_throttled) => Outcome::Throttled,
+        true => Outcome::Failed,
+        false if knows(Replies::was_cut_by_a_prompt_close) => Outcome::ServerAbort,
+        false => Outcome::Complete,
     }
 }
 
@@ -385,7 +407,7 @@ pub(crate) mod tests {
 
     #[test]
     fn no_answer_is_told_by_who_closed() {
-        let by = |shape| outcome(&facts(shape), Class::Llm);
+        let by = |shape| outcome(&facts(shape), Class::Llm, None);
         assert_eq!(
             by(Shape { server_closes: Some(40), ..Shape::default() }),
             Outcome::ConnectFailed

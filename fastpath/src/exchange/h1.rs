@@ -112,6 +112,8 @@ pub struct Current {
     pub down_records: u16,
     /// Groups of response records more than 3 ms apart.
     pub bursts: u16,
+    /// Length of the second response record: how a stream begins.
+    pub second_length: u16,
     /// Length of the last response record.
     pub last_length: u16,
     /// Longest time between two response records.
@@ -320,6 +322,7 @@ impl Current {
             down_bytes: 0,
             down_records: 0,
             bursts: 0,
+            second_length: 0,
             last_length: 0,
             longest_gap: Nanos::ZERO,
             late_records: 0,
@@ -349,6 +352,9 @@ impl Current {
         self.last_length = length;
         self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
         self.down_records = self.down_records.saturating_add(1);
+        if self.down_records == 2 {
+            self.second_length = length;
+        }
         if client_closed.is_some_and(|closed| at > closed + CLOSE_SLACK) {
             self.late_records = self.late_records.saturating_add(1);
             let is_data = length > TERMINATOR;

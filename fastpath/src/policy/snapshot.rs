@@ -11,6 +11,9 @@ use crate::time::Nanos;
 /// Endpoints a snapshot can hold; per-endpoint counters are arrays of this length.
 pub const ENDPOINTS_MAX: usize = 512;
 
+/// The longest host name there can be, its final dot included (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+
 /// Index of an endpoint in its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(pub u16);
@@ -217,8 +220,13 @@ impl Snapshot {
     /// The endpoint of a host name: exact names first, then the most specific pattern.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<EndpointId> {
-        let name = name.to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
+        // On the stack: a hello is no reason to allocate. What is longer than a host name can be is none.
+        let mut lower = [0; HOST_BYTES_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        let name = std::str::from_utf8(lower).ok()?;
+        let name = name.strip_suffix('.').unwrap_or(name);
         let pattern = || self.patterns.iter().find(|(p, _)| p.matches(name)).map(|&(_, id)| id);
         self.exact.get(name).copied().or_else(pattern)
     }
@@ -300,6 +308,7 @@ mod tests {
         }
         assert_eq!(name_of("www.example.com"), None);
         assert_eq!(name_of("www.openai.com"), None);
+        assert_eq!(name_of(&format!("{}.openai.azure.com", "a".repeat(300))), None);
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl NameTable {
         Some(NameId(next))
     }
 
+    /// A name, where it is text.
+    #[must_use]
+    pub fn text(&self, id: NameId) -> Option<&str> {
+        let name = self.names.slots.get(id.0 as usize).and_then(OnceLock::get)?;
+        std::str::from_utf8(name.as_bytes()).ok()
+    }
+
     /// A reader.
     #[must_use]
     pub fn reader(&self) -> Names {
@@ -87,5 +94,6 @@ mod tests {
         assert_eq!(table.intern(&b), None);
         assert_eq!(table.refused, 1);
         assert_eq!(table.reader().text(id), "a.test");
+        assert_eq!(table.text(id), Some("a.test"));
     }
 }

@@ -34,7 +34,7 @@ pub(in crate::report) fn chart(title: &str, bars: &[Bar]) -> String {
     }
     for (i, bar) in bars.iter().enumerate() {
         let y = ROW * i as f64 + 5.0;
-        svg.text("name", (LEFT - 10.0, y + 15.0), Anchor::End, &label(&bar.name, 26));
+        svg.text("name", (LEFT - 10.0, y + 15.0), Anchor::End, &label(&bar.name, 23));
         let mut x = LEFT;
         for (class, count, what) in &bar.parts {
             let wide = *count as f64 * scale;

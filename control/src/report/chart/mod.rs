@@ -83,7 +83,7 @@ impl Svg {
     /// The finished element.
     pub(super) fn finish(self) -> String {
         format!(
-            "<svg role=\"img\" viewBox=\"0 0 {WIDTH} {:.0}\" class=\"chart\">{}</svg>",
+            "<div class=\"scroll\"><svg role=\"img\" viewBox=\"0 0 {WIDTH} {:.0}\" class=\"chart\">{}</svg></div>",
             self.height, self.body
         )
     }

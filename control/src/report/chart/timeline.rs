@@ -104,18 +104,16 @@ fn stack(
 /// Times of day below, about seven of them.
 fn times(svg: &mut Svg, steps: &[Step], step_seconds: f64, slot: f64) {
     let every = steps.len().div_ceil(7).max(1);
-    let day = steps
-        .last()
-        .zip(steps.first())
-        .is_some_and(|(last, first)| last.time - first.time > 86_400.0);
+    let span = step_seconds * steps.len() as f64;
     for (i, step) in steps.iter().enumerate().step_by(every) {
         let x = LEFT + slot * i as f64;
         svg.line("mark", (x, WASTE.0 + WASTE.1), (x, WASTE.0 + WASTE.1 + 5.0));
         let clock = figures::clock(step.time);
-        let text = match (day, step_seconds < 1.0) {
-            (true, _) => figures::utc(step.time)[5..16].to_owned(),
-            (false, true) => clock[..10].to_owned(),
-            (false, false) => clock[..8].to_owned(),
+        let text = match span {
+            days if days > 300.0 * 86_400.0 => figures::utc(step.time)[..10].to_owned(),
+            days if days > 86_400.0 => figures::utc(step.time)[5..16].to_owned(),
+            _ if step_seconds < 1.0 => clock[..10].to_owned(),
+            _ => clock[..8].to_owned(),
         };
         let anchor = if i == 0 { Anchor::Start } else { Anchor::Middle };
         svg.text("tick", (x, WASTE.0 + WASTE.1 + 20.0), anchor, &text);

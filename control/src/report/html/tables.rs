@@ -12,9 +12,9 @@ use crate::report::propagation::{Kind, PropagationView};
 use crate::report::terminal::waste_text;
 use crate::report::timeline::Step;
 
-/// The endpoints, `all` of which `shown` are the first.
-pub(super) fn endpoints(shown: &[&EndpointRow], all: usize) -> String {
-    let mut heads = vec!["Endpoint"];
+/// The endpoints or other servers (`kind` says which), `all` of which `shown` are the first.
+pub(super) fn endpoints(kind: &str, shown: &[&EndpointRow], all: usize) -> String {
+    let mut heads = vec![kind];
     heads.extend(TALLY_HEADS);
     heads.extend(["First byte p50", "p99"]);
     let rows = shown.iter().map(|row| {
@@ -129,7 +129,7 @@ fn tally(name: &str, tally: &Tally, amplification: Option<f64>) -> Vec<String> {
         if tally.waste.unpriced() {
             figures::UNKNOWN.to_owned()
         } else {
-            figures::range(tally.waste.cost.0, figures::dollars)
+            figures::dollars(tally.waste.cost.0[1])
         },
     ]
 }

@@ -1,0 +1,272 @@
+//! What the replies of a server look like, learnt from those that have ended: sizes of ordinary replies, sizes of
+//! errors, how streams begin, whether it closes after a reply. Bounded per server and in servers.
+//!
+//! The measured rules are the prior; what is learnt here corrects them where a server differs. Lengths are
+//! cluster centres of an endpoint, never a client's sequence (docs/privacy.md).
+
+use std::collections::HashMap;
+
+use crate::burst::Address;
+use crate::exchange::h1::{Ending, Facts};
+use crate::time::Nanos;
+
+/// What is remembered of servers.
+#[derive(Debug)]
+pub struct ReplyMemory {
+    slots: Vec<Replies>,
+    index: HashMap<Address, usize>,
+    hand: usize,
+    /// Servers that were pushed out.
+    pub evicted: u64,
+}
+
+/// One server.
+#[derive(Clone, Debug, Default)]
+pub struct Replies {
+    server: Address,
+    last_used: Nanos,
+    /// Sizes of the latest ordinary plain replies.
+    ordinary: Recent<ORDINARY_KEPT>,
+    errors: Clusters,
+    /// Lengths of the second record of streams.
+    preludes: Clusters,
+    streams: u32,
+    complete: u32,
+    /// Complete replies after which the server did not close at once.
+    left_open: u32,
+}
+
+/// The latest values, oldest overwritten.
+#[derive(Clone, Debug)]
+struct Recent<const N: usize> {
+    values: [u32; N],
+    count: usize,
+}
+
+/// Values that recur, by their first occurrence; the rarest leaves.
+#[derive(Clone, Debug, Default)]
+struct Clusters([(u32, u32); CLUSTERS_KEPT]);
+
+const SERVERS: usize = 256;
+const SAMPLE: usize = 16;
+const ORDINARY_KEPT: usize = 64;
+const CLUSTERS_KEPT: usize = 16;
+/// Two sizes this close are the same: a request id, a date.
+const SAME_BYTES: u32 = 3;
+/// Two errors this close are the same error.
+const ERROR_BYTES: u32 = 8;
+/// An error answer with rate-limit headers is longer than one without by this much.
+const THROTTLE_BYTES: std::ops::RangeInclusive<u32> = 50..=400;
+/// A server that closes within this after its last byte has cut the reply, if it usually does not close.
+const PROMPT_CLOSE: Nanos = Nanos::from_millis(30);
+const COMPLETE_MIN: u32 = 8;
+
+impl Default for ReplyMemory {
+    fn default() -> Self {
+        Self {
+            slots: vec![Replies::default(); SERVERS],
+            index: HashMap::with_capacity(2 * SERVERS),
+            hand: 0,
+            evicted: 0,
+        }
+    }
+}
+
+impl ReplyMemory {
+    /// What is known of a server, if anything is.
+    #[must_use]
+    pub fn of(&self, server: Address) -> Option<&Replies> {
+        self.index.get(&server).map(|&index| &self.slots[index])
+    }
+
+    /// The same, to learn.
+    pub fn learn(&mut self, server: Address, now: Nanos) -> &mut Replies {
+        let index = self.index.get(&server).copied().unwrap_or_else(|| self.claim(server));
+        let replies = &mut self.slots[index];
+        replies.last_used = now;
+        replies
+    }
+
+    fn claim(&mut self, server: Address) -> usize {
+        let index = if self.index.len() < SERVERS { self.index.len() } else { self.evict() };
+        self.slots[index] = Replies { server, ..Replies::default() };
+        self.index.insert(server, index);
+        index
+    }
+
+    fn evict(&mut self) -> usize {
+        let candidates = (0..SAMPLE).map(|n| (self.hand + n) % SERVERS);
+        let index = candidates.min_by_key(|&i| self.slots[i].last_used).unwrap_or(self.hand);
+        self.hand = (self.hand + SAMPLE) % SERVERS;
+        self.index.remove(&self.slots[index].server);
+        self.evicted += 1;
+        index
+    }
+}
+
+impl Replies {
+    /// A short reply that begins as this server's streams begin: it is one, however little came of it.
+    #[must_use]
+    pub fn begins_like_a_stream(&self, facts: &Facts) -> bool {
+        let second = u32::from(facts.seen.second_length);
+        let alike = self.preludes.near(second, SAME_BYTES);
+        facts.seen.down_records >= 3 && second > 5 && alike >= 3 && alike * 5 >= self.streams
+    }
+
+    /// A server that keeps connections open closed this one with the last byte of a reply: it was cut.
+    #[must_use]
+    pub fn was_cut_by_a_prompt_close(&self, facts: &Facts) -> bool {
+        let keeps_open = self.complete >= COMPLETE_MIN && self.left_open * 5 >= self.complete * 4;
+        keeps_open
+            && facts.ending.is_by_server()
+            && !facts.is_terminated()
+            && closed_promptly(facts)
+    }
+
+    /// An error-shaped reply whose size is ordinary here, and recurs in no error, is an ordinary reply.
+    #[must_use]
+    pub fn is_ordinary(&self, facts: &Facts) -> bool {
+        let bytes = facts.seen.down_bytes;
+        let smaller = self.ordinary.iter().filter(|&size| size <= bytes + bytes / 20).count();
+        smaller >= 2 && self.errors.near(bytes, SAME_BYTES) < 2
+    }
+
+    /// A plain reply of a size that has been an error before, though it took longer than errors do.
+    #[must_use]
+    pub fn is_known_error(&self, facts: &Facts) -> bool {
+        !facts.is_streamed() && self.errors.near(facts.seen.down_bytes, SAME_BYTES) >= 2
+    }
+
+    /// Of two recurring error sizes the larger carries rate-limit headers: it is a 429.
+    #[must_use]
+    pub fn is_throttled(&self, facts: &Facts) -> bool {
+        let bytes = facts.seen.down_bytes;
+        self.errors.0.iter().any(|&(size, count)| {
+            count >= 2 && THROTTLE_BYTES.contains(&bytes.saturating_sub(size))
+        })
+    }
+
+    /// Learns from an exchange that has ended. `error_shaped` is what the prior said.
+    pub fn learn(&mut self, facts: &Facts, error_shaped: bool, complete: bool) {
+        let bytes = facts.seen.down_bytes;
+        if facts.is_streamed() {
+            self.streams = self.streams.saturating_add(1);
+            self.preludes.add(u32::from(facts.seen.second_length), SAME_BYTES);
+        } else if error_shaped {
+            self.errors.add(bytes, ERROR_BYTES);
+        } else if complete {
+            self.ordinary.push(bytes);
+        }
+        if complete {
+            self.complete = self.complete.saturating_add(1);
+            let closed = facts.ending.is_by_server() && closed_promptly(facts);
+            self.left_open = self.left_open.saturating_add(u32::from(!closed));
+        }
+    }
+}
+
+fn closed_promptly(facts: &Facts) -> bool {
+    debug_assert!(facts.ending != Ending::Running || facts.closed.is_none());
+    facts.closed.is_some_and(|closed| closed.since(facts.seen.last_down) < PROMPT_CLOSE)
+}
+
+impl<const N: usize> Default for Recent<N> {
+    fn default() -> Self {
+        Self { values: [0; N], count: 0 }
+    }
+}
+
+impl<const N: usize> Recent<N> {
+    fn push(&mut self, value: u32) {
+        self.values[self.count % N] = value;
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.values[..self.count.min(N)].iter().copied()
+    }
+}
+
+impl Clusters {
+    /// How often a value within `radius` of this one has occurred.
+    fn near(&self, value: u32, radius: u32) -> u32 {
+        let near = self.0.iter().filter(|(center, _)| center.abs_diff(value) <= radius);
+        near.map(|&(_, count)| count).sum()
+    }
+
+    fn add(&mut self, value: u32, radius: u32) {
+        let near =
+            |(center, count): &&mut (u32, u32)| *count > 0 && center.abs_diff(value) <= radius;
+        if let Some((_, count)) = self.0.iter_mut().find(near) {
+            *count = count.saturating_add(1);
+        } else if let Some(rarest) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
+            *rarest = (value, 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Shape, facts};
+
+    fn plain(bytes: u16, ms: u64) -> Facts {
+        facts(Shape { down: &[(ms, bytes)], ..Shape::default() })
+    }
+
+    #[test]
+    fn an_error_that_takes_long_is_known_by_its_size() {
+        let mut replies = Replies::default();
+        replies.learn(&plain(900, 30), true, false);
+        assert!(!replies.is_known_error(&plain(901, 400)), "once is no habit");
+        replies.learn(&plain(901, 30), true, false);
+        assert!(replies.is_known_error(&plain(901, 400)));
+        assert!(!replies.is_known_error(&plain(950, 400)));
+    }
+
+    #[test]
+    fn a_prompt_reply_of_ordinary_size_is_ordinary() {
+        let mut replies = Replies::default();
+        replies.learn(&plain(1500, 400), false, true);
+        assert!(!replies.is_ordinary(&plain(1600, 30)));
+        replies.learn(&plain(1550, 400), false, true);
+        assert!(replies.is_ordinary(&plain(1600, 30)));
+        assert!(!replies.is_ordinary(&plain(700, 30)), "smaller than any ordinary reply");
+    }
+
+    #[test]
+    fn the_larger_of_two_recurring_errors_is_a_429() {
+        let mut replies = Replies::default();
+        for _ in 0..2 {
+            replies.learn(&plain(700, 30), true, false);
+        }
+        assert!(replies.is_throttled(&plain(850, 30)));
+        assert!(!replies.is_throttled(&plain(700, 30)));
+        assert!(!replies.is_throttled(&plain(2000, 30)));
+    }
+
+    #[test]
+    fn a_stream_is_known_by_how_it_begins() {
+        let mut replies = Replies::default();
+        let stream: Vec<_> =
+            (0..9).map(|n| (100 + 20 * n, if n == 1 { 333 } else { 500 })).collect();
+        for _ in 0..3 {
+            replies.learn(&facts(Shape { down: &stream, ..Shape::default() }), false, true);
+        }
+        let short = facts(Shape { down: &stream[..3], ..Shape::default() });
+        assert!(replies.begins_like_a_stream(&short));
+        let other =
+            facts(Shape { down: &[(100, 500), (120, 700), (140, 500)], ..Shape::default() });
+        assert!(!replies.begins_like_a_stream(&other));
+    }
+
+    #[test]
+    fn servers_are_bounded() {
+        let mut memory = ReplyMemory::default();
+        for n in 0..1000u32 {
+            let [a, b, c, d] = n.to_be_bytes();
+            memory.learn(Address::v4([a, b, c, d]), Nanos(n.into()));
+        }
+        assert_eq!((memory.index.len(), memory.evicted), (SERVERS, 1000 - SERVERS as u64));
+    }
+}
