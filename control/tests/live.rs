@@ -72,6 +72,7 @@ fn exchange() -> ExchangeLine {
         start: 1_795_349_153.934_962,
         first_byte: None,
         end: 1_795_349_154.0,
+        closed: None,
         outcome: Outcome::ConnectFailed,
         attempt: 2,
         retry_of: Some("x0".to_owned()),

@@ -1,42 +1,50 @@
 //! Hostile input: nothing that comes from a capture or a wire may panic, hang or lose count of a frame.
 //!
 //! The corpus lies beside the repository (`../shared/corpus/malformed`); without it that test says so and
-//! passes. What consumes a burst is one closure, [`stages`]: the more of the loop it runs, the more this
-//! tests. Cases made in code are always there.
+//! passes. Everything runs through the whole loop, to the end of every flow. Cases made in code are always there.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
-use fastpath::burst::{Burst, PortIndex};
-use fastpath::parse::{self, hello};
+use fastpath::burst::PortIndex;
+use fastpath::lcore::{Lcore, LcoreConfig};
+use fastpath::parse::hello;
+use fastpath::policy::handoff;
+use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::mem::{Buffer, MemPort};
 use fastpath::port::pcap::{PcapError, PcapPort};
 use fastpath::port::{Port, Rx};
-use fastpath::telemetry::counters::Passes;
 use fastpath::time::Nanos;
 
-/// What a burst goes through.
-fn stages() -> impl FnMut(&mut Burst<Buffer>) {
-    let mut passes = Passes::default();
-    move |burst| parse::headers(burst, &mut passes)
-}
-
-/// Plays a port to its end. Returns the frames it had.
-fn play<P: Port<Frame = Buffer>>(port: &mut P, name: &str) -> u64 {
-    let mut consume = stages();
-    let mut burst = Burst::new();
+/// Plays a port through the loop to its end.
+fn play<P: Port<Frame = Buffer>>(port: P, name: &str) -> Lcore<P> {
+    static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
+        Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
+    });
+    let (_publisher, subscriber) = handoff::channel(Arc::clone(&SNAPSHOT));
+    let config = LcoreConfig { flows: 1024, ..LcoreConfig::default() };
+    let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
     for _ in 0..POLLS_MAX {
-        let rx = port.rx_burst(&mut burst);
-        consume(&mut burst);
-        port.tx_burst(&mut burst);
-        assert!(port.counters().balanced(), "{name}: {:?}", port.counters());
+        let rx = lcore.run_once();
+        while outlets.events.next().is_some() {}
+        let counters = lcore.port().counters();
+        assert!(counters.balanced(), "{name}: {counters:?}");
         if rx == Rx::Closed {
-            return port.counters().rx_frames;
+            while lcore.finish() {
+                while outlets.events.next().is_some() {}
+            }
+            return lcore;
         }
     }
     panic!("{name} does not end");
+}
+
+/// The frames that a run had.
+fn frames<P: Port>(lcore: &Lcore<P>) -> u64 {
+    lcore.port().counters().rx_frames
 }
 
 /// Far above what any file of the corpus needs, gaps in time included.
@@ -44,9 +52,9 @@ const POLLS_MAX: usize = 1_000_000;
 
 /// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, and as hello messages.
 fn play_raw(bytes: &[u8], name: &str) -> u64 {
-    let mut frames = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
+    let mut arriving = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
     let segments = bytes.chunks(SEGMENT_BYTES).zip(0_u64..);
-    frames.extend(segments.map(|(payload, n)| (Nanos(2 + n), PortIndex(0), segment(n, payload))));
+    arriving.extend(segments.map(|(payload, n)| (Nanos(2 + n), PortIndex(0), segment(n, payload))));
     for kind in [1, 2] {
         let body = bytes.get(..bytes.len().min(0xff_ffff)).unwrap_or_default();
         let len = u32::try_from(body.len()).unwrap().to_be_bytes();
@@ -54,7 +62,7 @@ fn play_raw(bytes: &[u8], name: &str) -> u64 {
         let _ = (hello::client_hello(&message), hello::server_hello(&message));
     }
     let _ = (hello::client_hello(bytes), hello::server_hello(bytes));
-    play(&mut MemPort::new(frames), name)
+    frames(&play(MemPort::new(arriving), name))
 }
 
 const SEGMENT_BYTES: usize = 1400;
@@ -93,14 +101,15 @@ fn the_malformed_corpus_plays_without_a_panic() {
     let mut files = Vec::new();
     files_below(&corpus, &mut files);
     files.sort();
-    let (mut captures, mut raw, mut damaged, mut frames) = (0, 0, 0, 0);
+    let (mut captures, mut raw, mut damaged, mut played) = (0, 0, 0, 0);
     for path in &files {
         let name = path.display().to_string();
         match PcapPort::open(path) {
-            Ok(mut port) => {
+            Ok(port) => {
                 captures += 1;
-                frames += play(&mut port, &name);
-                damaged += u32::from(port.note().is_some());
+                let lcore = play(port, &name);
+                played += frames(&lcore);
+                damaged += u32::from(lcore.port().note().is_some());
             }
             Err(PcapError::Open { .. } | PcapError::Read { .. }) => {
                 panic!("cannot read {name}")
@@ -108,11 +117,11 @@ fn the_malformed_corpus_plays_without_a_panic() {
             Err(error) => {
                 assert!(!error.to_string().is_empty() && !error.hint().is_empty());
                 raw += 1;
-                frames += play_raw(&std::fs::read(path).unwrap(), &name);
+                played += play_raw(&std::fs::read(path).unwrap(), &name);
             }
         }
     }
-    println!("{captures} captures ({damaged} of them damaged), {raw} raw inputs, {frames} frames");
+    println!("{captures} captures ({damaged} of them damaged), {raw} raw inputs, {played} frames");
     assert_eq!(captures + raw, files.len());
 }
 
@@ -160,13 +169,14 @@ fn damaged_captures_made_in_code_play_up_to_the_damage() {
         ("block of 4 GiB", pcapng_with_block_length(u32::MAX - 3), Some(0), "capture_truncated"),
         ("block too short", pcapng_with_block_length(32), Some(0), "capture_bad_block"),
     ];
-    for (name, file, frames, code) in cases {
+    for (name, file, expected, code) in cases {
         match PcapPort::from_reader(Cursor::new(file), name) {
-            Ok(mut port) => {
-                assert_eq!(Some(play(&mut port, name)), frames, "{name}");
-                assert_eq!(port.note().map_or("-", PcapError::code), code, "{name}");
+            Ok(port) => {
+                let lcore = play(port, name);
+                assert_eq!(Some(frames(&lcore)), expected, "{name}");
+                assert_eq!(lcore.port().note().map_or("-", PcapError::code), code, "{name}");
             }
-            Err(error) => assert_eq!((frames, error.code()), (None, code), "{name}: {error}"),
+            Err(error) => assert_eq!((expected, error.code()), (None, code), "{name}: {error}"),
         }
     }
 }

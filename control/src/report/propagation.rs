@@ -139,7 +139,7 @@ impl Propagation {
         if ends.len() == FAILURES_MAX {
             ends.pop_front();
         }
-        ends.push_back(exchange.end);
+        ends.push_back(exchange.over());
     }
 
     fn count(&mut self, from: &str, to: &str, kind: Kind, failed: bool) {

@@ -22,6 +22,7 @@ pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> Ex
         start,
         first_byte: Some(start),
         end,
+        closed: None,
         outcome: Outcome::Complete,
         attempt: 1,
         retry_of: None,

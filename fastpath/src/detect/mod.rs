@@ -289,6 +289,9 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_heard.max(seen.last_down).max(seen.last_up),
+        closed: facts.closed.filter(|_| {
+            matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed)
+        }),
         outcome,
         attempt: 1,
         retry_of: None,

@@ -237,6 +237,8 @@ pub struct Exchange {
     pub first_byte: Option<Nanos>,
     /// Last byte of either.
     pub end: Nanos,
+    /// When a side closed before the response was whole, and so ended it.
+    pub closed: Option<Nanos>,
     /// How it ended.
     pub outcome: Outcome,
     /// 1 for the first attempt at this work.

@@ -211,7 +211,7 @@ impl Default for ServerAccount {
 impl ClientAccount {
     fn add(&mut self, exchange: &ExchangeLine) {
         self.tally.add(exchange);
-        self.concurrency.add(exchange.start, exchange.end);
+        self.concurrency.add(exchange.start, exchange.over());
     }
 
     fn row(&self, name: &str) -> ClientRow {

@@ -85,6 +85,9 @@ pub struct ExchangeLine {
     pub first_byte: Option<f64>,
     /// Last byte of either.
     pub end: f64,
+    /// When a side closed before the response was whole, and so ended it.
+    #[serde(default)]
+    pub closed: Option<f64>,
     /// How it ended.
     pub outcome: Outcome,
     /// 1 for the first attempt.
@@ -202,6 +205,7 @@ impl ExchangeLine {
             start: seconds(x.start),
             first_byte: x.first_byte.map(seconds),
             end: seconds(x.end),
+            closed: x.closed.map(seconds),
             outcome: x.outcome,
             attempt: x.attempt,
             retry_of: x.retry_of.map(|id| id.to_string()),
@@ -224,10 +228,16 @@ impl ExchangeLine {
         }
     }
 
-    /// Seconds from its first to its last byte.
+    /// When it was over: its last byte, or the close that ended it.
+    #[must_use]
+    pub fn over(&self) -> f64 {
+        self.closed.map_or(self.end, |closed| closed.max(self.end))
+    }
+
+    /// Seconds that it kept its connection busy.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        (self.end - self.start).max(0.0)
+        (self.over() - self.start).max(0.0)
     }
 
     /// Seconds from the first request byte to the first response byte.

@@ -220,6 +220,7 @@ pub(super) mod tests {
             start,
             first_byte: Some(start),
             end,
+            closed: None,
             outcome: Outcome::Complete,
             attempt: 1,
             retry_of: None,

@@ -54,6 +54,7 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         start: Nanos::from_micros(1_795_349_153_934_962),
         first_byte: None,
         end: Nanos::from_secs(1_795_349_154),
+        closed: Some(Nanos::from_secs(1_795_349_155)),
         outcome: Outcome::ConnectFailed,
         attempt: 2,
         retry_of: Some(ExchangeId(3)),
@@ -77,7 +78,7 @@ fn an_exchange_becomes_the_line_of_the_contract() {
             .to_owned()
             + r#""server_port":443,"endpoint":"openai","tenant":null,"sni":"api.openai.com","#
             + r#""visibility":"h1","start":1795349153.934962,"first_byte":null,"end":1795349154.0,"#
-            + r#""outcome":"connect_failed","attempt":2,"retry_of":"x3","hedge":false,"#
+            + r#""closed":1795349155.0,"outcome":"connect_failed","attempt":2,"retry_of":"x3","hedge":false,"#
             + r#""restart":false,"stall":null,"confidence":{"outcome":0.98,"retry":0.99},"#
             + r#""up_bucket":2048,"down_bucket":1024,"streamed":false,"#
             + r#""tokens_estimate":[0.0,2.0,3.0],"cost_usd":[1e-6,0.000015,0.00015],"#
