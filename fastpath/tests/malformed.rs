@@ -21,9 +21,8 @@ use fastpath::time::Nanos;
 
 /// Plays a port through the loop to its end.
 fn play<P: Port<Frame = Buffer>>(port: P, name: &str) -> Lcore<P> {
-    static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
-        Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
-    });
+    static SNAPSHOT: LazyLock<Arc<Snapshot>> =
+        LazyLock::new(|| Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap()));
     let (_publisher, subscriber) = handoff::channel(Arc::clone(&SNAPSHOT));
     let config = LcoreConfig { flows: 1024, ..LcoreConfig::default() };
     let (mut lcore, outlets) = Lcore::new(port, config, subscriber);

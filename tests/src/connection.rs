@@ -184,3 +184,26 @@ pub fn busy_hour(count: u8, sni: &str) -> Vec<Arrival> {
     arrivals.sort_by_key(|(at, ..)| *at);
     arrivals
 }
+
+/// One client that asks for the same thing again and again, each time on a connection of its own: first it is
+/// answered four times, so that the length of its request is a template, then it is refused `count` times.
+#[must_use]
+pub fn storm(count: u16, sni: &str) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for n in 0..4 + count {
+        let client = SocketAddr::from(([198, 51, 100, 1], 30_000 + n));
+        let server = SocketAddr::from(([203, 0, 113, 9], 443));
+        let at = Nanos::from_secs(1_700_000_000) + Nanos::from_millis(600 * u64::from(n));
+        let mut connection = Connection::new(client, server, at);
+        connection.open(sni).wait(Nanos::from_millis(5));
+        if n < 4 {
+            connection.exchange(700, 12);
+        } else {
+            connection.data(Direction::ToServer, &[700]).wait(Nanos::from_millis(30));
+            connection.data(Direction::ToClient, &[400]);
+        }
+        connection.wait(Nanos::from_millis(10)).close();
+        arrivals.extend(connection.take());
+    }
+    arrivals
+}

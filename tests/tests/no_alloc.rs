@@ -8,14 +8,18 @@ use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
 use fastpath::policy::handoff;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::time::Nanos;
-use tests::connection::{Arrival, busy_hour};
+use tests::connection::{Arrival, busy_hour, storm};
 use tests::cycle::{CyclePort, Lap};
 use tests::play;
 
 /// Laps of whole connections, each lap by clients that nobody has seen: handshakes, hellos, requests, streamed
 /// responses, closes.
 fn new_clients() -> CyclePort {
-    let laps = busy_hour(8, "api.openai.com").into_iter().map(|arrival| {
+    laps(busy_hour(8, "api.openai.com"))
+}
+
+fn laps(arrivals: Vec<Arrival>) -> CyclePort {
+    let laps = arrivals.into_iter().map(|arrival| {
         let from_client = arrival.1.0 == Direction::ToServer as u16;
         (arrival, Lap::NewClient { from_client })
     });
@@ -50,6 +54,20 @@ fn steady_traffic_allocates_nothing() {
     assert_eq!(after.events_lost, 0);
 }
 
+/// Links between attempts are an assignment among all that have one length: the most work there is for `detect`.
+#[test]
+fn a_retry_storm_allocates_nothing() {
+    let port = laps(storm(40, "api.openai.com"));
+    let (mut lcore, outlets, _) = play::lcore(port, LcoreConfig::default());
+    run(&mut lcore, &outlets, 1_000);
+    let before = lcore.totals();
+    let seen = allocation_counter::measure(|| {
+        run(&mut lcore, &outlets, 1_000);
+    });
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(lcore.totals().exchanges > before.exchanges + 1_000);
+}
+
 #[test]
 fn a_new_policy_allocates_nothing_where_it_is_taken() {
     let policy = || Policy::catalogue().expect("the shipped catalogue can be read");
@@ -73,8 +91,11 @@ fn the_counter_sees_a_single_allocation() {
 
 /// The frames do what their names say: a lap is not lost on the loop because nothing in it is new.
 #[test]
-fn a_lap_of_new_clients_has_hellos_and_exchanges() {
+fn the_laps_have_hellos_exchanges_and_retries() {
     let arrivals: Vec<Arrival> = busy_hour(8, "api.openai.com");
     let run = play::frames(arrivals);
     assert_eq!((run.totals.client_hellos, run.totals.exchanges), (8, 16));
+    let run = play::frames(storm(40, "api.openai.com"));
+    let retries = run.told.exchanges.iter().filter(|line| line.retry_of.is_some()).count();
+    assert!(run.totals.exchanges == 44 && retries > 20, "{retries} retries");
 }

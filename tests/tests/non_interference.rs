@@ -1,5 +1,5 @@
 //! Privacy P1: the loop does not depend on payload. A capture is replayed, and again with every payload byte replaced
-//! but those it may read: TLS record headers at walked boundaries, and handshake messages in clear. What it tells,
+//! but those it may read: TLS record headers at walked boundaries, and the hello of each direction. What it tells,
 //! counts and sends is the same.
 //!
 //! The walk here is a second one, made for this test: it knows the whole stream, and shares no code with `parse`.
@@ -89,23 +89,37 @@ fn streams(arrivals: &[Arrival]) -> HashMap<(Way, u32), Stream> {
 }
 
 impl Stream {
-    /// Opens record headers and handshake records. From a hole on, everything is open: there the loop must search.
+    /// Opens record headers and the hello, the first handshake message. From a hole on everything is open: there the
+    /// loop must search.
     fn walk(&mut self) {
         self.open = vec![false; self.bytes.len()];
-        let mut at = 0;
+        let (mut at, mut hello_left) = (0, None);
         while at < self.bytes.len() {
-            let header: Option<Vec<u8>> =
-                self.bytes[at..].iter().take(5).copied().collect::<Option<_>>();
-            let Some(header) = header else { return self.open[at..].fill(true) };
-            let [content, _, _, high, low] = header[..] else {
+            let bytes: Vec<u8> =
+                self.bytes[at..].iter().take(9).copied().map_while(|byte| byte).collect();
+            let [content, _, _, high, low, ref message @ ..] = bytes[..] else {
                 return self.open[at..].fill(true);
             };
             let length = usize::from(u16::from_be_bytes([high, low]));
-            let end = (at + 5 + length).min(self.bytes.len());
-            let read = if content == HANDSHAKE { end } else { at + 5 };
-            self.open[at..read].fill(true);
+            let mut read = 5;
+            if content == HANDSHAKE {
+                let left = hello_left.get_or_insert_with(|| message_bytes(message));
+                let part = length.min(*left);
+                *left -= part;
+                read += part;
+            }
+            let end = (at + read).min(self.bytes.len());
+            self.open[at..end].fill(true);
             at += 5 + length;
         }
+    }
+}
+
+/// The bytes of a handshake message, its header of four included.
+fn message_bytes(header: &[u8]) -> usize {
+    match header {
+        [_, a, b, c] => 4 + u32::from_be_bytes([0, *a, *b, *c]) as usize,
+        _ => 0,
     }
 }
 

@@ -250,13 +250,17 @@ impl Series {
 }
 
 impl Report {
-    /// The captures as they were given, for a title.
+    /// The captures by folder and name, for a title: a report is passed on, where a file lay is not.
     #[must_use]
     pub fn title(&self) -> String {
+        let short = |file: &CaptureFile| {
+            let parts: Vec<&str> = file.path.rsplitn(3, '/').take(2).collect();
+            parts.into_iter().rev().collect::<Vec<_>>().join("/")
+        };
         match self.capture.files.as_slice() {
             [] => "no capture".to_owned(),
-            [one] => one.path.clone(),
-            [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
+            [one] => short(one),
+            [first, rest @ ..] => format!("{} and {} more", short(first), rest.len()),
         }
     }
 

@@ -36,13 +36,13 @@ fn head(out: &mut String, status: &Status, paint: Paint) {
     let policy = &status.policy;
     let _ = writeln!(
         out,
-        "{}  {} mode, up {}, pid {}, policy revision {} ({:?}, {} endpoints, retry budget {} %)",
+        "{}  {} mode, up {}, pid {}, policy revision {} ({}, {} endpoints, retry budget {} %)",
         paint.bold(&format!("fermata-fastpath {}", output::clean(&status.version))),
         output::clean(&status.mode),
         figures::duration(status.uptime_seconds),
         status.pid,
         policy.revision,
-        policy.mode,
+        policy.mode.name(),
         policy.endpoints,
         policy.retry_percent,
     );

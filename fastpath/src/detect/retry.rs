@@ -366,7 +366,11 @@ fn debt(facts: &Facts, outcome: Outcome) -> Option<Debt> {
 
 /// Assigns starts to failed attempts, likeliest first, one to one; gives what `id` got.
 fn assign(pairs: &mut [Pair], id: ExchangeId) -> Option<Pair> {
-    pairs.sort_by(|a, b| b.likelihood.total_cmp(&a.likelihood).then(b.failed.cmp(&a.failed)));
+    // In place, as a stable sort would allocate; so no two pairs may be equal.
+    pairs.sort_unstable_by(|a, b| {
+        let likelihood = b.likelihood.total_cmp(&a.likelihood);
+        likelihood.then(b.failed.cmp(&a.failed)).then(a.start.cmp(&b.start))
+    });
     for i in 0..pairs.len() {
         let (taken, rest) = pairs.split_at(i);
         let pair = rest[0];

@@ -37,6 +37,17 @@ pub enum RuleMode {
     Shadow,
 }
 
+impl RuleMode {
+    /// The word of the policy.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// Retries an endpoint may get beyond its first attempts (Gateway API `retryConstraint`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
