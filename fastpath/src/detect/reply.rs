@@ -1,8 +1,8 @@
 //! What the replies of a server look like, learnt from those that have ended: sizes of ordinary replies, sizes of
 //! errors, how streams begin, whether it closes after a reply. Bounded per server and in servers.
 //!
-//! The measured rules are the prior; what is learnt here corrects them where a server differs. Lengths are
-//! cluster centres of an endpoint, never a client's sequence (docs/privacy.md).
+//! The measured rules are the prior; what is learnt here corrects them where a server differs. Lengths are kept
+//! as cluster centres and coarse counts of a server, never as a sequence (docs/privacy.md).
 
 use std::collections::HashMap;
 
@@ -25,8 +25,8 @@ pub struct ReplyMemory {
 pub struct Replies {
     server: Address,
     last_used: Nanos,
-    /// Sizes of the latest ordinary plain replies.
-    ordinary: Recent<ORDINARY_KEPT>,
+    /// Sizes of ordinary plain replies.
+    ordinary: Sizes,
     errors: Clusters,
     /// Lengths of the second record of streams.
     preludes: Clusters,
@@ -36,11 +36,11 @@ pub struct Replies {
     left_open: u32,
 }
 
-/// The latest values, oldest overwritten.
+/// How often sizes occur, in steps of a twentieth. What is old counts half, then a quarter, and so on.
 #[derive(Clone, Debug)]
-struct Recent<const N: usize> {
-    values: [u32; N],
-    count: usize,
+struct Sizes {
+    counts: [u8; STEPS],
+    total: u8,
 }
 
 /// Values that recur, by their first occurrence; the rarest leaves.
@@ -49,7 +49,12 @@ struct Clusters([(u32, u32); CLUSTERS_KEPT]);
 
 const SERVERS: usize = 256;
 const SAMPLE: usize = 16;
-const ORDINARY_KEPT: usize = 64;
+/// Steps from the smallest size told apart up to 500 times it.
+const STEPS: usize = 128;
+const SMALLEST_BYTES: f64 = 64.0;
+const STEP: f64 = 1.05;
+/// When this many have been counted, all counts are halved.
+const COUNTED_MAX: u8 = 128;
 const CLUSTERS_KEPT: usize = 16;
 /// Two sizes this close are the same: a request id, a date.
 const SAME_BYTES: u32 = 3;
@@ -127,8 +132,7 @@ impl Replies {
     #[must_use]
     pub fn is_ordinary(&self, facts: &Facts) -> bool {
         let bytes = facts.seen.down_bytes;
-        let smaller = self.ordinary.iter().filter(|&size| size <= bytes + bytes / 20).count();
-        smaller >= 2 && self.errors.near(bytes, SAME_BYTES) < 2
+        self.ordinary.up_to_a_step_above(bytes) >= 2 && self.errors.near(bytes, SAME_BYTES) < 2
     }
 
     /// A plain reply of a size that has been an error before, though it took longer than errors do.
@@ -155,7 +159,7 @@ impl Replies {
         } else if error_shaped {
             self.errors.add(bytes, ERROR_BYTES);
         } else if complete {
-            self.ordinary.push(bytes);
+            self.ordinary.add(bytes);
         }
         if complete {
             self.complete = self.complete.saturating_add(1);
@@ -170,21 +174,33 @@ fn closed_promptly(facts: &Facts) -> bool {
     facts.closed.is_some_and(|closed| closed.since(facts.seen.last_down) < PROMPT_CLOSE)
 }
 
-impl<const N: usize> Default for Recent<N> {
+impl Default for Sizes {
     fn default() -> Self {
-        Self { values: [0; N], count: 0 }
+        Self { counts: [0; STEPS], total: 0 }
     }
 }
 
-impl<const N: usize> Recent<N> {
-    fn push(&mut self, value: u32) {
-        self.values[self.count % N] = value;
-        self.count += 1;
+impl Sizes {
+    fn add(&mut self, bytes: u32) {
+        if self.total >= COUNTED_MAX {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.total = self.counts.iter().sum();
+        }
+        self.counts[step(bytes)] += 1;
+        self.total += 1;
     }
 
-    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.values[..self.count.min(N)].iter().copied()
+    /// How many are no longer than this, or a step above it.
+    fn up_to_a_step_above(&self, bytes: u32) -> u32 {
+        let last = (step(bytes) + 1).min(STEPS - 1);
+        self.counts[..=last].iter().map(|&count| u32::from(count)).sum()
     }
+}
+
+/// The step a size is in.
+fn step(bytes: u32) -> usize {
+    let steps = (f64::from(bytes.max(1)) / SMALLEST_BYTES).ln() / STEP.ln();
+    (0..STEPS - 1).find(|&step| steps < step as f64 + 1.0).unwrap_or(STEPS - 1)
 }
 
 impl Clusters {
@@ -232,6 +248,19 @@ mod tests {
         replies.learn(&plain(1550, 400), false, true);
         assert!(replies.is_ordinary(&plain(1600, 30)));
         assert!(!replies.is_ordinary(&plain(700, 30)), "smaller than any ordinary reply");
+    }
+
+    #[test]
+    fn old_sizes_fade() {
+        let mut sizes = Sizes::default();
+        for _ in 0..4 {
+            sizes.add(500);
+        }
+        for _ in 0..1000 {
+            sizes.add(5000);
+        }
+        assert_eq!(sizes.up_to_a_step_above(520), 0);
+        assert!(sizes.up_to_a_step_above(5000) > 60);
     }
 
     #[test]
