@@ -1,5 +1,6 @@
 //! Traffic for the benches: connections made in memory, the same for every run, played for ever by
-//! [`CyclePort`](tests::cycle::CyclePort), which neither makes nor copies a frame while the loop is measured.
+//! [`CyclePort`](tests::cycle::CyclePort), which neither makes nor copies a frame while the loop is
+//! measured.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,7 +14,8 @@ use tests::play;
 
 /// Payload of a full frame with time stamps, as it is on most connections.
 const PAYLOAD_BYTES: u32 = 1448;
-/// Time between two bursts. Short, so that ticks and expiry weigh as little as they do at line rate.
+/// Time between two bursts. Short, so that ticks and expiry weigh as little as they do at line
+/// rate.
 const STEP: Nanos = Nanos::from_micros(10);
 
 /// What the frames of a lap are.
@@ -21,8 +23,8 @@ const STEP: Nanos = Nanos::from_micros(10);
 pub enum Traffic {
     /// A bare ACK of each flow: the shortest frame of a known flow.
     Acks,
-    /// A full frame of data of each flow, from the server, with one whole TLS record: a header to walk in every
-    /// frame, which is more than there is to do for records of 16 KiB.
+    /// A full frame of data of each flow, from the server, with one whole TLS record: a header to
+    /// walk in every frame, which is more than there is to do for records of 16 KiB.
     Data,
     /// SYN, SYN and ACK, ACK and ClientHello of clients that nobody has seen.
     NewFlows,

@@ -1,7 +1,8 @@
-//! The whole loop, and each stage that can be called alone: nanoseconds a packet, by traffic and number of flows.
+//! The whole loop, and each stage that can be called alone: nanoseconds a packet, by traffic and
+//! number of flows.
 //!
-//! `cargo bench -p benches`; one of them: `cargo bench -p benches -- run_once/data/1024`. Under `cargo test` each runs
-//! once, unmeasured, with few flows.
+//! `cargo bench -p benches`; one of them: `cargo bench -p benches -- run_once/data/1024`. Under
+//! `cargo test` each runs once, unmeasured, with few flows.
 
 #![allow(missing_docs, reason = "criterion_group! makes a public function without a document")]
 
@@ -62,7 +63,8 @@ fn flow_track(criterion: &mut Criterion) {
     });
 }
 
-/// Measures some stages on full frames of known flows. The difference from one group to the next is one stage.
+/// Measures some stages on full frames of known flows. The difference from one group to the next is
+/// one stage.
 fn stage(
     group: &mut BenchmarkGroup<'_, WallTime>,
     mut stages: impl FnMut(&mut FlowTable, &mut Burst<<CyclePort as Port>::Frame>),

@@ -27,8 +27,8 @@ pub struct Read {
 /// Captures below this size are read before a bar would be of use.
 const BAR_BYTES_MIN: u64 = 32 << 20;
 
-/// Reads `captures` in order and gives every event to `sink`, with the capture's file name where there are
-/// several. What cannot be read is reported on standard error, and the next one is read.
+/// Reads `captures` in order and gives every event to `sink`, with the capture's file name where
+/// there are several. What cannot be read is reported on standard error, and the next one is read.
 ///
 /// # Errors
 /// When no capture could be read.

@@ -1,4 +1,5 @@
-//! `fermata check`: is this host ready, is this deployment right? One line a finding, with the mend.
+//! `fermata check`: is this host ready, is this deployment right? One line a finding, with the
+//! mend.
 
 mod host;
 mod plane;

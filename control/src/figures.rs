@@ -134,7 +134,8 @@ pub fn clock(seconds: f64) -> String {
     format!("{hour:02.0}:{minute:02.0}:{thousandths:06.3}")
 }
 
-/// Year, month and day of a day counted from 1970-01-01 (H. Hinnant, "chrono-compatible date algorithms").
+/// Year, month and day of a day counted from 1970-01-01 (H. Hinnant, "chrono-compatible date
+/// algorithms").
 fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);

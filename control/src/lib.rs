@@ -1,7 +1,9 @@
-//! The Fermata control plane: what people and other programs use to ask, judge and tell the data plane.
+//! The Fermata control plane: what people and other programs use to ask, judge and tell the data
+//! plane.
 //!
-//! `cli` names the commands; each command is a module. What a command prints goes through `output`, what
-//! goes wrong through `failure`. Captures are read by `capture`, a running data plane is asked by `link`.
+//! `cli` names the commands; each command is a module. What a command prints goes through `output`,
+//! what goes wrong through `failure`. Captures are read by `capture`, a running data plane is asked
+//! by `link`.
 
 #![forbid(unsafe_code)]
 

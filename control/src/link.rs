@@ -1,4 +1,5 @@
-//! The way to a running data plane: one JSON object a line over its Unix socket, with a limit on every wait.
+//! The way to a running data plane: one JSON object a line over its Unix socket, with a limit on
+//! every wait.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};

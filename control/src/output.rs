@@ -1,7 +1,8 @@
-//! Rows on standard output: a table for people, JSON for programs, one row or one document at a time.
+//! Rows on standard output: a table for people, JSON for programs, one row or one document at a
+//! time.
 //!
-//! Text from the network (names) is cleaned before it reaches a terminal. When the reader of a pipe goes
-//! away the command ends quietly, as `head` expects.
+//! Text from the network (names) is cleaned before it reaches a terminal. When the reader of a pipe
+//! goes away the command ends quietly, as `head` expects.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -172,7 +173,8 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
     print_text(&(text + "\n"))
 }
 
-/// What came of a write to standard output. A reader that has gone has all it wanted: the command ends.
+/// What came of a write to standard output. A reader that has gone has all it wanted: the command
+/// ends.
 ///
 /// # Errors
 /// When the write failed for another reason.

@@ -27,7 +27,8 @@ struct Look {
     ledger: LedgerView,
 }
 
-/// Shows the data plane until `q` is pressed; one frame with `--once`, and where there is no terminal.
+/// Shows the data plane until `q` is pressed; one frame with `--once`, and where there is no
+/// terminal.
 ///
 /// # Errors
 /// When the data plane cannot be asked at first, or the terminal cannot be used.
@@ -55,7 +56,8 @@ fn look(socket: &Path) -> Result<Look, LinkError> {
     Ok(Look { status, ledger })
 }
 
-/// Draws until somebody quits. A data plane that goes away is shown as gone, and taken up again when it returns.
+/// Draws until somebody quits. A data plane that goes away is shown as gone, and taken up again
+/// when it returns.
 fn show(socket: &Path, first: Look, every: Duration) -> io::Result<()> {
     let (mut before, mut now) = (None, Ok(first));
     loop {

@@ -1,4 +1,5 @@
-//! The live commands against a data plane that is a thread with a socket: what goes over the wire, both ways.
+//! The live commands against a data plane that is a thread with a socket: what goes over the wire,
+//! both ways.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may")]

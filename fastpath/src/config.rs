@@ -24,7 +24,8 @@ pub struct Config {
     pub memory_mb: Option<u32>,
     /// Longest payload of a frame, bytes.
     pub mtu: u16,
-    /// Cores to run on. One lcore serves all ports in this release; the first core that can be had is taken.
+    /// Cores to run on. One lcore serves all ports in this release; the first core that can be had
+    /// is taken.
     pub lcores: Vec<usize>,
     /// Give the core away while nothing arrives.
     pub idle: bool,

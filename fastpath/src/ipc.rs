@@ -1,7 +1,9 @@
-//! Messages between the data plane and `fermata`, over a Unix stream socket: one JSON object a line each way.
+//! Messages between the data plane and `fermata`, over a Unix stream socket: one JSON object a line
+//! each way.
 //!
-//! A client sends a [`Request`] and reads one [`Reply`]; it may do so again on the same connection. Types only:
-//! the server is in `supervisor`, the client in the control plane. Fields may be added, never renamed.
+//! A client sends a [`Request`] and reads one [`Reply`]; it may do so again on the same connection.
+//! Types only: the server is in `supervisor`, the client in the control plane. Fields may be added,
+//! never renamed.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,8 @@ pub use crate::telemetry::ledger::{ClientRow, EndpointRow, LedgerView};
 /// Where the data plane listens unless it is told otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/fermata/fastpath.sock";
 
-/// Longest line either side accepts, bytes. A policy of 512 endpoints and a page of rows stay well below.
+/// Longest line either side accepts, bytes. A policy of 512 endpoints and a page of rows stay well
+/// below.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// Rows a reply holds at most, whatever the request asks for.

@@ -1,5 +1,5 @@
-//! The loop. One lcore owns everything it touches; the same `run_once` runs on the wire, on a tap, in a replay of a
-//! capture, in tests and in benches. Only the port and the mode differ.
+//! The loop. One lcore owns everything it touches; the same `run_once` runs on the wire, on a tap,
+//! in a replay of a capture, in tests and in benches. Only the port and the mode differ.
 
 use serde::{Deserialize, Serialize};
 
@@ -165,8 +165,8 @@ impl<P: Port> Lcore<P> {
         rx
     }
 
-    /// Ends every flow and tells what was still open: the observation is over. Call until it returns false,
-    /// reading the events in between.
+    /// Ends every flow and tells what was still open: the observation is over. Call until it
+    /// returns false, reading the events in between.
     pub fn finish(&mut self) -> bool {
         let policy = self.policy.current();
         self.burst.begin(self.burst.packets.now + detect::retry::DECIDE_AFTER);

@@ -1,7 +1,8 @@
 //! The Fermata data plane.
 //!
-//! Frames come in bursts from a [`port`], pass through the stages that one core owns, and leave through the
-//! same port. Read [`lcore`] next: the whole pipeline is one function there, and each stage is a folder.
+//! Frames come in bursts from a [`port`], pass through the stages that one core owns, and leave
+//! through the same port. Read [`lcore`] next: the whole pipeline is one function there, and each
+//! stage is a folder.
 
 pub mod act;
 pub mod burst;

@@ -1,5 +1,5 @@
-//! `fermata-fastpath`: the data plane as a process. Reads arguments, starts the supervisor, and writes down what is
-//! left to say when it stops. Exit codes: 0 stopped as asked, 1 error, 4 usage.
+//! `fermata-fastpath`: the data plane as a process. Reads arguments, starts the supervisor, and
+//! writes down what is left to say when it stops. Exit codes: 0 stopped as asked, 1 error, 4 usage.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,18 +13,20 @@ use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::supervisor::desk::{Desk, FinalStats};
 use fastpath::supervisor::{Settings, Supervisor};
 
-/// The Fermata data plane: forwards frames between two DPDK ports and follows the AI traffic among them,
-/// without reading content.
+/// The Fermata data plane: forwards frames between two DPDK ports and follows the AI traffic among
+/// them, without reading content.
 #[derive(Debug, Parser)]
 #[command(name = "fermata-fastpath", version, after_help = EXAMPLES)]
 struct Arguments {
     /// Configuration file (YAML); flags win over what it says
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// wire: between two ports, every frame goes on to the other side; observe: on copies, from a SPAN port or tap
+    /// wire: between two ports, every frame goes on to the other side; observe: on copies, from a
+    /// SPAN port or tap
     #[arg(long, value_parser = parse_mode)]
     mode: Option<Mode>,
-    /// A DPDK virtual device, as EAL takes it; repeat it: the first two are one wire, the next two another
+    /// A DPDK virtual device, as EAL takes it; repeat it: the first two are one wire, the next two
+    /// another
     #[arg(long = "vdev", value_name = "SPEC")]
     vdevs: Vec<String>,
     /// A NIC bound to a driver for user space, by PCI address; repeat it (scripts/bind-nic)
@@ -42,10 +44,12 @@ struct Arguments {
     /// The core to run on
     #[arg(long, value_name = "CORE", value_delimiter = ',')]
     lcores: Vec<usize>,
-    /// Give the core away while nothing arrives: for machines with few cores; adds up to 50 µs to a first frame
+    /// Give the core away while nothing arrives: for machines with few cores; adds up to 50 µs to a
+    /// first frame
     #[arg(long)]
     idle: bool,
-    /// Flows at once; when the table is full half-open, closed and idle flows leave, and frames still pass
+    /// Flows at once; when the table is full half-open, closed and idle flows leave, and frames
+    /// still pass
     #[arg(long, value_name = "N")]
     flows: Option<usize>,
     /// Where `fermata` finds this data plane
@@ -75,7 +79,8 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            // Help and version are no errors; where the text cannot be printed nothing else can either.
+            // Help and version are no errors; where the text cannot be printed nothing else can
+            // either.
             let _ = e.print();
             return if e.use_stderr() { ExitCode::from(4) } else { ExitCode::SUCCESS };
         }

@@ -1,4 +1,5 @@
-//! Replays a capture through the whole loop: the same `Lcore::run_once` as on a wire, with the capture's time.
+//! Replays a capture through the whole loop: the same `Lcore::run_once` as on a wire, with the
+//! capture's time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,10 +27,12 @@ pub struct Summary {
     pub note: Option<String>,
 }
 
-/// Gives every event of the capture at `path` to `sink`, in order, with the names its ids stand for.
+/// Gives every event of the capture at `path` to `sink`, in order, with the names its ids stand
+/// for.
 ///
 /// # Errors
-/// When the file cannot be opened or is no capture. A file that breaks off is read as far as it goes.
+/// When the file cannot be opened or is no capture. A file that breaks off is read as far as it
+/// goes.
 pub fn replay(
     path: &Path,
     snapshot: Arc<Snapshot>,

@@ -1,5 +1,6 @@
-//! The supervisor: starts the lcores, each pinned to its core, watches their heartbeats, gathers what they tell and
-//! answers questions over the socket. The only module that starts threads; an lcore never waits for it.
+//! The supervisor: starts the lcores, each pinned to its core, watches their heartbeats, gathers
+//! what they tell and answers questions over the socket. The only module that starts threads; an
+//! lcore never waits for it.
 
 pub mod desk;
 mod socket;
@@ -55,14 +56,17 @@ pub struct Supervisor {
     socket: socket::Server,
 }
 
-/// How often what the lcores tell is gathered. Their rings hold many times what a busy one tells in this time.
+/// How often what the lcores tell is gathered. Their rings hold many times what a busy one tells in
+/// this time.
 const GATHER_EVERY: Duration = Duration::from_millis(5);
-/// Empty polls in a row before an idle lcore sleeps, and for how long: short against any round trip.
+/// Empty polls in a row before an idle lcore sleeps, and for how long: short against any round
+/// trip.
 const IDLE_POLLS: u32 = 256;
 const IDLE_SLEEP: Duration = Duration::from_micros(50);
 
 impl Supervisor {
-    /// Starts the lcore with the port that `make_port` gives, on the lcore's own thread, and opens the socket.
+    /// Starts the lcore with the port that `make_port` gives, on the lcore's own thread, and opens
+    /// the socket.
     ///
     /// # Errors
     /// When the port, the core or the socket cannot be had.
@@ -99,7 +103,8 @@ impl Supervisor {
         Ok(Self { desk, stop, lcore, socket })
     }
 
-    /// Gathers until `stop` is set, then ends the lcore and gives the desk with everything it has told.
+    /// Gathers until `stop` is set, then ends the lcore and gives the desk with everything it has
+    /// told.
     ///
     /// # Errors
     /// When an lcore stops by itself.

@@ -1,7 +1,8 @@
-//! Time as data: nanoseconds that arrive with a burst, and a ticker that says when periodic work is due.
+//! Time as data: nanoseconds that arrive with a burst, and a ticker that says when periodic work is
+//! due.
 //!
-//! Nothing in the data plane reads a clock except a port, which stamps its bursts. That is why a replay
-//! of a capture gives the same answer to the byte as the wire it was taken from.
+//! Nothing in the data plane reads a clock except a port, which stamps its bursts. That is why a
+//! replay of a capture gives the same answer to the byte as the wire it was taken from.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
@@ -40,7 +41,8 @@ impl Nanos {
         self.0 as f64 / 1e9
     }
 
-    /// The time from `earlier` to `self`, zero when `earlier` is later: captures run backwards at times.
+    /// The time from `earlier` to `self`, zero when `earlier` is later: captures run backwards at
+    /// times.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self(self.0.saturating_sub(earlier.0))

@@ -1,7 +1,9 @@
-//! Hostile input: nothing that comes from a capture or a wire may panic, hang or lose count of a frame.
+//! Hostile input: nothing that comes from a capture or a wire may panic, hang or lose count of a
+//! frame.
 //!
-//! The corpus lies beside the repository (`../shared/corpus/malformed`); without it that test says so and
-//! passes. Everything runs through the whole loop, to the end of every flow. Cases made in code are always there.
+//! The corpus lies beside the repository (`../shared/corpus/malformed`); without it that test says
+//! so and passes. Everything runs through the whole loop, to the end of every flow. Cases made in
+//! code are always there.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -49,7 +51,8 @@ fn frames<P: Port>(lcore: &Lcore<P>) -> u64 {
 /// Far above what any file of the corpus needs, gaps in time included.
 const POLLS_MAX: usize = 1_000_000;
 
-/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, and as hello messages.
+/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, and as hello
+/// messages.
 fn play_raw(bytes: &[u8], name: &str) -> u64 {
     let mut arriving = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
     let segments = bytes.chunks(SEGMENT_BYTES).zip(0_u64..);

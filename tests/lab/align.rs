@@ -50,7 +50,8 @@ pub(crate) struct Alignment<'a> {
 /// A connection: client, its port, server.
 type Key<'a> = (&'a str, u16, &'a str);
 
-/// Pairs both sides. A request reaches its server at most `EARLY` before and `LATE` after the exchange began.
+/// Pairs both sides. A request reaches its server at most `EARLY` before and `LATE` after the
+/// exchange began.
 pub(crate) fn align<'a>(truth: &'a [Record], seen: &'a [Seen]) -> Alignment<'a> {
     let mut connections: BTreeMap<Key<'a>, (Vec<&Record>, Vec<&Seen>)> = BTreeMap::new();
     for record in truth {
@@ -72,7 +73,8 @@ pub(crate) fn align<'a>(truth: &'a [Record], seen: &'a [Seen]) -> Alignment<'a> 
 }
 
 impl<'a> Alignment<'a> {
-    /// Pairs one connection: both sides are in order, so the earlier of two that do not fit has no partner.
+    /// Pairs one connection: both sides are in order, so the earlier of two that do not fit has no
+    /// partner.
     fn connection(&mut self, records: &[&'a Record], exchanges: &[&'a Seen]) {
         let (mut records, mut exchanges) = (records.iter().peekable(), exchanges.iter().peekable());
         loop {
@@ -110,7 +112,8 @@ impl<'a> Alignment<'a> {
     }
 }
 
-/// Seconds a request may reach its server before the exchange began: the clocks are one, the rounding is not.
+/// Seconds a request may reach its server before the exchange began: the clocks are one, the
+/// rounding is not.
 const EARLY: f64 = 0.05;
 /// Seconds it may reach it later.
 const LATE: f64 = 2.5;

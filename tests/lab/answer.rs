@@ -1,9 +1,10 @@
-//! What an endpoint answers: a pure function of the request, so that a call gets the same bytes whenever it is asked,
-//! on the wire, on the direct path and on its third attempt.
+//! What an endpoint answers: a pure function of the request, so that a call gets the same bytes
+//! whenever it is asked, on the wire, on the direct path and on its third attempt.
 
 use serde::Deserialize;
 
-/// A request as the endpoint understands it. Fields it does not know are ignored, as real endpoints do.
+/// A request as the endpoint understands it. Fields it does not know are ignored, as real endpoints
+/// do.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Ask {
     /// The model asked for; echoed.
@@ -39,7 +40,8 @@ pub(crate) struct Event {
     pub(crate) tokens: u32,
 }
 
-/// Splitmix64: small, good enough and the same on every machine. A crate would be more code than this.
+/// Splitmix64: small, good enough and the same on every machine. A crate would be more code than
+/// this.
 #[derive(Debug, Clone)]
 pub(crate) struct Seed(u64);
 

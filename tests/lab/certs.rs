@@ -1,4 +1,5 @@
-//! The lab's certificate authority and a server certificate for each endpoint, made anew at every start.
+//! The lab's certificate authority and a server certificate for each endpoint, made anew at every
+//! start.
 //!
 //! Only `ca.pem` leaves the program (the clients trust nothing else); keys stay in memory.
 

@@ -23,13 +23,15 @@ pub(crate) struct CompareArguments {
     /// Also write the comparison as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Differences that are forgiven, in percent of the attempts: what an attempt was is an estimate from
-    /// times, and a machine that stands still moves times. A missed or invented attempt is never forgiven.
+    /// Differences that are forgiven, in percent of the attempts: what an attempt was is an
+    /// estimate from times, and a machine that stands still moves times. A missed or invented
+    /// attempt is never forgiven.
     #[arg(long, value_name = "PERCENT", default_value_t = 0)]
     tolerance: u8,
 }
 
-/// Compares two files; true when attempts, retries and client aborts are equal, or nearly as far as is forgiven.
+/// Compares two files; true when attempts, retries and client aborts are equal, or nearly as far as
+/// is forgiven.
 pub(crate) fn run(arguments: &CompareArguments) -> Result<bool, LabError> {
     let truth: Vec<Record> = read_lines(&arguments.truth)?;
     let seen: Vec<Seen> = read_lines(&arguments.exchanges)?;
@@ -114,7 +116,8 @@ impl Class {
         }
     }
 
-    /// The class of a pair's exchange: `stalled` is a right name for a stalled answer that did not end well.
+    /// The class of a pair's exchange: `stalled` is a right name for a stalled answer that did not
+    /// end well.
     fn seen_of(record: &Record, exchange: &Seen) -> Self {
         let happened = Self::happened(record);
         let excused = exchange.outcome == "stalled"

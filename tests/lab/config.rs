@@ -1,4 +1,5 @@
-//! The endpoint file: who listens where, how fast it answers, and how many calls it can work on at once.
+//! The endpoint file: who listens where, how fast it answers, and how many calls it can work on at
+//! once.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -15,7 +15,8 @@ use crate::plan::Cut;
 pub(crate) struct Connection {
     /// The client's end.
     pub(crate) client: SocketAddr,
-    /// A second descriptor of the socket: the first belongs to hyper, and the last one closed decides how it ends.
+    /// A second descriptor of the socket: the first belongs to hyper, and the last one closed
+    /// decides how it ends.
     socket: Socket,
     cut: Mutex<Option<Cut>>,
     wake: Notify,
@@ -39,8 +40,8 @@ impl Connection {
         self.wake.notified().await;
         let by = self.cut.lock().expect("no holder of this lock panics").take();
         if by == Some(Cut::Rst) {
-            // With no lingering, close throws away what is unsent and sends RST. If that fails a FIN goes out
-            // instead, and `compare` shows it.
+            // With no lingering, close throws away what is unsent and sends RST. If that fails a
+            // FIN goes out instead, and `compare` shows it.
             let _ = self.socket.set_linger(Some(Duration::ZERO));
         }
     }

@@ -1,4 +1,5 @@
-//! What can go wrong in the lab before or after traffic flows, always with the name of the thing that was wrong.
+//! What can go wrong in the lab before or after traffic flows, always with the name of the thing
+//! that was wrong.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// An error of the lab program; faults of a connection are no errors here, they are the truth of a request.
+/// An error of the lab program; faults of a connection are no errors here, they are the truth of a
+/// request.
 #[derive(Debug, Error)]
 pub(crate) enum LabError {
     /// A file could not be read or written.

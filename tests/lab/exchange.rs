@@ -1,5 +1,5 @@
-//! A request while it runs. Its truth is written exactly once: when it ends well or is broken, or, when the client
-//! leaves, as it is dropped.
+//! A request while it runs. Its truth is written exactly once: when it ends well or is broken, or,
+//! when the client leaves, as it is dropped.
 
 use std::sync::Arc;
 

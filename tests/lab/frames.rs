@@ -1,4 +1,5 @@
-//! `fermata-lab frames`: every frame that came in went out, is held, or was dropped for a named reason.
+//! `fermata-lab frames`: every frame that came in went out, is held, or was dropped for a named
+//! reason.
 
 use std::collections::BTreeMap;
 use std::path::Path;

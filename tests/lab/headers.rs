@@ -1,5 +1,5 @@
-//! The response headers of each kind of endpoint. Their length counts on the wire (a plain answer is one record with
-//! its headers), so they are about as many as the real ones; they set no cookie.
+//! The response headers of each kind of endpoint. Their length counts on the wire (a plain answer
+//! is one record with its headers), so they are about as many as the real ones; they set no cookie.
 
 use hyper::Response;
 use hyper::http::response::Builder;

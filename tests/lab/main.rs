@@ -1,7 +1,7 @@
 //! `fermata-lab`: the endpoints of the lab and the two comparisons at its end.
 //!
-//! The only file of the lab that reads arguments and decides exit codes: 0 equal or served to the end, 1 an error,
-//! 2 differences. Everything it starts is described in `tests/lab/README.md`.
+//! The only file of the lab that reads arguments and decides exit codes: 0 equal or served to the
+//! end, 1 an error, 2 differences. Everything it starts is described in `tests/lab/README.md`.
 
 mod align;
 mod answer;
@@ -34,9 +34,10 @@ use crate::error::LabError;
 
 /// Endpoints and ground truth of Fermata's lab.
 ///
-/// The lab puts real SDK clients and real TLS endpoints at the two ends of Fermata. This program is the endpoints,
-/// and afterwards the judge: it compares what Fermata saw with what the servers know happened, and the answers that
-/// came over the wire with the answers of the direct path. `scripts/lab run` calls it; `tests/lab/README.md` says more.
+/// The lab puts real SDK clients and real TLS endpoints at the two ends of Fermata. This program is
+/// the endpoints, and afterwards the judge: it compares what Fermata saw with what the servers know
+/// happened, and the answers that came over the wire with the answers of the direct path.
+/// `scripts/lab run` calls it; `tests/lab/README.md` says more.
 #[derive(Parser)]
 #[command(name = "fermata-lab", version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -48,18 +49,19 @@ struct Arguments {
 enum Command {
     /// Serve the model endpoints until SIGTERM or SIGINT, and log the truth of every request.
     ///
-    /// Listens on every address of the endpoint file (HTTPS, HTTP/1.1), answers calls in the manner of OpenAI and
-    /// Anthropic, misbehaves exactly as the plan says, and writes one JSON line a request to the truth file.
+    /// Listens on every address of the endpoint file (HTTPS, HTTP/1.1), answers calls in the manner
+    /// of OpenAI and Anthropic, misbehaves exactly as the plan says, and writes one JSON line a
+    /// request to the truth file.
     Endpoints(serve::EndpointsArguments),
     /// Compare Fermata's exchange lines with the truth.
     ///
-    /// Prints "what happened / what Fermata saw / equal?", then one line for each difference that names the call.
-    /// Exit 0 when attempts, retries and client aborts are equal, 2 otherwise.
+    /// Prints "what happened / what Fermata saw / equal?", then one line for each difference that
+    /// names the call. Exit 0 when attempts, retries and client aborts are equal, 2 otherwise.
     Compare(compare::CompareArguments),
     /// Compare the answers of the direct path with the answers that came through Fermata.
     ///
-    /// Both files are written by the clients (one line an SDK call, with a digest of every byte of the answer).
-    /// Exit 0 when every call got the same bytes, 2 otherwise.
+    /// Both files are written by the clients (one line an SDK call, with a digest of every byte of
+    /// the answer). Exit 0 when every call got the same bytes, 2 otherwise.
     Answers {
         /// Answers of the direct path, where nothing stood between client and endpoint.
         #[arg(long, value_name = "FILE")]

@@ -1,11 +1,12 @@
-//! The shape of an OpenAI-compatible answer: `/v1/chat/completions` streamed and plain, `/v1/embeddings`, errors.
+//! The shape of an OpenAI-compatible answer: `/v1/chat/completions` streamed and plain,
+//! `/v1/embeddings`, errors.
 
 use serde_json::json;
 
 use crate::answer::{Answer, Event, Seed};
 
-/// The events of a streamed answer, `[DONE]` at the end. With `obfuscate` every event is filled to one length, as
-/// OpenAI does to hide the lengths of tokens.
+/// The events of a streamed answer, `[DONE]` at the end. With `obfuscate` every event is filled to
+/// one length, as OpenAI does to hide the lengths of tokens.
 pub(crate) fn events(answer: &Answer, obfuscate: bool, seed: &mut Seed) -> Vec<Event> {
     let mut chunk = |delta: &str, finish: &str, tokens| {
         let head = head(answer);

@@ -1,5 +1,5 @@
-//! The plan: which request goes wrong, and how. Keyed by the call a client names and the attempt the server counts, so
-//! a run repeats exactly, however the clients' timing falls.
+//! The plan: which request goes wrong, and how. Keyed by the call a client names and the attempt
+//! the server counts, so a run repeats exactly, however the clients' timing falls.
 
 use std::collections::HashMap;
 use std::path::Path;

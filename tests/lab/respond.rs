@@ -1,5 +1,5 @@
-//! From a request to its response: numbers it for the truth, asks the plan what befalls it, waits for a slot, and
-//! hands the answer to the body that plays it.
+//! From a request to its response: numbers it for the truth, asks the plan what befalls it, waits
+//! for a slot, and hands the answer to the body that plays it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ enum Route {
     Unknown,
 }
 
-/// Answers one request. Dropped by hyper when the client leaves, and then the exchange inside writes that truth.
+/// Answers one request. Dropped by hyper when the client leaves, and then the exchange inside
+/// writes that truth.
 pub(crate) async fn respond(
     service: Arc<Service>,
     connection: Arc<Connection>,

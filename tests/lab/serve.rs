@@ -93,7 +93,8 @@ async fn start(
     Ok(())
 }
 
-/// Serves one connection to its end. Its errors are faults or departures, and the truth has them already.
+/// Serves one connection to its end. Its errors are faults or departures, and the truth has them
+/// already.
 async fn serve(
     stream: TcpStream,
     client: std::net::SocketAddr,

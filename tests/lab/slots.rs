@@ -1,4 +1,5 @@
-//! Finite slots: how many calls an endpoint works on at once. The others wait in the order they came.
+//! Finite slots: how many calls an endpoint works on at once. The others wait in the order they
+//! came.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The body of a response as a script of steps: wait, send, cut. Streamed and plain answers are the same thing here.
+//! The body of a response as a script of steps: wait, send, cut. Streamed and plain answers are the
+//! same thing here.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,8 +23,8 @@ use crate::truth::Note;
 /// One step of a response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing for a while. Whatever was sent before leaves as records of its own, since hyper flushes a body that
-    /// has nothing to give.
+    /// Nothing for a while. Whatever was sent before leaves as records of its own, since hyper
+    /// flushes a body that has nothing to give.
     Wait(Duration),
     /// A silence that the plan asked for.
     Stall(Duration),
@@ -177,7 +178,8 @@ impl Body for Reply {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Cut(by)) => {
-                    // It stays the next step: whoever polls again must not find the end of the body.
+                    // It stays the next step: whoever polls again must not find the end of the
+                    // body.
                     this.steps.push_front(Step::Cut(by));
                     this.exchange.broken(by);
                     this.connection.cut(by);
@@ -201,8 +203,8 @@ impl Body for Reply {
 }
 
 impl Drop for Reply {
-    /// A client that leaves after the last event has its answer. One that leaves earlier frees its slot, or the
-    /// server works on to the end for nobody.
+    /// A client that leaves after the last event has its answer. One that leaves earlier frees its
+    /// slot, or the server works on to the end for nobody.
     fn drop(&mut self) {
         if !self.steps.iter().any(Step::is_owed) {
             self.exchange.complete();
@@ -223,7 +225,8 @@ impl Drop for Reply {
 
 /// The shortest pause that makes hyper flush: a tick of tokio's timer.
 const FLUSH: Duration = Duration::from_millis(1);
-/// A RST overtakes what the client has not read yet, so a cut waits until it must have read everything.
+/// A RST overtakes what the client has not read yet, so a cut waits until it must have read
+/// everything.
 const BEFORE_CUT: Duration = Duration::from_millis(40);
 
 #[cfg(test)]
@@ -276,7 +279,8 @@ mod tests {
         assert_eq!(steps.front(), Some(&Step::Send(Bytes::from_static(b"01234"), 4)));
     }
 
-    /// Polls a body `polls` times, drops it, and returns what the polls gave and the truth that was written.
+    /// Polls a body `polls` times, drops it, and returns what the polls gave and the truth that was
+    /// written.
     fn play(name: &str, steps: Vec<Step>, polls: usize) -> (Vec<&'static str>, Record) {
         let (log, path) = Log::of_test(name);
         let exchange = Exchange::new(Record::default(), Arc::new(log));

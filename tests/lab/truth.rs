@@ -1,5 +1,5 @@
-//! The ground truth: one JSON line a request, with the field names of `captures/README.md`, so that `score.py` and
-//! `fermata-lab compare` read the lab as they read the recorded captures.
+//! The ground truth: one JSON line a request, with the field names of `captures/README.md`, so that
+//! `score.py` and `fermata-lab compare` read the lab as they read the recorded captures.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -139,7 +139,8 @@ impl End {
     }
 }
 
-/// The class of a request: (`cls`, `waste`). A client that leaves a silent endpoint ran into its time-out.
+/// The class of a request: (`cls`, `waste`). A client that leaves a silent endpoint ran into its
+/// time-out.
 pub(crate) fn classify(
     end: End,
     status: u16,
@@ -188,7 +189,8 @@ impl Log {
         (id, state.last_of_call.insert(call.to_owned(), id))
     }
 
-    /// Writes a line. A truth that cannot be written makes the run worthless: it says so and goes on.
+    /// Writes a line. A truth that cannot be written makes the run worthless: it says so and goes
+    /// on.
     pub(crate) fn write(&self, record: &Record) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         let line = serde_json::to_string(record).expect("a record has only plain fields");

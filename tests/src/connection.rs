@@ -1,4 +1,5 @@
-//! A TLS connection as frames: it keeps sequence numbers and time, and puts every segment into an [`Arrival`].
+//! A TLS connection as frames: it keeps sequence numbers and time, and puts every segment into an
+//! [`Arrival`].
 //!
 //! The client is at port 0 of the wire and the server at port 1.
 
@@ -56,7 +57,8 @@ impl Connection {
         self
     }
 
-    /// The TCP and TLS 1.3 handshakes: hellos, the server's flight, the client's Finished, two tickets.
+    /// The TCP and TLS 1.3 handshakes: hellos, the server's flight, the client's Finished, two
+    /// tickets.
     pub fn open(&mut self, sni: &str) -> &mut Self {
         let rtt = self.rtt;
         self.connect();
@@ -88,7 +90,8 @@ impl Connection {
         self.send(direction, &records)
     }
 
-    /// A request and its response, streamed: `records` of 300 bytes, 20 ms apart, and the chunk terminator.
+    /// A request and its response, streamed: `records` of 300 bytes, 20 ms apart, and the chunk
+    /// terminator.
     pub fn exchange(&mut self, request: usize, records: usize) -> &mut Self {
         self.data(Direction::ToServer, &[request]).wait(Nanos::from_millis(150));
         for _ in 0..records {
@@ -185,8 +188,9 @@ pub fn busy_hour(count: u8, sni: &str) -> Vec<Arrival> {
     arrivals
 }
 
-/// One client that asks for the same thing again and again, each time on a connection of its own: first it is
-/// answered four times, so that the length of its request is a template, then it is refused `count` times.
+/// One client that asks for the same thing again and again, each time on a connection of its own:
+/// first it is answered four times, so that the length of its request is a template, then it is
+/// refused `count` times.
 #[must_use]
 pub fn storm(count: u16, sni: &str) -> Vec<Arrival> {
     let mut arrivals = Vec::new();

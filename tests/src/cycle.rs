@@ -1,7 +1,8 @@
 //! A port that plays the same frames for ever: no frame is made or copied while it runs.
 //!
-//! A frame that has left the loop goes to the end of the queue and is given the next lap's sequence numbers, or the
-//! next lap's client. So the loop always sees traffic that goes on, and what is measured is the loop.
+//! A frame that has left the loop goes to the end of the queue and is given the next lap's sequence
+//! numbers, or the next lap's client. So the loop always sees traffic that goes on, and what is
+//! measured is the loop.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,5 @@
-//! Frames from scratch: Ethernet, VLAN, IPv4, IPv6, TCP. Checksums are zero, as nothing in the loop reads them.
+//! Frames from scratch: Ethernet, VLAN, IPv4, IPv6, TCP. Checksums are zero, as nothing in the loop
+//! reads them.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,5 @@
-//! Scenarios as text: a line a step, in the manner of packetdrill. `tests/scenarios/README.md` is the reference.
+//! Scenarios as text: a line a step, in the manner of packetdrill. `tests/scenarios/README.md` is
+//! the reference.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! A port that looks on: it remembers the frames of each burst as they enter the loop, and checks that just these
-//! leave it, unchanged and in order.
+//! A port that looks on: it remembers the frames of each burst as they enter the loop, and checks
+//! that just these leave it, unchanged and in order.
 
 use fastpath::burst::{Burst, Fate, Frame, PortIndex};
 use fastpath::port::mem::Buffer;

@@ -1,4 +1,5 @@
-//! TLS as it looks from outside: record headers with something behind them, and the two hellos in clear.
+//! TLS as it looks from outside: record headers with something behind them, and the two hellos in
+//! clear.
 
 /// What TLS 1.3 adds to the plaintext of a record: content type and tag.
 pub const OVERHEAD: usize = 17;

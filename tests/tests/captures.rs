@@ -1,5 +1,5 @@
-//! Captures with known truth. They lie beside the repository (`../shared`); without them the test says so and
-//! passes. The hostile ones are played by `fastpath/tests/malformed.rs`.
+//! Captures with known truth. They lie beside the repository (`../shared`); without them the test
+//! says so and passes. The hostile ones are played by `fastpath/tests/malformed.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

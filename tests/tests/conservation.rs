@@ -1,4 +1,5 @@
-//! Conservation of frames (DESIGN, I4): what enters a wire leaves it, byte for byte and in order, or is a named drop.
+//! Conservation of frames (DESIGN, I4): what enters a wire leaves it, byte for byte and in order,
+//! or is a named drop.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

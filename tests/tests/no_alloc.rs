@@ -1,4 +1,5 @@
-//! The loop allocates nothing once it runs (STYLE §5): not for known flows, not for new ones, not for exchanges.
+//! The loop allocates nothing once it runs (STYLE §5): not for known flows, not for new ones, not
+//! for exchanges.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use tests::connection::{Arrival, busy_hour, storm};
 use tests::cycle::{CyclePort, Lap};
 use tests::play;
 
-/// Laps of whole connections, each lap by clients that nobody has seen: handshakes, hellos, requests, streamed
-/// responses, closes.
+/// Laps of whole connections, each lap by clients that nobody has seen: handshakes, hellos,
+/// requests, streamed responses, closes.
 fn new_clients() -> CyclePort {
     laps(busy_hour(8, "api.openai.com"))
 }
@@ -54,7 +55,8 @@ fn steady_traffic_allocates_nothing() {
     assert_eq!(after.events_lost, 0);
 }
 
-/// Links between attempts are an assignment among all that have one length: the most work there is for `detect`.
+/// Links between attempts are an assignment among all that have one length: the most work there is
+/// for `detect`.
 #[test]
 fn a_retry_storm_allocates_nothing() {
     let port = laps(storm(40, "api.openai.com"));

@@ -1,8 +1,9 @@
-//! Privacy P1: the loop does not depend on payload. A capture is replayed, and again with every payload byte replaced
-//! but those it may read: TLS record headers at walked boundaries, and the hello of each direction. What it tells,
-//! counts and sends is the same.
+//! Privacy P1: the loop does not depend on payload. A capture is replayed, and again with every
+//! payload byte replaced but those it may read: TLS record headers at walked boundaries, and the
+//! hello of each direction. What it tells, counts and sends is the same.
 //!
-//! The walk here is a second one, made for this test: it knows the whole stream, and shares no code with `parse`.
+//! The walk here is a second one, made for this test: it knows the whole stream, and shares no code
+//! with `parse`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -58,8 +59,8 @@ fn payload(frame: &[u8]) -> Option<Payload> {
     })
 }
 
-/// Joins the streams of all connections whose SYN is there. A port used twice is one stream less: the second SYN
-/// begins it anew, and the first is left as it is.
+/// Joins the streams of all connections whose SYN is there. A port used twice is one stream less:
+/// the second SYN begins it anew, and the first is left as it is.
 fn streams(arrivals: &[Arrival]) -> HashMap<(Way, u32), Stream> {
     let mut streams: HashMap<(Way, u32), Stream> = HashMap::new();
     let mut current: HashMap<Way, u32> = HashMap::new();
@@ -89,8 +90,8 @@ fn streams(arrivals: &[Arrival]) -> HashMap<(Way, u32), Stream> {
 }
 
 impl Stream {
-    /// Opens record headers and the hello, the first handshake message. From a hole on everything is open: there the
-    /// loop must search.
+    /// Opens record headers and the hello, the first handshake message. From a hole on everything
+    /// is open: there the loop must search.
     fn walk(&mut self) {
         self.open = vec![false; self.bytes.len()];
         let (mut at, mut hello_left) = (0, None);

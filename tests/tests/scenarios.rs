@@ -1,5 +1,6 @@
-//! Scenarios: text in, frames through the loop, text out. A folder of `scenarios/` is a case; its README says how
-//! one is written. `FERMATA_BLESS=1 cargo test -p tests --test scenarios` writes every expectation anew.
+//! Scenarios: text in, frames through the loop, text out. A folder of `scenarios/` is a case; its
+//! README says how one is written. `FERMATA_BLESS=1 cargo test -p tests --test scenarios` writes
+//! every expectation anew.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -112,7 +113,8 @@ fn every_scenario_gives_what_it_expects() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
-/// An expectation that was blessed in haste does not slip through: by its name a scenario fires its detector or not.
+/// An expectation that was blessed in haste does not slip through: by its name a scenario fires its
+/// detector or not.
 #[test]
 fn a_detector_fires_in_its_own_scenario_and_in_no_near_miss() {
     for detector in ["retry", "abort", "partial", "stall"] {
@@ -126,7 +128,8 @@ fn a_detector_fires_in_its_own_scenario_and_in_no_near_miss() {
     }
 }
 
-/// Delivery changes nothing: the scenarios named `same_*` tell what `same` tells, but for the names of the ends.
+/// Delivery changes nothing: the scenarios named `same_*` tell what `same` tells, but for the names
+/// of the ends.
 #[test]
 fn disorder_repeats_tags_and_ipv6_change_nothing() {
     let (expected, _) = played("same");

@@ -1,4 +1,5 @@
-//! The supervisor as a process sees it: an lcore on a pair of ports, clients on the socket, traffic meanwhile.
+//! The supervisor as a process sees it: an lcore on a pair of ports, clients on the socket, traffic
+//! meanwhile.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -67,8 +68,8 @@ impl Plane {
         Client { reader: BufReader::new(UnixStream::connect(&self.socket).unwrap()) }
     }
 
-    /// Sends a busy hour through it, and `between` after every frame. Every frame comes back by the other port,
-    /// as it was and in order.
+    /// Sends a busy hour through it, and `between` after every frame. Every frame comes back by the
+    /// other port, as it was and in order.
     fn traffic(&mut self, mut between: impl FnMut(usize)) -> usize {
         let arrivals = busy_hour(8, "api.openai.com");
         for (n, (at, port, frame)) in arrivals.iter().enumerate() {
@@ -114,7 +115,8 @@ impl Client {
         self.reader.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
-    /// The status, once it is as `ready` wants it: the lcore publishes by its own time, which the test moves.
+    /// The status, once it is as `ready` wants it: the lcore publishes by its own time, which the
+    /// test moves.
     fn status(&mut self, mut ready: impl FnMut(&Status) -> bool) -> Status {
         loop {
             match self.ask(&Request::Status) {

@@ -1,4 +1,5 @@
-//! The host: cores, hugepages, DPDK, network devices, permissions. Read from `/proc` and `/sys`, never changed.
+//! The host: cores, hugepages, DPDK, network devices, permissions. Read from `/proc` and `/sys`,
+//! never changed.
 
 use std::fs;
 use std::path::Path;

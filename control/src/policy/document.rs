@@ -1,8 +1,8 @@
 //! Policy documents: YAML, several in a file, `kind: Endpoint` or `kind: CoordinationPolicy`.
 //!
-//! An unknown field is an error, not a surprise: with file, line, path, what was expected and the nearest
-//! name. What comes out is the catalogue with the user's endpoints before it; an endpoint of the same name
-//! replaces the catalogue's.
+//! An unknown field is an error, not a surprise: with file, line, path, what was expected and the
+//! nearest name. What comes out is the catalogue with the user's endpoints before it; an endpoint
+//! of the same name replaces the catalogue's.
 
 use std::path::{Path, PathBuf};
 
@@ -282,7 +282,8 @@ impl Part {
     }
 }
 
-/// By hand, because `kind` decides what `spec` is, and serde's own way to do that forgets the positions.
+/// By hand, because `kind` decides what `spec` is, and serde's own way to do that forgets the
+/// positions.
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_struct("Document", FIELDS, DocumentVisitor)

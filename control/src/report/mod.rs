@@ -1,8 +1,8 @@
 //! The assessment: gathered exchange by exchange, finished as one [`Report`], shown in three ways.
 //!
-//! `report.json` is the report as it stands; the terminal summary and the HTML page show the same figures.
-//! Known AI endpoints and other servers are gathered apart. The report is about the first when there is at
-//! least one of them, and says so when it is not.
+//! `report.json` is the report as it stands; the terminal summary and the HTML page show the same
+//! figures. Known AI endpoints and other servers are gathered apart. The report is about the first
+//! when there is at least one of them, and says so when it is not.
 
 mod chart;
 pub mod html;
@@ -250,7 +250,8 @@ impl Series {
 }
 
 impl Report {
-    /// The captures by folder and name, for a title: a report is passed on, where a file lay is not.
+    /// The captures by folder and name, for a title: a report is passed on, where a file lay is
+    /// not.
     #[must_use]
     pub fn title(&self) -> String {
         let short = |file: &CaptureFile| {
@@ -264,7 +265,8 @@ impl Report {
         }
     }
 
-    /// What must be known before any figure is read: that the servers are not known to be AI endpoints.
+    /// What must be known before any figure is read: that the servers are not known to be AI
+    /// endpoints.
     #[must_use]
     pub fn caution(&self) -> Option<&'static str> {
         let all = self.scope == Scope::AllServers && self.totals.exchanges > 0;
@@ -274,7 +276,8 @@ impl Report {
         )
     }
 
-    /// Whether there are responses but no calibration for any: tokens are not known, rather than zero.
+    /// Whether there are responses but no calibration for any: tokens are not known, rather than
+    /// zero.
     #[must_use]
     pub fn uncalibrated(&self) -> bool {
         self.totals.tokens.0[2] <= 0.0 && self.visibility.unseen.uncalibrated > 0

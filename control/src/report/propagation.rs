@@ -1,8 +1,9 @@
-//! How a failure spread: from the endpoint that failed, through the client that met it, to what the client
-//! did next within the retry window: another attempt there, or calls elsewhere.
+//! How a failure spread: from the endpoint that failed, through the client that met it, to what the
+//! client did next within the retry window: another attempt there, or calls elsewhere.
 //!
-//! A retry is a link the detector has found. A further call is only what followed in time: the report says
-//! "followed", not "caused". Bounded: the busiest pairs of client and endpoint, the last failures of each.
+//! A retry is a link the detector has found. A further call is only what followed in time: the
+//! report says "followed", not "caused". Bounded: the busiest pairs of client and endpoint, the
+//! last failures of each.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -12,7 +13,8 @@ use serde::Serialize;
 /// Pairs of client and endpoint with failures that are remembered.
 const PAIRS_MAX: usize = 4096;
 
-/// Failures of a pair that are remembered: those a call that began earlier but ended later can still follow.
+/// Failures of a pair that are remembered: those a call that began earlier but ended later can
+/// still follow.
 const FAILURES_MAX: usize = 32;
 
 /// Flows of failures in the report: the widest.

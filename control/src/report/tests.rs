@@ -42,7 +42,8 @@ pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> Ex
     }
 }
 
-/// Two endpoints; one call is tried three times, in vain, and the last attempt would have been held.
+/// Two endpoints; one call is tried three times, in vain, and the last attempt would have been
+/// held.
 fn storm() -> Report {
     let mut assessment = Assessment::new(&Policy::default());
     assessment.add(&exchange("198.51.100.11", "good", 0.0, 1.0));

@@ -1,7 +1,8 @@
 //! Attempts and waste over time, in at most [`STEPS_MAX`] steps of equal length.
 //!
-//! Exchanges come in the order of their ends and are entered at their starts. When they span more steps
-//! than there may be, steps are joined in pairs: memory stays the same however long the capture is.
+//! Exchanges come in the order of their ends and are entered at their starts. When they span more
+//! steps than there may be, steps are joined in pairs: memory stays the same however long the
+//! capture is.
 
 use std::collections::BTreeMap;
 

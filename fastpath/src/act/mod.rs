@@ -1,5 +1,6 @@
-//! Gives every frame its end. On a tap a frame ends here: its original goes its own way. On a wire every frame is
-//! sent: verdicts are reported, and the actions that carry them out are not part of this release (README, status).
+//! Gives every frame its end. On a tap a frame ends here: its original goes its own way. On a wire
+//! every frame is sent: verdicts are reported, and the actions that carry them out are not part of
+//! this release (README, status).
 
 use crate::burst::{Fate, Packets};
 use crate::telemetry::reasons::DropReason;

@@ -134,7 +134,8 @@ pub struct Headers {
     pub payload_offset: u32,
     /// Payload bytes that the frame holds.
     pub payload_bytes: u32,
-    /// Payload bytes that the IP header promises. More than `payload_bytes` when a capture cut the frame.
+    /// Payload bytes that the IP header promises. More than `payload_bytes` when a capture cut the
+    /// frame.
     pub payload_wire_bytes: u32,
 }
 

@@ -1,7 +1,8 @@
 //! A burst of frames and, in columns beside them, what the stages have found out about each.
 //!
-//! [`Burst`] owns the frames; [`Packets`] is everything but their bytes. Ports, `parse` and `act` see a
-//! `Burst`; all other stages see `Packets` only, so that no stage after `parse` *can* read payload.
+//! [`Burst`] owns the frames; [`Packets`] is everything but their bytes. Ports, `parse` and `act`
+//! see a `Burst`; all other stages see `Packets` only, so that no stage after `parse` *can* read
+//! payload.
 //!
 //! All columns have the length of the burst and are sized once, for [`BURST_FRAMES`].
 
@@ -17,8 +18,8 @@ use crate::time::Nanos;
 /// Frames in a burst, at most.
 pub const BURST_FRAMES: usize = 64;
 
-/// Record headers one burst can carry to the later stages. A 1,500-byte frame of empty records holds 300;
-/// what does not fit is counted and its stream resynchronises.
+/// Record headers one burst can carry to the later stages. A 1,500-byte frame of empty records
+/// holds 300; what does not fit is counted and its stream resynchronises.
 pub const BURST_RECORDS: usize = 4096;
 
 /// A port of the wire by its number, as it was configured.
@@ -51,7 +52,8 @@ pub struct Burst<F> {
 /// What is known of the frames of a burst, in columns. Index `i` is the same frame in each.
 #[derive(Debug)]
 pub struct Packets {
-    /// The time of the burst: of its last frame in a capture, of the poll on a wire. Never runs backwards.
+    /// The time of the burst: of its last frame in a capture, of the poll on a wire. Never runs
+    /// backwards.
     pub now: Nanos,
     /// When each frame arrived.
     pub at: Vec<Nanos>,
@@ -113,8 +115,8 @@ impl<F> Burst<F> {
         self.packets.push(at, port, wire_bytes);
     }
 
-    /// Adds frames that arrived together, each with its length on the wire: a column at a time, at a third of
-    /// the price of as many [`push`](Self::push)es.
+    /// Adds frames that arrived together, each with its length on the wire: a column at a time, at
+    /// a third of the price of as many [`push`](Self::push)es.
     ///
     /// # Panics
     /// When there is no [`room`](Self::room) for all of them.

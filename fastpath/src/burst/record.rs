@@ -1,4 +1,5 @@
-//! What `parse` lets out of TLS: record headers, and the clear fields of the two hellos. No payload.
+//! What `parse` lets out of TLS: record headers, and the clear fields of the two hellos. No
+//! payload.
 
 use super::{Direction, FlowId};
 use crate::time::Nanos;
@@ -134,7 +135,8 @@ impl Ja4 {
         std::str::from_utf8(&self.0).unwrap_or("")
     }
 
-    /// The hash of the cipher list: equal for all connections of one application, resumed ones included.
+    /// The hash of the cipher list: equal for all connections of one application, resumed ones
+    /// included.
     #[must_use]
     pub fn ciphers(&self) -> [u8; 12] {
         let mut part = [0; 12];

@@ -1,4 +1,5 @@
-//! Which endpoint a flow talks to: by prefix and port when it opens, by the name in its ClientHello after that.
+//! Which endpoint a flow talks to: by prefix and port when it opens, by the name in its ClientHello
+//! after that.
 
 use std::hash::BuildHasher;
 

@@ -1,4 +1,5 @@
-//! Retry budget (LAWS A3): first attempts earn a share of a retry, time earns a trickle, a retry costs one.
+//! Retry budget (LAWS A3): first attempts earn a share of a retry, time earns a trickle, a retry
+//! costs one.
 
 use crate::policy::snapshot::RetryBudget;
 use crate::time::Nanos;

@@ -1,9 +1,10 @@
-//! Late abort: the client leaves while a response is being made. What still arrives after it left is the proof.
+//! Late abort: the client leaves while a response is being made. What still arrives after it left
+//! is the proof.
 
 use crate::exchange::h1::{Ending, Facts};
 
-/// Whether the client left a response that was under way. A client that only stops reading at the last event, or
-/// whose terminator is still on its way, has not.
+/// Whether the client left a response that was under way. A client that only stops reading at the
+/// last event, or whose terminator is still on its way, has not.
 #[must_use]
 pub fn observe(facts: &Facts) -> bool {
     let seen = &facts.seen;

@@ -1,4 +1,5 @@
-//! Failure: an answer that has the shape of an error. Status codes are not visible; small, prompt, in one piece is.
+//! Failure: an answer that has the shape of an error. Status codes are not visible; small, prompt,
+//! in one piece is.
 
 use crate::exchange::h1::Facts;
 use crate::policy::endpoint::Class;

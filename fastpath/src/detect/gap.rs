@@ -1,6 +1,8 @@
-//! How likely a pause between a failed attempt and its retry is: naive loops, SDK back-off, or anything else.
+//! How likely a pause between a failed attempt and its retry is: naive loops, SDK back-off, or
+//! anything else.
 //!
-//! The mixture starts from what clients were measured to do and follows what this group of clients does.
+//! The mixture starts from what clients were measured to do and follows what this group of clients
+//! does.
 
 /// What a group's retries looked like so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,8 +17,8 @@ pub struct Habit {
 const NAIVE_KEPT: usize = 16;
 /// A naive loop tries again within this, seconds.
 const NAIVE_BELOW: f64 = 0.13;
-/// SDK back-off before the second and before later attempts: 0.5 s and 1 s less up to a quarter of jitter, and the
-/// time a new connection takes.
+/// SDK back-off before the second and before later attempts: 0.5 s and 1 s less up to a quarter of
+/// jitter, and the time a new connection takes.
 const SDK_FIRST: std::ops::Range<f64> = 0.365..0.57;
 const SDK_LATER: std::ops::Range<f64> = 0.74..1.1;
 /// Weights before anything was learnt, worth two links.

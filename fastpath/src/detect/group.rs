@@ -1,5 +1,6 @@
-//! The bounded memory behind retry detection: groups of one client, server and application, each with its latest
-//! attempts and the request lengths that completed. The oldest leaves first, and is counted.
+//! The bounded memory behind retry detection: groups of one client, server and application, each
+//! with its latest attempts and the request lengths that completed. The oldest leaves first, and is
+//! counted.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,8 @@ const LENGTHS: usize = 64;
 /// Groups compared when one has to leave.
 const SAMPLE: usize = 16;
 
-/// The place of a group, and its key, so that a group that took the place over is not mistaken for it.
+/// The place of a group, and its key, so that a group that took the place over is not mistaken for
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     index: usize,

@@ -1,7 +1,7 @@
 //! What behaviour means: outcome, retries and waste of exchanges.
 //!
-//! One detector a file, each a pure function of what was seen and of limits. They run when an exchange begins or
-//! ends and when a start is due to be decided, never per packet.
+//! One detector a file, each a pure function of what was seen and of limits. They run when an
+//! exchange begins or ends and when a start is due to be decided, never per packet.
 
 pub mod abort;
 pub mod failure;
@@ -35,7 +35,8 @@ use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 pub struct Clients {
     retries: RetryMemory,
     replies: ReplyMemory,
-    /// Attempts that have started and are not decided yet, in order of start: all wait equally long.
+    /// Attempts that have started and are not decided yet, in order of start: all wait equally
+    /// long.
     undecided: VecDeque<Undecided>,
     /// Attempts that were decided in this burst.
     decided: Vec<Decided>,
@@ -74,7 +75,8 @@ struct Undecided {
 const UNDECIDED_MAX: usize = 8192;
 /// Starts that are decided in one burst at most; the rest waits for the next.
 const DECISIONS_PER_BURST: usize = 256;
-/// An exchange that begins this soon after the one before on its connection continues its worker's work.
+/// An exchange that begins this soon after the one before on its connection continues its worker's
+/// work.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
 impl Default for Clients {
@@ -236,7 +238,8 @@ fn decide_next(
     }
 }
 
-/// How an exchange ended, or would have ended if it ended now. `replies` is what is known of its server.
+/// How an exchange ended, or would have ended if it ended now. `replies` is what is known of its
+/// server.
 #[must_use]
 pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcome {
     if facts.seen.down_records == 0 {
@@ -309,8 +312,8 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     }
 }
 
-/// Adds what an exchange is a retry of. Another attempt that came to nothing is waste of that kind, unless its
-/// response had begun: then the abort or the cut is what wasted it.
+/// Adds what an exchange is a retry of. Another attempt that came to nothing is waste of that kind,
+/// unless its response had begun: then the abort or the cut is what wasted it.
 fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
@@ -321,8 +324,8 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange
 }
 
-/// Shares of right answers that the rules reached on captures with known truth; a connection met in the middle, or
-/// an end that nobody saw, is worth less.
+/// Shares of right answers that the rules reached on captures with known truth; a connection met in
+/// the middle, or an end that nobody saw, is worth less.
 fn confidence(facts: &Facts, outcome: Outcome) -> f64 {
     let base = match outcome {
         Outcome::Complete if facts.is_terminated() => 0.99,

@@ -1,8 +1,10 @@
-//! What the replies of a server look like, learnt from those that have ended: sizes of ordinary replies, sizes of
-//! errors, how streams begin, whether it closes after a reply. Bounded per server and in servers.
+//! What the replies of a server look like, learnt from those that have ended: sizes of ordinary
+//! replies, sizes of errors, how streams begin, whether it closes after a reply. Bounded per server
+//! and in servers.
 //!
-//! The measured rules are the prior; what is learnt here corrects them where a server differs. Lengths are kept
-//! as cluster centres and coarse counts of a server, never as a sequence (docs/privacy.md).
+//! The measured rules are the prior; what is learnt here corrects them where a server differs.
+//! Lengths are kept as cluster centres and coarse counts of a server, never as a sequence
+//! (docs/privacy.md).
 
 use std::collections::HashMap;
 
@@ -36,7 +38,8 @@ pub struct Replies {
     left_open: u32,
 }
 
-/// How often sizes occur, in steps of a twentieth. What is old counts half, then a quarter, and so on.
+/// How often sizes occur, in steps of a twentieth. What is old counts half, then a quarter, and so
+/// on.
 #[derive(Clone, Debug)]
 struct Sizes {
     counts: [u8; STEPS],
@@ -62,7 +65,8 @@ const SAME_BYTES: u32 = 3;
 const ERROR_BYTES: u32 = 8;
 /// An error answer with rate-limit headers is longer than one without by this much.
 const THROTTLE_BYTES: std::ops::RangeInclusive<u32> = 50..=400;
-/// A server that closes within this after its last byte has cut the reply, if it usually does not close.
+/// A server that closes within this after its last byte has cut the reply, if it usually does not
+/// close.
 const PROMPT_CLOSE: Nanos = Nanos::from_millis(30);
 const COMPLETE_MIN: u32 = 8;
 
@@ -110,7 +114,8 @@ impl ReplyMemory {
 }
 
 impl Replies {
-    /// A short reply that begins as this server's streams begin: it is one, however little came of it.
+    /// A short reply that begins as this server's streams begin: it is one, however little came of
+    /// it.
     #[must_use]
     pub fn begins_like_a_stream(&self, facts: &Facts) -> bool {
         let second = u32::from(facts.seen.second_length);
@@ -118,7 +123,8 @@ impl Replies {
         facts.seen.down_records >= 3 && second > 5 && alike >= 3 && alike * 5 >= self.streams
     }
 
-    /// A server that keeps connections open closed this one with the last byte of a reply: it was cut.
+    /// A server that keeps connections open closed this one with the last byte of a reply: it was
+    /// cut.
     #[must_use]
     pub fn was_cut_by_a_prompt_close(&self, facts: &Facts) -> bool {
         let keeps_open = self.complete >= COMPLETE_MIN && self.left_open * 5 >= self.complete * 4;
@@ -128,7 +134,8 @@ impl Replies {
             && closed_promptly(facts)
     }
 
-    /// An error-shaped reply whose size is ordinary here, and recurs in no error, is an ordinary reply.
+    /// An error-shaped reply whose size is ordinary here, and recurs in no error, is an ordinary
+    /// reply.
     #[must_use]
     pub fn is_ordinary(&self, facts: &Facts) -> bool {
         let bytes = facts.seen.down_bytes;

@@ -1,12 +1,13 @@
 //! Retry: which attempt is another try at the work of which earlier one.
 //!
-//! Payload is not read, so sameness is sameness of length: the same client, server and application sends a request of
-//! the same length again (or the same body behind another header) after an attempt that failed. Where lengths are a
-//! template (batches, health checks) equality proves nothing, and what decides is how likely the gap is: links
-//! are an assignment of starts to failed attempts by log-likelihood, made [`DECIDE_AFTER`] the start.
+//! Payload is not read, so sameness is sameness of length: the same client, server and application
+//! sends a request of the same length again (or the same body behind another header) after an
+//! attempt that failed. Where lengths are a template (batches, health checks) equality proves
+//! nothing, and what decides is how likely the gap is: links are an assignment of starts to failed
+//! attempts by log-likelihood, made [`DECIDE_AFTER`] the start.
 //!
-//! Memory is bounded and short. A length is kept in clear only while its exchange runs or waits to be decided, as a
-//! keyed hash after that.
+//! Memory is bounded and short. A length is kept in clear only while its exchange runs or waits to
+//! be decided, as a keyed hash after that.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -17,7 +18,8 @@ use crate::exchange::h1::Facts;
 use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
 use crate::time::Nanos;
 
-/// How long after its start an attempt is linked. Sooner, and rivals for the same debt are not known yet.
+/// How long after its start an attempt is linked. Sooner, and rivals for the same debt are not
+/// known yet.
 pub const DECIDE_AFTER: Nanos = Nanos::from_millis(500);
 
 /// A failed attempt older than this, from its start, is forgotten.
@@ -34,7 +36,8 @@ const WORKER_CONTINUES: f64 = 0.75;
 const OVERLAP_MAX: f64 = 0.03;
 /// Completed requests of one length that make it a template.
 const TEMPLATE_ABOVE: u32 = 2;
-/// Lengths this close, completed this recently, are one family: headers that differ by a digit or two.
+/// Lengths this close, completed this recently, are one family: headers that differ by a digit or
+/// two.
 const FAMILY_BYTES: i64 = 3;
 const FAMILY_WITHIN: Nanos = Nanos::from_secs(60);
 
@@ -127,7 +130,8 @@ impl Default for RetryMemory {
 }
 
 impl RetryMemory {
-    /// Remembers that an attempt has started. `continues`: its connection had just completed another exchange.
+    /// Remembers that an attempt has started. `continues`: its connection had just completed
+    /// another exchange.
     pub fn started(
         &mut self,
         id: ExchangeId,
@@ -193,7 +197,8 @@ impl RetryMemory {
         }
     }
 
-    /// Decides what an attempt is, [`DECIDE_AFTER`] its start. `outcome_of` judges attempts that still run.
+    /// Decides what an attempt is, [`DECIDE_AFTER`] its start. `outcome_of` judges attempts that
+    /// still run.
     pub fn decide(
         &mut self,
         place: Place,
@@ -304,7 +309,8 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         Some(Start { id, at, hash, body: size.body, continues, rate_per_sec, unique })
     }
 
-    /// Whether an attempt that is not known to be over has in effect completed before `at`, with nearly this length.
+    /// Whether an attempt that is not known to be over has in effect completed before `at`, with
+    /// nearly this length.
     fn completed_before(&self, other: &Attempt, at: Nanos, bytes: u32, family: i64) -> bool {
         let Progress::Running = other.progress else { return false };
         self.exchanges.facts(other.flow, other.id).is_some_and(|facts| {

@@ -3,10 +3,12 @@
 use crate::exchange::h1::{Ending, Facts};
 use crate::time::Nanos;
 
-/// A response with fewer records than this is plain, or has not begun to stream: its silence is thought.
+/// A response with fewer records than this is plain, or has not begun to stream: its silence is
+/// thought.
 const RECORDS_MIN: u16 = 8;
 
-/// The longest silence inside the response, if it is longer than `limit`. The silence before a close counts.
+/// The longest silence inside the response, if it is longer than `limit`. The silence before a
+/// close counts.
 #[must_use]
 pub fn observe(facts: &Facts, limit: Nanos) -> Option<Nanos> {
     let seen = &facts.seen;

@@ -1,10 +1,12 @@
-//! Output tokens and their cost, from records and bytes of the response and the endpoint's calibration.
+//! Output tokens and their cost, from records and bytes of the response and the endpoint's
+//! calibration.
 
 use crate::exchange::h1::Facts;
 use crate::policy::endpoint::{Calibration, Endpoint, Fit, Price};
 use crate::telemetry::event::{Estimate, Outcome};
 
-/// Tokens of the response, as a range. `None` when there is no response, none of a model, or no calibration.
+/// Tokens of the response, as a range. `None` when there is no response, none of a model, or no
+/// calibration.
 #[must_use]
 pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<Estimate> {
     let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled | Outcome::ConnectFailed);

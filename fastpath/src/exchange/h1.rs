@@ -1,7 +1,9 @@
-//! HTTP/1.1 in TLS: one request at a time on a connection (docs/architecture.md, "What is visible").
+//! HTTP/1.1 in TLS: one request at a time on a connection (docs/architecture.md, "What is
+//! visible").
 //!
-//! A client record after any server record of the running exchange opens the next one; no time constant is
-//! involved. Handshake records, session tickets and close_notify are not part of exchanges. State is O(1).
+//! A client record after any server record of the running exchange opens the next one; no time
+//! constant is involved. Handshake records, session tickets and close_notify are not part of
+//! exchanges. State is O(1).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -98,7 +100,8 @@ pub struct Current {
     pub up_bytes: u32,
     /// Request records.
     pub up_records: u16,
-    /// A keyed hash of the lengths of all request records but the first: the body, where a client writes it apart.
+    /// A keyed hash of the lengths of all request records but the first: the body, where a client
+    /// writes it apart.
     pub body_hash: u64,
     /// First record of the response.
     pub first_byte: Option<Nanos>,
@@ -168,7 +171,8 @@ const BURST_GAP: Nanos = Nanos::from_millis(3);
 const CLOSE_SLACK: Nanos = Nanos::from_micros(200);
 /// A round trip, where none was measured.
 pub const RTT_DEFAULT: Nanos = Nanos::from_millis(20);
-/// First plaintext lengths of an HTTP/2 client: preface, SETTINGS, WINDOW_UPDATE in their usual groupings.
+/// First plaintext lengths of an HTTP/2 client: preface, SETTINGS, WINDOW_UPDATE in their usual
+/// groupings.
 const H2_PREFACES: [u16; 8] = [24, 45, 51, 57, 58, 64, 70, 82];
 /// Lengths of SETTINGS ACK alone, and with a WINDOW_UPDATE.
 const H2_ACKS: [u16; 2] = [9, 22];
@@ -289,8 +293,8 @@ impl Connection {
         Some(facts)
     }
 
-    /// The running exchange as it would be if it ended now. A close that was seen outranks `ending`,
-    /// except that a request which follows proves that there was none before it.
+    /// The running exchange as it would be if it ended now. A close that was seen outranks
+    /// `ending`, except that a request which follows proves that there was none before it.
     #[must_use]
     pub fn facts(&self, ending: Ending) -> Option<Facts> {
         let seen = self.current?;
@@ -466,8 +470,8 @@ impl Handshake {
     }
 }
 
-/// What a record is longer than its plaintext: TLS 1.3 adds a content type and a tag, TLS 1.2 with AES-GCM an
-/// explicit nonce and a tag, with ChaCha20-Poly1305 the tag alone.
+/// What a record is longer than its plaintext: TLS 1.3 adds a content type and a tag, TLS 1.2 with
+/// AES-GCM an explicit nonce and a tag, with ChaCha20-Poly1305 the tag alone.
 fn overhead(tls13: bool, cipher: u16) -> u16 {
     const CHACHA20: [u16; 3] = [0xcca8, 0xcca9, 0xccaa];
     match tls13 {
@@ -506,7 +510,8 @@ mod tests {
         Classified { hello: true, version: Some(TlsVersion::V1_3), ..Classified::default() }
     }
 
-    /// Steps of records (direction, milliseconds, plaintext length), opening exchanges as they begin.
+    /// Steps of records (direction, milliseconds, plaintext length), opening exchanges as they
+    /// begin.
     fn steps(connection: &mut Connection, records: &[(Direction, u64, u16)]) -> Vec<Step> {
         let hasher = RandomState::new();
         let step = |&(direction, ms, length): &(Direction, u64, u16)| {

@@ -1,8 +1,8 @@
 //! Request and response on a flow, from directions, record headers and time.
 //!
-//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]). A flow that turns out to be HTTP/2 is marked and left
-//! alone: what could be said of it here would not be earned. What comes out are edges; what an
-//! exchange *means* is the detectors' business.
+//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]). A flow that turns out to be HTTP/2 is
+//! marked and left alone: what could be said of it here would not be earned. What comes out are
+//! edges; what an exchange *means* is the detectors' business.
 
 pub mod h1;
 pub mod settle;
@@ -103,8 +103,8 @@ impl Exchanges {
         self.edges.extend(facts.map(Edge::Ended));
     }
 
-    /// The server's close ends an exchange at once. A client's close ends it when the server has closed too, or after
-    /// a while: what the server still sends tells an abort from a goodbye.
+    /// The server's close ends an exchange at once. A client's close ends it when the server has
+    /// closed too, or after a while: what the server still sends tells an abort from a goodbye.
     fn after_close(&mut self, flow: FlowId, at: Nanos) {
         let connection = self.connection(flow);
         match connection.closing() {

@@ -1,5 +1,6 @@
-//! Exchanges that are over unless something more is heard within a second: a client that has closed while the
-//! server may still send, a response whose terminator has come. All wait equally long, so a queue is a timer.
+//! Exchanges that are over unless something more is heard within a second: a client that has closed
+//! while the server may still send, a response whose terminator has come. All wait equally long, so
+//! a queue is a timer.
 
 use std::collections::VecDeque;
 

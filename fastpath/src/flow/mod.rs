@@ -61,7 +61,8 @@ fn find_or_open(
     Ok((flow, direction))
 }
 
-/// A SYN that is no repeat of the one that opened the flow opens another connection on the same ports.
+/// A SYN that is no repeat of the one that opened the flow opens another connection on the same
+/// ports.
 fn reuses_ports(entry: &FlowEntry, headers: &Headers, source_is_low: bool) -> bool {
     let flags = headers.tcp.flags;
     let is_first = flags.syn() && !flags.ack();

@@ -1,9 +1,10 @@
 //! The flow table: bounded, with expiry in small steps and eviction by need.
 //!
-//! This is the right and plain one: a hash map from key to slot. What the stages rely on is its interface.
+//! This is the right and plain one: a hash map from key to slot. What the stages rely on is its
+//! interface.
 //!
-//! A flow that has ended keeps its slot until the burst after next begins, so that the stages behind `track`
-//! can still look at it and no slot means two flows in one burst.
+//! A flow that has ended keeps its slot until the burst after next begins, so that the stages
+//! behind `track` can still look at it and no slot means two flows in one burst.
 
 use std::collections::HashMap;
 
@@ -56,7 +57,8 @@ impl FlowTable {
         let slots = capacity + 2 * ENDED_MAX;
         let ids = (0..u32::try_from(slots).expect("checked above")).rev().map(FlowId);
         Self {
-            // Twice the room: a hash map that is never more than half full only ever rehashes in place.
+            // Twice the room: a hash map that is never more than half full only ever rehashes in
+            // place.
             index: HashMap::with_capacity(2 * capacity),
             slots: vec![None; slots],
             free: ids.collect(),
@@ -92,8 +94,8 @@ impl FlowTable {
         self.index.get(key).copied()
     }
 
-    /// Makes a flow. When the table is full another one leaves: half-open first, then closed, then idle.
-    /// `None` when no slot can be had.
+    /// Makes a flow. When the table is full another one leaves: half-open first, then closed, then
+    /// idle. `None` when no slot can be had.
     pub fn open(&mut self, key: FlowKey, client_is_low: bool, at: Nanos) -> Option<FlowId> {
         if self.index.len() >= self.capacity {
             self.evict()?;
@@ -140,7 +142,8 @@ impl FlowTable {
         !self.ended.is_empty()
     }
 
-    /// Takes over the flows that have ended since the last call; the caller looks at them now or never.
+    /// Takes over the flows that have ended since the last call; the caller looks at them now or
+    /// never.
     pub fn take_ended(&mut self, mut see: impl FnMut(FlowId, &FlowEntry)) {
         for flow in self.ended.drain(..) {
             if let Some(entry) = &self.slots[flow.0 as usize] {

@@ -1,7 +1,7 @@
 //! The link layer: Ethernet II (RFC 894) with up to three VLAN tags (IEEE 802.1Q, 802.1ad).
 //!
-//! A frame with a length instead of an ethertype (IEEE 802.3: spanning tree, CDP) is not IP here, nor is one
-//! with a fourth tag.
+//! A frame with a length instead of an ethertype (IEEE 802.3: spanning tree, CDP) is not IP here,
+//! nor is one with a fourth tag.
 
 use super::ip::be_u16;
 use crate::telemetry::reasons::PassReason;

@@ -1,9 +1,10 @@
-//! The clear fields of a TLS ClientHello and ServerHello (RFC 8446, 4.1), over one whole handshake message.
+//! The clear fields of a TLS ClientHello and ServerHello (RFC 8446, 4.1), over one whole handshake
+//! message.
 //!
-//! Only what may be used and exported leaves: names, versions, the fingerprint. Unknown and repeated
-//! extensions are tolerated, the first of a kind counts; a list that breaks off inside an extension is read
-//! as far as it goes, as a broken message is the server's to refuse. A message whose own lengths do not fit
-//! gives nothing. Messages split over segments are joined elsewhere.
+//! Only what may be used and exported leaves: names, versions, the fingerprint. Unknown and
+//! repeated extensions are tolerated, the first of a kind counts; a list that breaks off inside an
+//! extension is read as far as it goes, as a broken message is the server's to refuse. A message
+//! whose own lengths do not fit gives nothing. Messages split over segments are joined elsewhere.
 
 use super::ja4::{Codes, Offer, Transport};
 use crate::burst::{Alpn, HostName, Ja4, TlsVersion};
@@ -68,8 +69,8 @@ pub fn client_hello(message: &[u8]) -> Option<ClientFacts> {
     })
 }
 
-/// Reads a ServerHello (or HelloRetryRequest, which looks alike). `message` starts at the handshake type and
-/// is whole.
+/// Reads a ServerHello (or HelloRetryRequest, which looks alike). `message` starts at the handshake
+/// type and is whole.
 #[must_use]
 pub fn server_hello(message: &[u8]) -> Option<ServerFacts> {
     let mut body = body(message, SERVER_HELLO)?;
@@ -123,7 +124,8 @@ impl<'a> Extensions<'a> {
     }
 }
 
-/// The highest version in the extension that is not GREASE, else the field from before the extension.
+/// The highest version in the extension that is not GREASE, else the field from before the
+/// extension.
 fn offered_version(supported: Option<&[u8]>, legacy: u16) -> TlsVersion {
     let list = supported.and_then(|list| Cursor(list).u8_block()).unwrap_or_default();
     TlsVersion(codes(list).iter().max().unwrap_or(legacy))
@@ -157,8 +159,8 @@ fn codes(list: &[u8]) -> Codes {
     list.as_chunks().0.iter().copied().map(u16::from_be_bytes).collect()
 }
 
-/// Takes fields off the front of a slice. Every method gives `None`, and takes nothing more of use, when
-/// the slice ends before.
+/// Takes fields off the front of a slice. Every method gives `None`, and takes nothing more of use,
+/// when the slice ends before.
 #[derive(Clone, Copy)]
 struct Cursor<'a>(&'a [u8]);
 

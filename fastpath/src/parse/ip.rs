@@ -1,7 +1,8 @@
 //! The network layer: IPv4 (RFC 791) with options, IPv6 (RFC 8200) with extension headers.
 //!
-//! Lengths come from the IP header, not from the frame: Ethernet pads short frames, and a capture may cut
-//! long ones. Fragments are not joined; each passes as [`PassReason::Fragment`]. Addresses are not judged.
+//! Lengths come from the IP header, not from the frame: Ethernet pads short frames, and a capture
+//! may cut long ones. Fragments are not joined; each passes as [`PassReason::Fragment`]. Addresses
+//! are not judged.
 
 use crate::burst::{Address, Protocol};
 use crate::telemetry::reasons::PassReason;
@@ -101,8 +102,8 @@ pub(super) fn be_u16(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
-/// The length of the packet. A sender that leaves segmentation to its NIC is captured with the length zero
-/// (and a jumbogram, RFC 2675, has it too): then the frame says.
+/// The length of the packet. A sender that leaves segmentation to its NIC is captured with the
+/// length zero (and a jumbogram, RFC 2675, has it too): then the frame says.
 fn total_bytes(promised: usize, offset: usize, frame_wire_bytes: usize) -> usize {
     if promised == 0 { frame_wire_bytes.saturating_sub(offset) } else { promised }
 }
@@ -122,7 +123,8 @@ fn behind_extensions(
                     packet.get(offset..).and_then(|rest| rest.first_chunk());
                 let &[following, length, high, low] = extension.ok_or(PassReason::TruncatedIp)?;
                 let fragment = next == 44;
-                // Offset zero and no more fragments: an atomic fragment (RFC 6946) is a whole packet.
+                // Offset zero and no more fragments: an atomic fragment (RFC 6946) is a whole
+                // packet.
                 if fragment && u16::from_be_bytes([high, low]) & 0xfff9 != 0 {
                     return Err(PassReason::Fragment);
                 }

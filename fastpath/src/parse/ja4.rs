@@ -1,4 +1,5 @@
-//! JA4, the fingerprint of a TLS client, by FoxIO's `JA4.md` (BSD-3-Clause). No other method of JA4+.
+//! JA4, the fingerprint of a TLS client, by FoxIO's `JA4.md` (BSD-3-Clause). No other method of
+//! JA4+.
 //!
 //! ```text
 //! t13d1516h2_8daaf6152771_e5627efa2ab1
@@ -12,7 +13,8 @@
 //! transport
 //! ```
 //!
-//! GREASE (RFC 8701) is left out everywhere. Server name and ALPN count as extensions but are not hashed.
+//! GREASE (RFC 8701) is left out everywhere. Server name and ALPN count as extensions but are not
+//! hashed.
 
 use sha2::{Digest, Sha256};
 
@@ -66,8 +68,8 @@ impl Offer<'_> {
     }
 }
 
-/// A list of two-byte codes without its GREASE, in a fixed room. The longest lists seen in the wild hold fewer
-/// than 200; of a longer one than [`CODES_MAX`] only the beginning is fingerprinted.
+/// A list of two-byte codes without its GREASE, in a fixed room. The longest lists seen in the wild
+/// hold fewer than 200; of a longer one than [`CODES_MAX`] only the beginning is fingerprinted.
 #[derive(Clone, Debug)]
 pub(super) struct Codes {
     codes: [u16; CODES_MAX],
@@ -134,7 +136,8 @@ fn two_digits(count: usize) -> [u8; 2] {
     [b'0' + count / 10, b'0' + count % 10]
 }
 
-/// First and last character of a name, or of its hexadecimal digits when either is not alphanumeric.
+/// First and last character of a name, or of its hexadecimal digits when either is not
+/// alphanumeric.
 fn alpn_characters(name: &[u8]) -> [u8; 2] {
     match (name.first(), name.last()) {
         (Some(&first), Some(&last))
@@ -150,8 +153,8 @@ fn alpn_characters(name: &[u8]) -> [u8; 2] {
     }
 }
 
-/// The first twelve hexadecimal digits of the SHA-256 of a list, or of two with an underscore between.
-/// Twelve zeros for no list.
+/// The first twelve hexadecimal digits of the SHA-256 of a list, or of two with an underscore
+/// between. Twelve zeros for no list.
 fn digest(codes: &[u16], more: &[u16]) -> [u8; 12] {
     if codes.is_empty() && more.is_empty() {
         return *b"000000000000";
@@ -170,8 +173,8 @@ fn digest(codes: &[u16], more: &[u16]) -> [u8; 12] {
     digits
 }
 
-/// The list as JA4 writes it: four digits each, lower case, commas between. Hashing a code at a time would
-/// cost more than the hash.
+/// The list as JA4 writes it: four digits each, lower case, commas between. Hashing a code at a
+/// time would cost more than the hash.
 fn write_list(codes: &[u16], hash: &mut Sha256) {
     let mut separator = 1; // the first code has none before it
     for codes in codes.chunks(16) {

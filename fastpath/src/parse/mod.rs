@@ -1,8 +1,9 @@
-//! Bytes to headers. The only code that reads frames; everything after it sees types without payload.
+//! Bytes to headers. The only code that reads frames; everything after it sees types without
+//! payload.
 //!
 //! No allocation, no panic, no unsafe, no I/O: a frame from the network is never an error, it is a
-//! [`PassReason`]. Parsers take `&[u8]` and check every access with `get`; what they return is right by
-//! construction, so nobody checks again.
+//! [`PassReason`]. Parsers take `&[u8]` and check every access with `get`; what they return is
+//! right by construction, so nobody checks again.
 #![deny(clippy::indexing_slicing)]
 
 mod ethernet;

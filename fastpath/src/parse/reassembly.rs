@@ -1,17 +1,19 @@
-//! The two bounded pools of TLS streams: segments that came before their turn, and hellos not yet whole.
+//! The two bounded pools of TLS streams: segments that came before their turn, and hellos not yet
+//! whole.
 //!
-//! Both hold bytes of packets, so both stay inside `parse`. When a pool is full its oldest entry leaves and is
-//! counted; the stream it belonged to finds its place again by itself.
+//! Both hold bytes of packets, so both stay inside `parse`. When a pool is full its oldest entry
+//! leaves and is counted; the stream it belonged to finds its place again by itself.
 
-/// Whose bytes: a stream's number, unique within an lcore's life, so that a flow that takes over a slot of
-/// the flow table never meets bytes of the one before.
+/// Whose bytes: a stream's number, unique within an lcore's life, so that a flow that takes over a
+/// slot of the flow table never meets bytes of the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamKey(pub(super) u64);
 
 /// Segments kept at most, and the bytes of one: longer ones take several places.
 const PIECES: usize = 1024;
 const PIECE_BYTES: usize = 2048;
-/// Hellos in the making at most, and the bytes of one. A post-quantum ClientHello takes about 2,000.
+/// Hellos in the making at most, and the bytes of one. A post-quantum ClientHello takes about
+/// 2,000.
 const HELLOS: usize = 256;
 const HELLO_BYTES: usize = 16 * 1024;
 
@@ -102,7 +104,8 @@ impl Reassembly {
         Some(piece.seq)
     }
 
-    /// A buffer for [`take`](Self::take), so that no piece costs an allocation; goes back by `return_scratch`.
+    /// A buffer for [`take`](Self::take), so that no piece costs an allocation; goes back by
+    /// `return_scratch`.
     pub(super) fn lend_scratch(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.scratch)
     }
@@ -112,7 +115,8 @@ impl Reassembly {
         self.scratch = scratch;
     }
 
-    /// Adds bytes to the stream's hello and gives what there is so far; `None` when it grows too long.
+    /// Adds bytes to the stream's hello and gives what there is so far; `None` when it grows too
+    /// long.
     pub(super) fn extend_hello(&mut self, owner: StreamKey, bytes: &[u8]) -> Option<&[u8]> {
         let held = self.hellos.iter().position(|hello| hello.owner == Some(owner));
         let index = held.unwrap_or_else(|| self.claim_hello(owner));

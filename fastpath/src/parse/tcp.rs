@@ -1,4 +1,5 @@
-//! TCP headers (RFC 9293, 3.1). Options are skipped; the checksum is not judged: NICs fill it in late.
+//! TCP headers (RFC 9293, 3.1). Options are skipped; the checksum is not judged: NICs fill it in
+//! late.
 
 use super::ip::Transport;
 use crate::burst::{Tcp, TcpFlags};
@@ -19,7 +20,8 @@ pub(super) struct Segment {
     pub(super) payload_wire_bytes: usize,
 }
 
-/// Reads the TCP header. A capture that cut the options off still gives a segment: nothing in it is guessed.
+/// Reads the TCP header. A capture that cut the options off still gives a segment: nothing in it is
+/// guessed.
 pub(super) fn segment(transport: Transport<'_>) -> Result<Segment, PassReason> {
     if transport.wire_bytes < HEADER_BYTES {
         return Err(PassReason::MalformedTransport);

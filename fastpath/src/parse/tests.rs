@@ -63,7 +63,8 @@ fn v4(protocol: u8, options: &[u8], fragment: u16, transport: &[u8]) -> Vec<u8> 
     [&header, options, transport].concat()
 }
 
-/// IPv6 with extension headers: pairs of type and content, whose first byte is set to the next type.
+/// IPv6 with extension headers: pairs of type and content, whose first byte is set to the next
+/// type.
 fn v6(extensions: &[(u8, &[u8])], protocol: u8, transport: &[u8]) -> Vec<u8> {
     let types: Vec<u8> = extensions.iter().map(|&(kind, _)| kind).chain([protocol]).collect();
     let mut payload = Vec::new();

@@ -1,11 +1,13 @@
 //! Walks TLS record headers along a TCP stream and reads the one hello of each direction.
 //!
-//! A stream remembers the sequence number of the next byte it must look at, which is as a rule the next record
-//! header. The bytes between are skipped without being looked at, so that loss or reordering inside a record body
-//! costs nothing, and a data segment inside one record costs a comparison. Only bytes that came before a header
-//! or hello byte that is still missing are kept, in the bounded pools of [`Reassembly`].
+//! A stream remembers the sequence number of the next byte it must look at, which is as a rule the
+//! next record header. The bytes between are skipped without being looked at, so that loss or
+//! reordering inside a record body costs nothing, and a data segment inside one record costs a
+//! comparison. Only bytes that came before a header or hello byte that is still missing are kept,
+//! in the bounded pools of [`Reassembly`].
 //!
-//! Together with `quic` this is all that reads payload. What leaves are the types in `burst/record.rs`.
+//! Together with `quic` this is all that reads payload. What leaves are the types in
+//! `burst/record.rs`.
 
 use super::hello;
 use super::reassembly::{Reassembly, StreamKey, ahead};
@@ -157,7 +159,8 @@ pub fn records<F: Frame>(
     }
 }
 
-/// A receiver that acknowledges bytes we still wait for has got them past us: the capture missed them.
+/// A receiver that acknowledges bytes we still wait for has got them past us: the capture missed
+/// them.
 fn notice_loss(
     headers: &Headers,
     reverse: &mut Stream,
@@ -198,7 +201,8 @@ impl Walk<'_> {
                 stream.waiting = true;
                 return;
             }
-            // `start` is not negative, and a place past the end of the segment is none of its business.
+            // `start` is not negative, and a place past the end of the segment is none of its
+            // business.
             let Some(rest) = bytes.get(start.cast_unsigned() as usize..).filter(|r| !r.is_empty())
             else {
                 return;
@@ -221,7 +225,8 @@ impl Walk<'_> {
         stream.waiting = pools.kept(stream.key) > 0;
     }
 
-    /// Goes on after a loss: the kept segments, in order, from the first that starts with a record header.
+    /// Goes on after a loss: the kept segments, in order, from the first that starts with a record
+    /// header.
     fn resume(&mut self, stream: &mut Stream, pools: &mut Reassembly) {
         let mut bytes = pools.lend_scratch();
         for _ in 0..pools.kept(stream.key) {
@@ -246,7 +251,8 @@ impl Walk<'_> {
         }
         stream.header_have = 0;
         let Some((content, length)) = parse_header(&stream.header) else {
-            // Before the hello it never was TLS; after it a header is missing that we thought to know.
+            // Before the hello it never was TLS; after it a header is missing that we thought to
+            // know.
             if stream.hello_done {
                 stream.lose(self.counters);
             } else {

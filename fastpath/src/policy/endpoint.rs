@@ -1,4 +1,5 @@
-//! What an AI endpoint is: names, prefixes and ports to recognise it by, its class, prices and calibration.
+//! What an AI endpoint is: names, prefixes and ports to recognise it by, its class, prices and
+//! calibration.
 //!
 //! The shipped catalogue and a user's policy are lists of the same [`Endpoint`].
 
@@ -59,7 +60,8 @@ pub struct Price {
     pub input_per_million: [f32; 3],
 }
 
-/// Output tokens = `perRecord` · data records + `perByte` · plaintext bytes + `offset`, not less than 0.
+/// Output tokens = `perRecord` · data records + `perByte` · plaintext bytes + `offset`, not less
+/// than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Calibration {
@@ -97,7 +99,8 @@ pub enum HostPattern {
     Exact(String),
     /// `*.suffix`: names that end in `.suffix`.
     Below(String),
-    /// `prefix.*`: names that begin with `prefix.`; for private names such as `llm.example.internal`.
+    /// `prefix.*`: names that begin with `prefix.`; for private names such as
+    /// `llm.example.internal`.
     Starts(String),
     /// `prefix*.suffix`... with one star inside the first label: `*-aiplatform.googleapis.com`.
     Around(String, String),

@@ -1,7 +1,7 @@
 //! Hands snapshots from one publisher to one lcore, at a burst boundary and without a lock.
 //!
-//! The lcore never frees a snapshot: what it has done with goes back through a second queue, and the
-//! publisher drops it. Both queues are crossbeam's; there is no primitive of our own here.
+//! The lcore never frees a snapshot: what it has done with goes back through a second queue, and
+//! the publisher drops it. Both queues are crossbeam's; there is no primitive of our own here.
 
 use std::sync::Arc;
 
@@ -36,7 +36,8 @@ pub fn channel(first: Arc<Snapshot>) -> (Publisher, Subscriber) {
 }
 
 impl Publisher {
-    /// Puts `snapshot` in force from the lcore's next burst on. Replaces one that was not yet taken.
+    /// Puts `snapshot` in force from the lcore's next burst on. Replaces one that was not yet
+    /// taken.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         while self.spent.pop().is_some() {}
         drop(self.fresh.force_push(snapshot));

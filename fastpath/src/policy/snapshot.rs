@@ -1,4 +1,5 @@
-//! The snapshot: policy compiled for an lcore. Immutable, shared by reference, swapped at a burst boundary.
+//! The snapshot: policy compiled for an lcore. Immutable, shared by reference, swapped at a burst
+//! boundary.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -162,8 +163,9 @@ impl Snapshot {
         Self::index(policy, &order, revision)
     }
 
-    /// Compiles the policy that comes after this snapshot. An endpoint of the same name keeps its id; one that
-    /// is gone keeps its place and its name, and is never found again. So ids mean the same in both.
+    /// Compiles the policy that comes after this snapshot. An endpoint of the same name keeps its
+    /// id; one that is gone keeps its place and its name, and is never found again. So ids mean the
+    /// same in both.
     ///
     /// # Errors
     /// When there are too many endpoints, those that are gone included, or two of one name.
@@ -231,7 +233,8 @@ impl Snapshot {
     /// The endpoint of a host name: exact names first, then the most specific pattern.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<EndpointId> {
-        // On the stack: a hello is no reason to allocate. What is longer than a host name can be is none.
+        // On the stack: a hello is no reason to allocate. What is longer than a host name can be is
+        // none.
         let mut lower = [0; HOST_BYTES_MAX];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name.as_bytes());

@@ -1,9 +1,11 @@
-//! A port that misbehaves on purpose: it loses, repeats, reorders, truncates and delays what another receives.
+//! A port that misbehaves on purpose: it loses, repeats, reorders, truncates and delays what
+//! another receives.
 //!
-//! Everything follows from a seed, so a failure can be played again: tests print [`FaultPort::seed`]. Faults
-//! strike on the receive side only; sending is the inner port's. Every frame still has one end: a lost one is
-//! [`DropReason::Fault`], a repeat counts as received and made, a delayed one as held, at any moment between
-//! bursts. At most some thousand frames are held.
+//! Everything follows from a seed, so a failure can be played again: tests print
+//! [`FaultPort::seed`]. Faults strike on the receive side only; sending is the inner port's. Every
+//! frame still has one end: a lost one is [`DropReason::Fault`], a repeat counts as received and
+//! made, a delayed one as held, at any moment between bursts. At most some thousand frames are
+//! held.
 
 use std::collections::VecDeque;
 
@@ -42,7 +44,8 @@ pub struct FaultPort<P> {
     seed: u64,
     random: Random,
     arrived: Burst<Buffer>,
-    /// Frames on their way to the loop, in the order in which they will come, the late ones in `delayed`.
+    /// Frames on their way to the loop, in the order in which they will come, the late ones in
+    /// `delayed`.
     ready: VecDeque<Arrival>,
     delayed: Vec<Arrival>,
     now: Nanos,

@@ -1,7 +1,8 @@
 //! Frames in memory: a port for tests, fuzzing and benches.
 //!
-//! Everything it will receive is given when it is made and everything sent is kept, with the time and the
-//! port it left by. Bursts and time are those of a capture ([`pcap`](super::pcap)). It loses nothing.
+//! Everything it will receive is given when it is made and everything sent is kept, with the time
+//! and the port it left by. Bursts and time are those of a capture ([`pcap`](super::pcap)). It
+//! loses nothing.
 
 mod buffer;
 pub(super) mod pace;

@@ -1,8 +1,9 @@
 //! Where frames come from and go to. One trait; the loop does not know which port it runs on.
 //!
-//! A port stamps time: it sets [`Packets::now`](crate::burst::Packets::now) in every burst, also in an empty
-//! one, so that timers run while nothing arrives. It owns every frame outside the loop: what it could not
-//! send is freed and counted by it as [`DropReason::TxRingFull`](crate::telemetry::reasons::DropReason).
+//! A port stamps time: it sets [`Packets::now`](crate::burst::Packets::now) in every burst, also in
+//! an empty one, so that timers run while nothing arrives. It owns every frame outside the loop:
+//! what it could not send is freed and counted by it as
+//! [`DropReason::TxRingFull`](crate::telemetry::reasons::DropReason).
 
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
@@ -26,7 +27,8 @@ pub enum Rx {
     Closed,
 }
 
-/// One device of a port, with what it counts itself. All zero and down where a port has no such figure.
+/// One device of a port, with what it counts itself. All zero and down where a port has no such
+/// figure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceReport {
     /// Its name: `net_af_packet0`, or a PCI address.
@@ -63,8 +65,9 @@ pub trait Port {
     /// Begins the burst, sets its time, and fills it with what has arrived.
     fn rx_burst(&mut self, burst: &mut Burst<Self::Frame>) -> Rx;
 
-    /// Ends every frame of the burst by its fate: sends it out of the peer of the port it came in by, or
-    /// frees it. Counts each end. Returns how long the burst has been in the loop, zero where time is a capture's.
+    /// Ends every frame of the burst by its fate: sends it out of the peer of the port it came in
+    /// by, or frees it. Counts each end. Returns how long the burst has been in the loop, zero
+    /// where time is a capture's.
     fn tx_burst(&mut self, burst: &mut Burst<Self::Frame>) -> Nanos;
 
     /// Frames and bytes in and out, and every drop by reason, since the start.

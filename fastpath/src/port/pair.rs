@@ -1,8 +1,8 @@
 //! Two ends joined by bounded queues: two lcores, or a test peer and an lcore, exchange frames.
 //!
-//! The cable carries port numbers: what leaves one end by port 1 arrives at the other end by port 1. A frame
-//! that the other end has no room for is dropped as [`DropReason::TxRingFull`], as a NIC does. Time is set
-//! by whoever owns the [`Clock`]; no clock is read.
+//! The cable carries port numbers: what leaves one end by port 1 arrives at the other end by port
+//! 1. A frame that the other end has no room for is dropped as [`DropReason::TxRingFull`], as a NIC
+//! does. Time is set by whoever owns the [`Clock`]; no clock is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,8 +81,8 @@ impl PairPort {
         self.clock.clone()
     }
 
-    /// Puts a frame on the cable as a peer outside the loop: it arrives at the other end by `port`. Such
-    /// frames are not counted here; they did not come in by this end.
+    /// Puts a frame on the cable as a peer outside the loop: it arrives at the other end by `port`.
+    /// Such frames are not counted here; they did not come in by this end.
     ///
     /// # Errors
     /// When the other end has no room.

@@ -1,8 +1,8 @@
 //! Captures as a port: classic pcap and pcapng, from a file, a pipe or any reader.
 //!
-//! Time is packet time. It never runs backwards in a burst, though every frame keeps its own; a gap is
-//! filled with empty bursts so that timers fire as they would on a wire (`mem/pace.rs`).
-//! Memory is bounded whatever the file says. Damage ends the capture, never the program: what was read
+//! Time is packet time. It never runs backwards in a burst, though every frame keeps its own; a gap
+//! is filled with empty bursts so that timers fire as they would on a wire (`mem/pace.rs`). Memory
+//! is bounded whatever the file says. Damage ends the capture, never the program: what was read
 //! before it plays, and [`PcapPort::note`] tells what is wrong. Only link type Ethernet.
 
 mod classic;
@@ -53,7 +53,8 @@ impl PcapPort {
     /// Opens a capture file; `-` is standard input.
     ///
     /// # Errors
-    /// When there is no such file, when it is empty or no capture, or when its link type is not Ethernet.
+    /// When there is no such file, when it is empty or no capture, or when its link type is not
+    /// Ethernet.
     pub fn open(path: &Path) -> Result<Self, PcapError> {
         if path == Path::new("-") {
             return Self::from_reader(std::io::stdin(), "standard input");
@@ -118,7 +119,8 @@ impl PcapPort {
         self.note.as_ref()
     }
 
-    /// Packets left out: of another link type than Ethernet, of an undescribed interface, or overlong.
+    /// Packets left out: of another link type than Ethernet, of an undescribed interface, or
+    /// overlong.
     #[must_use]
     pub fn skipped_packets(&self) -> u64 {
         self.reader.skipped_packets()

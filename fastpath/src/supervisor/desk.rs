@@ -1,5 +1,6 @@
-//! What the supervisor has gathered: the ledger, the latest exchanges, events and flows, and how the lcore is doing.
-//! Answers every request of the socket. All of it is bounded; what is older leaves.
+//! What the supervisor has gathered: the ledger, the latest exchanges, events and flows, and how
+//! the lcore is doing. Answers every request of the socket. All of it is bounded; what is older
+//! leaves.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The Unix socket: one JSON object a line each way. A thread a connection, few of them, none of them near an lcore.
+//! The Unix socket: one JSON object a line each way. A thread a connection, few of them, none of
+//! them near an lcore.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,8 @@
 
 use super::reasons::{DropReason, PassReason};
 
-/// What a port counts. `rx_frames = tx_frames + held_frames + sum(drops)` whenever no burst is in the loop.
+/// What a port counts. `rx_frames = tx_frames + held_frames + sum(drops)` whenever no burst is in
+/// the loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortCounters {
     /// Frames that came in.

@@ -1,7 +1,9 @@
-//! What an lcore tells the outside: hellos, exchanges and signals, as plain copies in a bounded ring.
+//! What an lcore tells the outside: hellos, exchanges and signals, as plain copies in a bounded
+//! ring.
 //!
 //! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), an
-//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (DESIGN, privacy P2).
+//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (DESIGN, privacy
+//! P2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -302,7 +304,8 @@ pub struct Signal {
     pub value: f64,
 }
 
-/// The writing end of an lcore's ring of events. When the ring is full the event is lost and counted.
+/// The writing end of an lcore's ring of events. When the ring is full the event is lost and
+/// counted.
 #[derive(Debug)]
 pub struct EventSender {
     ring: Arc<ArrayQueue<Event>>,

@@ -1,9 +1,9 @@
 //! The waste ledger: what exchanges add up to, in all, by endpoint and by client.
 //!
-//! Pure and bounded: fed with [`ExchangeLine`]s in the order in which they end, it reads no clock and never
-//! grows past its limits; what does not fit goes to an account named [`OTHERS`]. Exchanges with known AI
-//! endpoints and with other servers are kept in two [`Book`]s, so that the second never blurs the first.
-//! What cannot be seen is counted as unseen, never as zero.
+//! Pure and bounded: fed with [`ExchangeLine`]s in the order in which they end, it reads no clock
+//! and never grows past its limits; what does not fit goes to an account named [`OTHERS`].
+//! Exchanges with known AI endpoints and with other servers are kept in two [`Book`]s, so that the
+//! second never blurs the first. What cannot be seen is counted as unseen, never as zero.
 
 mod concurrency;
 mod tally;
@@ -201,7 +201,8 @@ impl ServerAccount {
 
 impl Default for ServerAccount {
     fn default() -> Self {
-        // Two figures from 0.1 ms to ten minutes, about 16 KB; a slower response counts as ten minutes.
+        // Two figures from 0.1 ms to ten minutes, about 16 KB; a slower response counts as ten
+        // minutes.
         let first_byte = Histogram::new_with_bounds(100, 600_000_000, 2)
             .expect("the low bound is above zero and less than half of the high one");
         Self { tally: Tally::default(), first_byte }

@@ -1,7 +1,8 @@
-//! The JSON lines of the contract, and how they come from events: ids become names, times become seconds.
+//! The JSON lines of the contract, and how they come from events: ids become names, times become
+//! seconds.
 //!
-//! The same line describes a thing on a capture and on the wire. Lines are also read back (from the socket),
-//! so each both serialises and deserialises. Lengths appear as buckets only.
+//! The same line describes a thing on a capture and on the wire. Lines are also read back (from the
+//! socket), so each both serialises and deserialises. Lengths appear as buckets only.
 
 use serde::{Deserialize, Serialize};
 

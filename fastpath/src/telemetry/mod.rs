@@ -1,8 +1,8 @@
 //! What the data plane tells: counters, events, latency and the waste ledger.
 //!
 //! An lcore counts in plain integers it owns and copies them to where others can read now and then
-//! (`Telemetry::commit`); events leave through a bounded ring. Nothing here is on the per-packet path but
-//! an addition.
+//! (`Telemetry::commit`); events leave through a bounded ring. Nothing here is on the per-packet
+//! path but an addition.
 
 pub mod counters;
 pub mod event;
@@ -28,7 +28,8 @@ pub struct Totals {
     pub flows: FlowTotals,
     /// TLS record headers walked.
     pub records: u64,
-    /// Times a direction lost its place among the records (loss, capture gaps) and had to find it again.
+    /// Times a direction lost its place among the records (loss, capture gaps) and had to find it
+    /// again.
     pub records_lost: u64,
     /// ClientHellos read.
     pub client_hellos: u64,

@@ -1,6 +1,7 @@
 //! Host names seen in hellos, kept once each: the lcore writes, anybody reads.
 //!
-//! Bounded: when the table is full a new name gets no id and is counted; its flow is classified all the same.
+//! Bounded: when the table is full a new name gets no id and is counted; its flow is classified all
+//! the same.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,5 @@
-//! Every reason for which a frame ends in the loop or passes unread: one list makes enum, counter and text.
+//! Every reason for which a frame ends in the loop or passes unread: one list makes enum, counter
+//! and text.
 
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $counter:literal, $text:literal;)* }) => {

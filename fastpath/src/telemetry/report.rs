@@ -1,7 +1,7 @@
 //! What an lcore puts on the desk for its supervisor, now and then: the latest report only.
 //!
-//! The lcore writes, the supervisor takes. A report that was not taken is replaced by the next; that is all the
-//! synchronisation there is.
+//! The lcore writes, the supervisor takes. A report that was not taken is replaced by the next;
+//! that is all the synchronisation there is.
 
 use std::sync::Arc;
 

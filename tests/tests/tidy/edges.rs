@@ -1,5 +1,5 @@
-//! The table of modules: who may `use crate::` whom in the data plane. An edge that is not here is a finding; think
-//! before you add one: the arrows of docs/architecture.md go one way.
+//! The table of modules: who may `use crate::` whom in the data plane. An edge that is not here is
+//! a finding; think before you add one: the arrows of docs/architecture.md go one way.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use syn::visit::{self, Visit};
 use crate::Finding;
 use crate::source::{Source, attributes, is_test_code, line};
 
-/// A module by its first name; in `telemetry` and `policy`, whose parts live on different floors, by its second too.
+/// A module by its first name; in `telemetry` and `policy`, whose parts live on different floors,
+/// by its second too.
 const TABLE: &[(&str, &[&str])] = &[
     // The ground.
     ("time", &[]),
@@ -190,7 +191,8 @@ struct Edges<'a> {
 }
 
 impl Edges<'_> {
-    /// Resolves `crate::`, `self::` and `super::`; other paths name other crates or what a `use` has named.
+    /// Resolves `crate::`, `self::` and `super::`; other paths name other crates or what a `use`
+    /// has named.
     fn path(&mut self, words: &[String], line: usize) {
         let supers = words.iter().take_while(|word| *word == "super").count();
         let whole: Vec<String> = match words.first().map(String::as_str) {

@@ -1,8 +1,8 @@
-//! The shape of the code, as a test (after TigerBeetle's `tidy.zig`): every tracked file is read, and what breaks a
-//! rule of docs/architecture.md is one line, `file:line: what, limit`.
+//! The shape of the code, as a test (after TigerBeetle's `tidy.zig`): every tracked file is read,
+//! and what breaks a rule of docs/architecture.md is one line, `file:line: what, limit`.
 //!
-//! Rust is read as syntax, so a word in a comment or a string is none in the code. Each rule has a test that shows
-//! that it fires.
+//! Rust is read as syntax, so a word in a comment or a string is none in the code. Each rule has a
+//! test that shows that it fires.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -42,8 +42,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Files that git tracks or would, relative to the root. Without git or its folder (an archive): every file that
-/// is not of a build.
+/// Files that git tracks or would, relative to the root. Without git or its folder (an archive):
+/// every file that is not of a build.
 fn files() -> Vec<String> {
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])

@@ -15,7 +15,8 @@ const UNSAFE_IN: [&str; 3] = ["dpdk-sys/", "fastpath/src/port/dpdk/", "fastpath/
 const DPDK_SYS_IN: [&str; 2] = ["dpdk-sys/", "fastpath/src/port/dpdk/"];
 /// Who may start threads in the data plane.
 const SPAWN_IN: [&str; 2] = ["fastpath/src/supervisor.rs", "fastpath/src/supervisor/"];
-/// Who may look at the bytes of a frame: ports, which move them, and `parse`. `act` will, when it rewrites.
+/// Who may look at the bytes of a frame: ports, which move them, and `parse`. `act` will, when it
+/// rewrites.
 const PAYLOAD_IN: [&str; 3] = ["fastpath/src/parse/", "fastpath/src/port/", "fastpath/src/act/"];
 /// The methods that give bytes of a frame away.
 const PAYLOAD_METHODS: [&str; 4] = ["payload", "split", "split_mut", "drain"];
@@ -31,7 +32,8 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
         rules.find(1, "the file does not open with `//!`");
     }
     for (number, text) in source.text.lines().enumerate() {
-        // Comments are no syntax. The word is put together so that this line is none of its own findings.
+        // Comments are no syntax. The word is put together so that this line is none of its own
+        // findings.
         if text.contains(concat!("FIX", "ME")) || text.contains(concat!("XX", "X")) {
             rules.find(number + 1, "a note of unfinished work; finish it or write an issue");
         }
@@ -213,7 +215,8 @@ impl<'ast> Visit<'ast> for Rules<'_> {
     }
 }
 
-/// `frame.bytes()`, `headers.payload()`, `burst.split()`: by the receiver's name where the method's is a common one.
+/// `frame.bytes()`, `headers.payload()`, `burst.split()`: by the receiver's name where the method's
+/// is a common one.
 fn gives_payload(call: &syn::ExprMethodCall, method: &str) -> bool {
     let receiver = match &*call.receiver {
         syn::Expr::Path(path) => path.path.segments.last().map(|segment| segment.ident.to_string()),

@@ -1,8 +1,10 @@
-//! Rules about texts that are not Rust: bash scripts, documents for users, and paths of one machine anywhere.
+//! Rules about texts that are not Rust: bash scripts, documents for users, and paths of one machine
+//! anywhere.
 
 use crate::Finding;
 
-/// Paths that exist on some machine only. Put together, so that this file is none of its own findings.
+/// Paths that exist on some machine only. Put together, so that this file is none of its own
+/// findings.
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 

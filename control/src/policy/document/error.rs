@@ -57,7 +57,8 @@ impl DocumentError {
         Self::Invalid { file, line: None, path: None, message: error.to_string(), hint: None }
     }
 
-    /// The exit code of the contract: a policy that cannot be read is an error, one that is wrong is invalid.
+    /// The exit code of the contract: a policy that cannot be read is an error, one that is wrong
+    /// is invalid.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -111,7 +112,8 @@ fn one_of(names: &[String]) -> String {
     }
 }
 
-/// The expected name that `word` was probably meant to be: letters alike, whatever the case and hyphens.
+/// The expected name that `word` was probably meant to be: letters alike, whatever the case and
+/// hyphens.
 fn nearest<'a>(word: &str, expected: &[&'a str]) -> Option<&'a str> {
     let bare = |text: &str| text.replace(['-', '_'], "").to_lowercase();
     let word = bare(word);

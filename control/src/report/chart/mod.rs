@@ -1,7 +1,7 @@
 //! Charts as SVG text: rectangles, lines and words, styled by the page's style sheet.
 //!
-//! No chart knows colours: a shape has a class, so that light, dark and print are the sheet's business.
-//! Everything that is written passes [`escape`].
+//! No chart knows colours: a shape has a class, so that light, dark and print are the sheet's
+//! business. Everything that is written passes [`escape`].
 
 pub(super) mod bars;
 pub(super) mod columns;

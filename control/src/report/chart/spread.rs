@@ -1,4 +1,5 @@
-//! How a failure spread, as streams: endpoints that failed, clients that met it, what these did next.
+//! How a failure spread, as streams: endpoints that failed, clients that met it, what these did
+//! next.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

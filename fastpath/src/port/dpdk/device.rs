@@ -232,8 +232,8 @@ impl Interface {
         Self { name: name.to_owned(), rx_frames }
     }
 
-    /// Frames the kernel received and the device did not: its ring was full. The driver of 22.11 does
-    /// not ask for them. Frames that wait in the ring at this moment are among them.
+    /// Frames the kernel received and the device did not: its ring was full. The driver of 22.11
+    /// does not ask for them. Frames that wait in the ring at this moment are among them.
     fn missed(&self, stats: &dpdk_sys::rte_eth_stats) -> u64 {
         let received = host::interface_rx_frames(&self.name).unwrap_or(0);
         received.saturating_sub(self.rx_frames).saturating_sub(stats.ipackets)

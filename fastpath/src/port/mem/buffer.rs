@@ -1,15 +1,16 @@
 //! The frame of every software port: bytes in a recycled buffer.
 //!
-//! A [`Pool`] keeps the buffers of frames that have ended, so that a steady stream of frames allocates
-//! nothing. Both are bounded: a pool keeps at most [`POOL_BUFFERS`] buffers of at most [`KEPT_BYTES`] each.
+//! A [`Pool`] keeps the buffers of frames that have ended, so that a steady stream of frames
+//! allocates nothing. Both are bounded: a pool keeps at most [`POOL_BUFFERS`] buffers of at most
+//! [`KEPT_BYTES`] each.
 
 use crate::burst::Frame;
 
 /// Buffers a pool keeps, at most.
 const POOL_BUFFERS: usize = 1024;
 
-/// A buffer above this size is freed instead of kept: jumbo frames are rare, and one burst of the longest
-/// would otherwise hold its memory for good.
+/// A buffer above this size is freed instead of kept: jumbo frames are rare, and one burst of the
+/// longest would otherwise hold its memory for good.
 const KEPT_BYTES: usize = 16 * 1024;
 
 /// What a new buffer has room for: a frame of the usual MTU with tags.

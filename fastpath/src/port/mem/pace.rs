@@ -1,8 +1,8 @@
 //! When recorded frames come: which go into one burst, and how time steps through a gap.
 //!
-//! On a wire the loop polls all the time, so timers fire while nothing arrives. A recording only has the
-//! times of its frames; [`Pace`] puts empty bursts into its gaps, in steps that double, so that even a gap
-//! of years costs some forty bursts.
+//! On a wire the loop polls all the time, so timers fire while nothing arrives. A recording only
+//! has the times of its frames; [`Pace`] puts empty bursts into its gaps, in steps that double, so
+//! that even a gap of years costs some forty bursts.
 
 use crate::time::Nanos;
 

@@ -14,7 +14,8 @@ use crate::time::Nanos;
 /// The header of the file.
 const FILE_HEADER_BYTES: usize = 24;
 
-/// The part of a record's header that every variant has: seconds, fraction, captured and original length.
+/// The part of a record's header that every variant has: seconds, fraction, captured and original
+/// length.
 const RECORD_HEADER_BYTES: usize = 16;
 
 /// The header of a record in the variant of Alexey Kuznetsov's patched libpcap.
@@ -42,7 +43,8 @@ impl Classic {
                 return Err(Stop::NotACapture(window.bytes().iter().copied().take(4).collect()));
             }
         };
-        // The upper half of the field tells about an FCS, which IP lengths cut off as they cut off padding.
+        // The upper half of the field tells about an FCS, which IP lengths cut off as they cut off
+        // padding.
         let link = header.network.0 & 0xffff;
         if link != Linktype::ETHERNET.0 {
             return Err(Stop::LinkType(link));
@@ -92,7 +94,8 @@ impl Classic {
         }))
     }
 
-    /// The captured length, read before the parser sees the record: the parser would ask for as much.
+    /// The captured length, read before the parser sees the record: the parser would ask for as
+    /// much.
     fn captured_bytes(&self, header: &[u8]) -> u32 {
         let field = header[8..].first_chunk().copied().unwrap_or_default();
         if self.big_endian { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) }

@@ -1,8 +1,8 @@
 //! Finds the packets of a capture, one after the other, in a bounded window.
 //!
-//! No length in the file is believed before it is bounded: [`PACKET_BYTES`] for a packet, [`BLOCK_BYTES`] for
-//! a pcapng block that is looked into. A packet is not copied: a [`Record`] says where it stands in the window,
-//! and is valid until the next one is asked for.
+//! No length in the file is believed before it is bounded: [`PACKET_BYTES`] for a packet,
+//! [`BLOCK_BYTES`] for a pcapng block that is looked into. A packet is not copied: a [`Record`]
+//! says where it stands in the window, and is valid until the next one is asked for.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -49,7 +49,8 @@ enum Format {
     Sections(Sections),
 }
 
-/// What stopped the search for the next packet; [`Reader`] adds the name and makes a [`PcapError`] of it.
+/// What stopped the search for the next packet; [`Reader`] adds the name and makes a [`PcapError`]
+/// of it.
 pub(super) enum Stop {
     Read(io::Error),
     NotACapture(Vec<u8>),

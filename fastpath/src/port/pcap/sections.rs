@@ -1,4 +1,5 @@
-//! pcapng: sections of blocks. Packets, interfaces and section headers are read; all other blocks are skipped.
+//! pcapng: sections of blocks. Packets, interfaces and section headers are read; all other blocks
+//! are skipped.
 
 use pcap_parser::pcapng::{
     InterfaceDescriptionBlock, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
@@ -32,7 +33,8 @@ pub(super) struct Sections {
     last: Nanos,
 }
 
-/// What is known of an interface; its place in the list is `None` when its description cannot be read.
+/// What is known of an interface; its place in the list is `None` when its description cannot be
+/// read.
 #[derive(Clone, Copy)]
 struct Interface {
     link: Linktype,
@@ -81,8 +83,8 @@ impl Sections {
         Ok(None)
     }
 
-    /// Brings the next block into the window and checks its frame: byte order, length, length again.
-    /// Blocks too long for that are skipped here. `None` at the end.
+    /// Brings the next block into the window and checks its frame: byte order, length, length
+    /// again. Blocks too long for that are skipped here. `None` at the end.
     fn block_bytes(&mut self, window: &mut Window) -> Result<Option<usize>, Stop> {
         loop {
             if !window.fill(BLOCK_BYTES_MIN)? {
@@ -170,7 +172,8 @@ impl Sections {
         })
     }
 
-    /// An error when only other links are described before the first packet: nothing would be left to read.
+    /// An error when only other links are described before the first packet: nothing would be left
+    /// to read.
     fn some_ethernet(&self) -> Result<(), Stop> {
         let mut links = self.interfaces.iter().flatten().map(|interface| interface.link);
         match links.clone().next() {
@@ -253,8 +256,8 @@ impl Interface {
     }
 }
 
-/// The resolution of time stamps: a power of ten, or of two when the top bit is set. `None` when it does not
-/// fit. (`ts_resolution` of pcap-parser refuses all powers of two.)
+/// The resolution of time stamps: a power of ten, or of two when the top bit is set. `None` when it
+/// does not fit. (`ts_resolution` of pcap-parser refuses all powers of two.)
 fn units_per_second(resolution: u8) -> Option<u64> {
     match resolution {
         0..=0x7f => 10_u64.checked_pow(u32::from(resolution)),

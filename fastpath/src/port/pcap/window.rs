@@ -24,7 +24,8 @@ impl Window {
     /// Reads on until `wanted` bytes are in the window. `false` when the source ends before.
     ///
     /// # Panics
-    /// When `wanted` is more than half of the window: no caller may follow a length from the file that far.
+    /// When `wanted` is more than half of the window: no caller may follow a length from the file
+    /// that far.
     pub(super) fn fill(&mut self, wanted: usize) -> io::Result<bool> {
         if self.bytes().len() >= wanted {
             return Ok(true);
@@ -56,7 +57,8 @@ impl Window {
         self.offset += len as u64;
     }
 
-    /// Moves on by `len` bytes without keeping them. `Ok(missing)` when the source ended that much before.
+    /// Moves on by `len` bytes without keeping them. `Ok(missing)` when the source ended that much
+    /// before.
     pub(super) fn skip(&mut self, len: u64) -> io::Result<u64> {
         let mut left = len;
         while left > 0 {

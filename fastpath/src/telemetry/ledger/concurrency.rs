@@ -1,8 +1,9 @@
 //! How many exchanges a client has running at once: its fan-out.
 //!
-//! Exchanges are entered when they end, so an exchange that is still running when another began arrives
-//! after it. Each start therefore stays open for counting until [`RECENT_MAX`] later ones have come; the
-//! count is exact for clients with fewer than that many exchanges at once, and a floor for the others.
+//! Exchanges are entered when they end, so an exchange that is still running when another began
+//! arrives after it. Each start therefore stays open for counting until [`RECENT_MAX`] later ones
+//! have come; the count is exact for clients with fewer than that many exchanges at once, and a
+//! floor for the others.
 
 use std::collections::VecDeque;
 

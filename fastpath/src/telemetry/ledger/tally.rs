@@ -122,7 +122,8 @@ impl Tally {
 }
 
 impl WasteTotals {
-    /// Whether there are tokens and none of them has a price: the cost is not known, rather than zero.
+    /// Whether there are tokens and none of them has a price: the cost is not known, rather than
+    /// zero.
     #[must_use]
     pub fn unpriced(&self) -> bool {
         let ([.., tokens], [.., cost]) = (self.tokens.0, self.cost.0);
