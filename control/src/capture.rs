@@ -41,7 +41,7 @@ pub fn read(
     let mut done = Done::Wholly;
     let mut read = Vec::new();
     for path in captures {
-        let name = (captures.len() > 1).then(|| file_name(path));
+        let name = (captures.len() > 1).then(|| short_name(path, captures));
         let bar = Bar::new(path);
         let result = replay::replay(
             path,
@@ -69,6 +69,12 @@ pub fn read(
         }
     }
     if read.is_empty() { Err(Failure::NoCapture(captures.len())) } else { Ok((read, done)) }
+}
+
+/// What a capture is called beside others: its file name, or its path where two files share a name.
+fn short_name(path: &Path, captures: &[PathBuf]) -> String {
+    let alike = captures.iter().filter(|other| other.file_name() == path.file_name()).count();
+    if alike > 1 { path.display().to_string() } else { file_name(path) }
 }
 
 /// The file name of a path, for people and for the `pcap` field.
@@ -118,5 +124,17 @@ impl Drop for Bar {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_captures_of_one_name_are_told_apart_by_path() {
+        let captures = ["a/x.pcap", "b/x.pcap", "b/y.pcap"].map(PathBuf::from);
+        let names = captures.each_ref().map(|path| short_name(path, &captures));
+        assert_eq!(names, ["a/x.pcap", "b/x.pcap", "y.pcap"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: what can be asked, in clap's words, and which module answers.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ Examples:
   fermata assess monday.pcap tuesday.pcapng --out report/
   fermata assess traffic.pcap --policy policy.yaml -o json | jq .waste
 
-Several captures count as one, in the order given. Requests to known AI endpoints are counted, or
+Several captures are added up; each is read by itself, so a retry is not linked across two files. Requests to known AI endpoints are counted, or
 to all TLS servers where there is none. Name your own in a policy: docs/examples/policy.yaml.")]
     Assess(AssessArgs),
     /// List flows with their ClientHello: of a capture, or those seen last by the data plane
@@ -192,7 +193,9 @@ pub fn main() -> ExitCode {
 
 /// Writes an error, or what could not be done of a command that goes on, to standard error.
 pub fn report(reply: &ErrorReply, json: bool) {
-    eprintln!("{}", if json { failure::for_programs(reply) } else { failure::for_people(reply) });
+    let text = if json { failure::for_programs(reply) } else { failure::for_people(reply) };
+    // Where stderr is gone there is nobody to tell that it is.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 impl Command {

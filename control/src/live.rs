@@ -4,12 +4,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fastpath::ipc::{Page, Reply, Request};
+use fastpath::ipc::{ErrorReply, Page, Reply, Request};
 
-use crate::cli::{ExchangesArgs, FlowsArgs, LiveArgs};
+use crate::cli::{self, ExchangesArgs, FlowsArgs, LiveArgs};
 use crate::failure::{Done, Failure};
 use crate::link::{Link, ask};
-use crate::output::{self, Row, Rows};
+use crate::output::{self, Row, RowFormat, Rows};
 
 /// Time between two questions of a command that follows.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
@@ -92,7 +92,7 @@ fn follow<T: Row>(
     let mut after = 0;
     loop {
         let page = ask(&mut link, &request(after, fastpath::ipc::ROWS_MAX), &pick)?;
-        let ended = page.rows.is_empty() || page.next == after;
+        let ended = page.rows.len() < fastpath::ipc::ROWS_MAX;
         (after, newest) = (page.next, newest.into_iter().chain(page.rows).collect());
         let surplus = newest.len().saturating_sub(args.limit);
         newest.drain(..surplus);
@@ -110,6 +110,17 @@ fn follow<T: Row>(
         std::thread::sleep(FOLLOW_INTERVAL);
         let page = ask(&mut link, &request(after, fastpath::ipc::ROWS_MAX), &pick)?;
         after = page.next;
+        if page.missed > 0 {
+            cli::report(&missed(page.missed), args.output != RowFormat::Table);
+        }
         output::written(page.rows.iter().try_for_each(|row| rows.push(row)))?;
+    }
+}
+
+/// Rows that the data plane dropped before they could be asked for.
+fn missed(rows: u64) -> ErrorReply {
+    ErrorReply {
+        hint: Some("the data plane keeps the latest rows only; ask more often".to_owned()),
+        ..ErrorReply::new("rows_missed", format!("{rows} rows were gone before they were read"))
     }
 }

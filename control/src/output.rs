@@ -205,10 +205,18 @@ pub fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// Characters that act instead of standing there: controls, and marks that turn the direction of text.
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
 /// Text without what a terminal would obey, and not too long: names come from the network.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let visible = |c: char| if is_obeyed(c) { char::REPLACEMENT_CHARACTER } else { c };
     let mut chars = text.chars().map(visible);
     let mut short: String = chars.by_ref().take(CELL_CHARS_MAX).collect();
     if chars.next().is_some() {

@@ -24,8 +24,7 @@ pub struct Config {
     pub memory_mb: Option<u32>,
     /// Longest payload of a frame, bytes.
     pub mtu: u16,
-    /// Cores to run on. One lcore serves all ports in this release; the first core that can be had
-    /// is taken.
+    /// The core to run on; the last one when left out. One lcore serves all ports in this release.
     pub lcores: Vec<usize>,
     /// Give the core away while nothing arrives.
     pub idle: bool,
@@ -102,6 +101,10 @@ impl Config {
                 "{devices} ports; a wire has two ends: expected 2, 4, ... (or --mode observe)"
             );
             return Err(ConfigError::Value("vdevs", expected));
+        }
+        if self.lcores.len() > 1 {
+            let expected = format!("{:?}; one lcore serves all ports: expected one", self.lcores);
+            return Err(ConfigError::Value("lcores", expected));
         }
         if !(1..=1 << 27).contains(&self.flows) {
             let expected = format!("{}; expected 1 to {}", self.flows, 1 << 27);

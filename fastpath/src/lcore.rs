@@ -185,6 +185,7 @@ impl<P: Port> Lcore<P> {
         decide::verdicts(&self.exchanges, &mut self.clients, &mut self.endpoints, policy);
         self.tell(Rx::Closed, Nanos::ZERO);
         self.publish();
+        self.reports.publish_devices(self.port.devices());
         more || self.clients.has_undecided()
     }
 

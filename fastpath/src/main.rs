@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use fastpath::config::Config;
+use fastpath::config::{Config, ConfigError};
 use fastpath::lcore::{LcoreConfig, Mode};
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::supervisor::desk::{Desk, FinalStats};
-use fastpath::supervisor::{Settings, Supervisor};
+use fastpath::supervisor::{Settings, Supervisor, say};
 
 /// The Fermata data plane: forwards frames between two DPDK ports and follows the AI traffic among
 /// them, without reading content.
@@ -88,8 +88,9 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("fermata-fastpath: {e}");
-            ExitCode::FAILURE
+            say(format_args!("{e}"));
+            let usage = matches!(e.downcast_ref(), Some(ConfigError::Value(..)));
+            if usage { ExitCode::from(4) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -101,29 +102,28 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let snapshot = Arc::new(Snapshot::compile(config.policy(Policy::catalogue()?))?);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The first asks the loop to end; a second one ends a process whose loop does not.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let supervisor = start(&config, snapshot)?;
     let socket = config.socket.display();
-    eprintln!(
-        "fermata-fastpath: running, {} ports; socket {socket}",
-        config.vdevs.len() + config.pci.len()
-    );
+    say(format_args!("running, {} ports; socket {socket}", config.vdevs.len() + config.pci.len()));
     let desk: Desk = supervisor.run(&stop)?;
     let stats = desk.final_stats();
     if let Some(path) = stats_out {
         write_stats(&path, &stats)?;
     }
     let dropped: u64 = stats.drops.values().sum();
-    eprintln!(
-        "fermata-fastpath: stopped; {} frames in, {} out, {} held, {dropped} dropped for a named reason",
+    say(format_args!(
+        "stopped; {} frames in, {} out, {} held, {dropped} dropped for a named reason",
         stats.rx, stats.tx, stats.held
-    );
+    ));
     Ok(())
 }
 
 impl Arguments {
-    fn into_config(self) -> Result<Config, fastpath::config::ConfigError> {
+    fn into_config(self) -> Result<Config, ConfigError> {
         let mut config = self.config.as_deref().map_or(Ok(Config::default()), Config::read)?;
         set(&mut config.mode, self.mode);
         set(&mut config.memory_mb, self.memory.map(Some));

@@ -91,15 +91,15 @@ impl Supervisor {
             .name("lcore-0".to_owned())
             .spawn(move || worker.run(make_port, &ready))
             .map_err(SupervisorError::Thread)?;
-        let outlets = started
+        let (outlets, core) = started
             .recv()
             .map_err(|_| SupervisorError::LcoreDied)?
             .map_err(SupervisorError::Port)?;
-        let lcore_desk = LcoreDesk { core: core.map(|core| core.id), outlets, publisher };
+        let lcore_desk = LcoreDesk { core, outlets, publisher };
         let desk = Desk::new(settings.lcore.mode, snapshot, lcore_desk, now());
         let desk = Arc::new(Mutex::new(desk));
-        let socket = socket::Server::start(listener, settings.socket, Arc::clone(&desk))
-            .map_err(SupervisorError::Thread)?;
+        let socket =
+            socket::Server::start(listener, Arc::clone(&desk)).map_err(SupervisorError::Thread)?;
         Ok(Self { desk, stop, lcore, socket })
     }
 
@@ -113,6 +113,7 @@ impl Supervisor {
         while !stop.load(Ordering::Relaxed) {
             lock(&self.desk).gather(now());
             if self.lcore.is_finished() {
+                self.socket.stop();
                 return Err(SupervisorError::LcoreDied);
             }
             std::thread::sleep(GATHER_EVERY);
@@ -131,6 +132,9 @@ impl Supervisor {
     }
 }
 
+/// What a started lcore tells first: its outlets, and the core it is pinned to.
+type Started = (Outlets, Option<usize>);
+
 /// What an lcore's thread is given.
 struct Worker {
     config: LcoreConfig,
@@ -144,10 +148,11 @@ impl Worker {
     fn run<P: Port, E: std::fmt::Display>(
         self,
         make_port: impl FnOnce() -> Result<P, E>,
-        ready: &mpsc::Sender<Result<Outlets, String>>,
+        ready: &mpsc::Sender<Result<Started, String>>,
     ) {
-        if let Some(core) = self.core {
-            core_affinity::set_for_current(core);
+        let pinned = self.core.filter(|&core| core_affinity::set_for_current(core));
+        if pinned.is_none() {
+            say(format_args!("lcore 0 could not be pinned to a core and runs on any"));
         }
         let port = match make_port() {
             Ok(port) => port,
@@ -158,14 +163,14 @@ impl Worker {
             }
         };
         let (mut lcore, outlets) = Lcore::new(port, self.config, self.subscriber);
-        if ready.send(Ok(outlets)).is_err() {
+        if ready.send(Ok((outlets, pinned.map(|core| core.id)))).is_err() {
             return;
         }
-        let mut empty = 0;
+        let mut empty = 0_u32;
         while !self.stop.load(Ordering::Relaxed) {
             match lcore.run_once() {
                 Rx::Frames(_) => empty = 0,
-                Rx::Idle => empty += 1,
+                Rx::Idle => empty = empty.saturating_add(1),
                 Rx::Closed => break,
             }
             if self.idle && empty > IDLE_POLLS {
@@ -208,6 +213,12 @@ impl std::fmt::Display for SupervisorError {
 }
 
 impl std::error::Error for SupervisorError {}
+
+/// A line for whoever reads stderr. That nobody does any more is no reason to stop forwarding.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "fermata-fastpath: {text}");
+}
 
 fn choose_core(wanted: Option<usize>) -> Result<Option<core_affinity::CoreId>, SupervisorError> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::truth::Record;
 
-/// The fields of an exchange line (CONTRACTS.md) that the lab judges.
+/// The fields of an exchange line that the lab judges.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Seen {
     /// Its name.

@@ -87,7 +87,7 @@ const EXIT_CODES: &str = "Exit codes: 0 fine or no difference, 1 error, 2 differ
 
 /// Exit code of a comparison that found differences.
 const DIFFERENT: u8 = 2;
-/// Exit code of wrong usage, as in CONTRACTS.
+/// Exit code of wrong usage, as everywhere.
 const USAGE: u8 = 4;
 
 fn main() -> ExitCode {

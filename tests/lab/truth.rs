@@ -1,5 +1,5 @@
-//! The ground truth: one JSON line a request, with the field names of `captures/README.md`, so that
-//! `score.py` and `fermata-lab compare` read the lab as they read the recorded captures.
+//! The ground truth: one JSON line a request, as tests/lab/README.md describes it, for
+//! `fermata-lab compare`.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Conservation of frames (DESIGN, I4): what enters a wire leaves it, byte for byte and in order,
+//! Conservation of frames (docs/specification.md): what enters a wire leaves it, byte for byte and in order,
 //! or is a named drop.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

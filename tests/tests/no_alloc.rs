@@ -1,4 +1,4 @@
-//! The loop allocates nothing once it runs (STYLE §5): not for known flows, not for new ones, not
+//! The loop allocates nothing once it runs (docs/specification.md): not for known flows, not for new ones, not
 //! for exchanges.
 
 use std::sync::Arc;

@@ -111,7 +111,7 @@ struct LimitsSpec {
     stall: Option<Millis>,
 }
 
-/// Retries that can be saved up at least (LAWS A3).
+/// Retries that can be saved up at least.
 const BURST_MIN: f64 = 10.0;
 
 /// The shipped catalogue as a policy.

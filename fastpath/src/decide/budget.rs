@@ -1,4 +1,4 @@
-//! Retry budget (LAWS A3): first attempts earn a share of a retry, time earns a trickle, a retry
+//! Retry budget: first attempts earn a share of a retry, time earns a trickle, a retry
 //! costs one.
 
 use crate::policy::snapshot::RetryBudget;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// LAWS A3: what is admitted never exceeds share of first attempts + rate * time + burst.
+        /// What is admitted never exceeds share of first attempts + rate * time + burst.
         #[test]
         fn admitted_retries_never_exceed_what_was_earned(
             steps in proptest::collection::vec((proptest::bool::ANY, 0u64..500), 1..400)

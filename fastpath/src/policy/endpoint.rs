@@ -122,6 +122,15 @@ pub enum EndpointError {
     Prefix(String),
 }
 
+impl Fit {
+    /// Numbers that an estimate can be made of.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let terms = [self.per_record, self.per_byte, self.offset, self.tail];
+        terms.iter().all(|term| term.is_finite()) && (0.0..=10.0).contains(&self.spread)
+    }
+}
+
 impl Endpoint {
     /// An endpoint that is known by name and never found.
     #[must_use]

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_publisher_frees_what_the_lcore_has_done_with() {
-        let first = snapshot(0);
+        let first = snapshot(100);
         let (publisher, mut subscriber) = channel(Arc::clone(&first));
         publisher.publish(snapshot(1));
         subscriber.refresh();
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_publisher_that_never_collects_stops_the_swaps_not_the_lcore() {
-        let (publisher, mut subscriber) = channel(snapshot(0));
+        let (publisher, mut subscriber) = channel(snapshot(100));
         for n in 1..10 {
             drop(publisher.fresh.force_push(snapshot(n)));
             subscriber.refresh();

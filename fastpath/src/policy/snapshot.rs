@@ -62,7 +62,7 @@ pub struct RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// LAWS A3: a tenth of the first attempts, at least one in ten seconds.
+    /// A tenth of the first attempts, and at least one in ten seconds.
     fn default() -> Self {
         Self { percent: 10.0, min_per_sec: 0.1, burst: 10.0 }
     }
@@ -79,7 +79,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// WIRE.md, rules 9 and 11.
+    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream pauses.
     fn default() -> Self {
         Self { retry_window_ms: 12_000, stall_ms: 500 }
     }
@@ -124,6 +124,8 @@ pub enum PolicyError {
     TooManyEndpoints(usize),
     /// Two endpoints of one name.
     DuplicateName(String),
+    /// A value that cannot be: where it stands, and what was expected.
+    Value(String, &'static str),
     /// The catalogue that ships with the program cannot be read: a defect of the build.
     Catalogue(String),
 }
@@ -149,6 +151,34 @@ impl Policy {
         let endpoints = serde_saphyr::from_str(include_str!("../../catalogue.yaml"))
             .map_err(|e| PolicyError::Catalogue(e.to_string()))?;
         Ok(Self { endpoints, ..Self::default() })
+    }
+
+    /// Checks what the types cannot: whoever a policy comes from, it comes through here.
+    fn check_values(&self) -> Result<(), PolicyError> {
+        let check = |right: bool, path: &str, expected| {
+            if right { Ok(()) } else { Err(PolicyError::Value(path.to_owned(), expected)) }
+        };
+        let RetryBudget { percent, min_per_sec, burst } = self.retry_budget;
+        check((0.0..=1000.0).contains(&percent), "retryBudget.percent", "0 to 1000")?;
+        check((0.0..=1e6).contains(&min_per_sec), "retryBudget.minPerSec", "0 to 1000000")?;
+        check((1.0..=1e9).contains(&burst), "retryBudget.burst", "at least 1")?;
+        let Limits { retry_window_ms, stall_ms } = self.limits;
+        let window = (1..=64_000).contains(&retry_window_ms);
+        check(window, "limits.retryWindowMs", "1 to 64000")?;
+        check((1..=600_000).contains(&stall_ms), "limits.stallMs", "1 to 600000")?;
+        for endpoint in &self.endpoints {
+            let path = |key| format!("endpoint {}: {key}", endpoint.name);
+            let prices = endpoint.price.map(|p| [p.output_per_million, p.input_per_million]);
+            let ascending = |[cheap, usual, dear]: [f32; 3]| {
+                0.0 <= cheap && cheap <= usual && usual <= dear && dear.is_finite()
+            };
+            let right = prices.is_none_or(|prices| prices.into_iter().all(ascending));
+            check(right, &path("price"), "[cheapest, usual, dearest], none below 0")?;
+            let fits = endpoint.calibration.iter().flat_map(|c| [Some(c.stream), c.plain]);
+            let right = fits.flatten().all(|fit| fit.is_usable());
+            check(right, &path("calibration"), "finite numbers, and a spread from 0 to 10")?;
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +225,7 @@ impl Snapshot {
         if policy.endpoints.len() > ENDPOINTS_MAX {
             return Err(PolicyError::TooManyEndpoints(policy.endpoints.len()));
         }
+        policy.check_values()?;
         let mut seen = HashSet::new();
         let mut exact = HashMap::new();
         let mut patterns = Vec::new();
@@ -276,6 +307,7 @@ impl std::fmt::Display for PolicyError {
             Self::DuplicateName(name) => {
                 write!(f, "two endpoints are named `{name}`; names are unique")
             }
+            Self::Value(path, expected) => write!(f, "{path}: expected {expected}"),
             Self::Catalogue(e) => write!(f, "the shipped catalogue cannot be read: {e}"),
         }
     }
@@ -357,6 +389,25 @@ mod tests {
         assert_eq!(next.revision(), 2);
         let twice = policy(vec![named("d", "d.test"), named("d", "e.test")]);
         assert!(matches!(next.succeeded_by(twice), Err(PolicyError::DuplicateName(_))));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused_wherever_they_come_from() {
+        let refused = |policy: Policy| {
+            let first = Snapshot::compile(policy.clone()).unwrap_err();
+            let later = Snapshot::compile(Policy::default()).unwrap().succeeded_by(policy);
+            assert_eq!(Some(&first), later.as_ref().err());
+            first.to_string()
+        };
+        let retry_budget = RetryBudget { percent: -5.0, ..RetryBudget::default() };
+        let text = refused(Policy { retry_budget, ..Policy::default() });
+        assert!(text.starts_with("retryBudget.percent"), "{text}");
+        let limits = Limits { stall_ms: 0, ..Limits::default() };
+        assert!(refused(Policy { limits, ..Policy::default() }).starts_with("limits.stallMs"));
+        let text =
+            "{ name: a, price: { outputPerMillion: [9, 1, 4], inputPerMillion: [0, 0, 0] } }";
+        let endpoints = vec![serde_saphyr::from_str(text).unwrap()];
+        assert!(refused(Policy { endpoints, ..Policy::default() }).contains("endpoint a: price"));
     }
 
     #[test]

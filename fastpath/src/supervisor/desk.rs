@@ -178,7 +178,7 @@ impl Desk {
             self.silent = silent;
             let what =
                 if silent { "gives no sign of life: frames may not pass" } else { "is back" };
-            eprintln!("fermata-fastpath: lcore 0 {what}");
+            super::say(format_args!("lcore 0 {what}"));
         }
     }
 

@@ -1,8 +1,8 @@
 //! The Unix socket: one JSON object a line each way. A thread a connection, few of them, none of
 //! them near an lcore.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,10 +14,16 @@ use super::desk::Desk;
 use super::{SupervisorError, lock};
 use crate::ipc::{ErrorReply, LINE_BYTES_MAX, Reply, Request};
 
+/// A socket that is listened on. Its file goes with it.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
 /// The listening thread.
 #[derive(Debug)]
 pub(super) struct Server {
-    path: PathBuf,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -30,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ACCEPT_EVERY: Duration = Duration::from_millis(20);
 
 /// Binds the socket, in place of one that a dead data plane has left behind.
-pub(super) fn bind(path: &Path) -> Result<UnixListener, SupervisorError> {
+pub(super) fn bind(path: &Path) -> Result<Listener, SupervisorError> {
     let wrong = |e| SupervisorError::Socket(path.to_owned(), e);
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(wrong)?;
@@ -38,29 +44,33 @@ pub(super) fn bind(path: &Path) -> Result<UnixListener, SupervisorError> {
     if UnixStream::connect(path).is_ok() {
         return Err(SupervisorError::InUse(path.to_owned()));
     }
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(wrong(e)),
-        Ok(()) | Err(_) => {}
+    // Only a socket is taken over; another file there makes `bind` fail, and stays.
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        std::fs::remove_file(path).map_err(wrong)?;
     }
-    let listener = UnixListener::bind(path).map_err(wrong)?;
+    let socket = UnixListener::bind(path).map_err(wrong)?;
+    let listener = Listener { socket, path: path.to_owned() };
     let owner_and_group = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(path, owner_and_group).map_err(wrong)?;
-    listener.set_nonblocking(true).map_err(wrong)?;
+    listener.socket.set_nonblocking(true).map_err(wrong)?;
     Ok(listener)
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // That the file may be gone already is fine.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 impl Server {
-    pub(super) fn start(
-        listener: UnixListener,
-        path: PathBuf,
-        desk: Arc<Mutex<Desk>>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(listener: Listener, desk: Arc<Mutex<Desk>>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("socket".to_owned())
-            .spawn(move || accept(&listener, &desk, &flag))?;
-        Ok(Self { path, stop, thread })
+            .spawn(move || accept(listener, &desk, &flag))?;
+        Ok(Self { stop, thread })
     }
 
     pub(super) fn stop(self) {
@@ -68,15 +78,13 @@ impl Server {
         self.stop.store(true, Ordering::Relaxed);
         // A listener that panicked has said so on stderr.
         let _ = self.thread.join();
-        // Nobody can connect any more; that the file may be gone already is fine.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
-fn accept(listener: &UnixListener, desk: &Arc<Mutex<Desk>>, stop: &AtomicBool) {
+fn accept(listener: Listener, desk: &Arc<Mutex<Desk>>, stop: &AtomicBool) {
     let open = Arc::new(AtomicUsize::new(0));
     while !stop.load(Ordering::Relaxed) {
-        match listener.accept() {
+        match listener.socket.accept() {
             Ok((stream, _)) => admit(stream, Arc::clone(desk), &open),
             Err(_) => std::thread::sleep(ACCEPT_EVERY),
         }

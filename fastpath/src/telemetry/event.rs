@@ -2,7 +2,7 @@
 //! ring.
 //!
 //! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), an
-//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (DESIGN, privacy
+//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (docs/privacy.md,
 //! P2).
 
 use std::fmt;
@@ -216,7 +216,7 @@ pub enum Reason {
     NoRule,
     /// Within the retry budget of its endpoint.
     WithinRetryBudget,
-    /// A retry over the budget of its endpoint (LAWS A3).
+    /// A retry over the budget of its endpoint (`decide/budget.rs`).
     OverRetryBudget,
 }
 

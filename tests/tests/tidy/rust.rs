@@ -9,7 +9,7 @@ use crate::source::{Source, attributes, is_test_code, line};
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 
-/// The places that may hold `unsafe` (STYLE §6).
+/// The places that may hold `unsafe` (docs/architecture.md).
 const UNSAFE_IN: [&str; 3] = ["dpdk-sys/", "fastpath/src/port/dpdk/", "fastpath/src/hw.rs"];
 /// Who may name the raw bindings.
 const DPDK_SYS_IN: [&str; 2] = ["dpdk-sys/", "fastpath/src/port/dpdk/"];

@@ -98,7 +98,7 @@ pub(super) fn legend(entries: &[(&str, &str)]) -> String {
     out + "</ul>"
 }
 
-/// Text for HTML and SVG, in content and in attributes. Control characters become U+FFFD.
+/// Text for HTML and SVG, in content and in attributes. What would be obeyed becomes U+FFFD.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -108,7 +108,7 @@ pub(super) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push(char::REPLACEMENT_CHARACTER),
+            c if crate::output::is_obeyed(c) => out.push(char::REPLACEMENT_CHARACTER),
             c => out.push(c),
         }
     }
