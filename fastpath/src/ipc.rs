@@ -139,6 +139,9 @@ pub struct Status {
     pub exchanges: u64,
     /// Events lost because nobody read them in time.
     pub events_lost: u64,
+    /// How often something bounded was full and let something go, by its name; only what happened.
+    #[serde(default)]
+    pub limits_reached: BTreeMap<String, u64>,
     /// The policy in force.
     pub policy: PolicySummary,
 }

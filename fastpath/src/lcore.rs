@@ -109,10 +109,10 @@ impl<P: Port> Lcore<P> {
             policy,
             burst: Burst::new(),
             exchanges: Exchanges::for_slots(flows.slots()),
+            clients: Clients::for_slots(flows.slots()),
             flows,
             streams: Reassembly::default(),
             classifier,
-            clients: Clients::default(),
             endpoints: EndpointStates::default(),
             events,
             passes: Passes::default(),
@@ -151,7 +151,13 @@ impl<P: Port> Lcore<P> {
             policy,
             &mut self.events,
         );
-        decide::verdicts(&self.exchanges, &mut self.clients, &mut self.endpoints, policy);
+        decide::verdicts(
+            &self.exchanges,
+            &mut self.clients,
+            &mut self.endpoints,
+            policy,
+            &mut self.events,
+        );
         if self.mode == Mode::Observe {
             act::release_observed(packets);
         }
@@ -160,6 +166,7 @@ impl<P: Port> Lcore<P> {
         self.tell(rx, in_loop);
         if self.ticker.due(now) {
             self.flows.expire(now);
+            self.clients.sweep(now);
             self.publish();
         }
         rx
@@ -182,7 +189,13 @@ impl<P: Port> Lcore<P> {
             policy,
             &mut self.events,
         );
-        decide::verdicts(&self.exchanges, &mut self.clients, &mut self.endpoints, policy);
+        decide::verdicts(
+            &self.exchanges,
+            &mut self.clients,
+            &mut self.endpoints,
+            policy,
+            &mut self.events,
+        );
         self.tell(Rx::Closed, Nanos::ZERO);
         self.publish();
         self.reports.publish_devices(self.port.devices());

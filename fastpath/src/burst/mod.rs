@@ -188,6 +188,16 @@ impl Packets {
         self.at.len()
     }
 
+    /// A flow turns out to go the other way: so do its frames and records in this burst.
+    pub fn turn(&mut self, flow: FlowId) {
+        for (_, direction) in self.flow.iter_mut().flatten().filter(|(id, _)| *id == flow) {
+            *direction = direction.reverse();
+        }
+        for record in self.records.iter_mut().filter(|record| record.flow == flow) {
+            record.direction = record.direction.reverse();
+        }
+    }
+
     /// Whether the burst has no frame: time passed, nothing came.
     #[must_use]
     pub fn is_empty(&self) -> bool {

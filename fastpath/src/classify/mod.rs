@@ -28,7 +28,7 @@ impl Classifier {
 
 /// Classifies the flows that were opened in this burst and those that showed a hello.
 pub fn endpoints(
-    packets: &Packets,
+    packets: &mut Packets,
     flows: &mut FlowTable,
     policy: &Snapshot,
     classifier: &mut Classifier,
@@ -39,14 +39,22 @@ pub fn endpoints(
         // New flows have revision 0; the others met another policy.
         if entry.class.revision != policy.revision() {
             let name = entry.class.sni.and_then(|id| classifier.names.text(id));
-            entry.class.endpoint = endpoint_of(entry, name, policy);
+            // A hello whose name found no room, or had none, leaves the endpoint as it was.
+            let kept = entry.class.endpoint.filter(|_| entry.class.hello && name.is_none());
+            entry.class.endpoint = endpoint_of(entry, name, policy).or(kept);
             entry.class.revision = policy.revision();
         }
     }
-    for hello in &packets.client_hellos {
+    for i in 0..packets.client_hellos.len() {
+        let hello = packets.client_hellos[i];
         let entry = flows.entry_mut(hello.flow);
         if hello.direction == Direction::ToClient {
+            // Who has sent the SYN, or a hello, is the client, whatever the other side sends.
+            if entry.class.hello || entry.halves[0].tcp.syn.is_some() {
+                continue;
+            }
             entry.turn();
+            packets.turn(hello.flow);
         }
         let peers = entry.peers();
         let class = &mut entry.class;

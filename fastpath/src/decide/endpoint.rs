@@ -8,8 +8,6 @@ use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 pub struct EndpointState {
     /// Exchanges that run.
     pub in_flight: u32,
-    /// Exchanges that have begun.
-    pub attempts: u64,
     /// Its retry budget.
     pub budget: Budget,
 }
@@ -26,12 +24,6 @@ impl Default for EndpointStates {
 
 impl EndpointStates {
     /// One of them.
-    #[must_use]
-    pub fn state(&self, id: EndpointId) -> &EndpointState {
-        &self.0[id.index()]
-    }
-
-    /// One of them, to change it.
     pub fn state_mut(&mut self, id: EndpointId) -> &mut EndpointState {
         &mut self.0[id.index()]
     }
@@ -47,7 +39,6 @@ impl EndpointState {
     /// An exchange has begun.
     pub fn opened(&mut self) {
         self.in_flight += 1;
-        self.attempts += 1;
     }
 
     /// An exchange is over.

@@ -6,7 +6,7 @@ pub mod endpoint;
 use crate::detect::Clients;
 use crate::exchange::{Edge, Exchanges};
 use crate::policy::snapshot::{RuleMode, Snapshot};
-use crate::telemetry::event::{Reason, Verdict};
+use crate::telemetry::event::{Event, EventSender, Reason, Signal, SignalKind, Verdict};
 use endpoint::EndpointStates;
 
 /// Keeps the endpoints' in-flight counts and gives each decided attempt its verdict.
@@ -15,6 +15,7 @@ pub fn verdicts(
     clients: &mut Clients,
     endpoints: &mut EndpointStates,
     policy: &Snapshot,
+    events: &mut EventSender,
 ) {
     for edge in exchanges.edges() {
         match edge {
@@ -43,5 +44,15 @@ pub fn verdicts(
             (Verdict::Hold, Reason::OverRetryBudget)
         };
         clients.note_verdict(&decided, verdict);
+        if !within {
+            events.send(Event::Signal(Signal {
+                at: decided.at,
+                kind: SignalKind::OverBudget,
+                exchange: decided.id,
+                peers: decided.peers,
+                endpoint: decided.endpoint,
+                value: f64::from(decided.link.attempt),
+            }));
+        }
     }
 }

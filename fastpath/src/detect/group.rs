@@ -31,6 +31,7 @@ pub struct Groups {
     slots: Vec<Group>,
     index: HashMap<u64, usize>,
     hand: usize,
+    round: usize,
     evicted: u64,
 }
 
@@ -112,6 +113,7 @@ impl Default for Groups {
             slots: (0..GROUPS).map(|_| group()).collect(),
             index: HashMap::with_capacity(2 * GROUPS),
             hand: 0,
+            round: 0,
             evicted: 0,
         }
     }
@@ -132,13 +134,14 @@ impl Groups {
     }
 
     /// The group at a place, unless it has left.
-    pub fn get(&self, place: Place) -> Option<&Group> {
-        self.slots.get(place.index).filter(|group| group.key == place.key)
-    }
-
-    /// The same, to change it.
     pub fn get_mut(&mut self, place: Place) -> Option<&mut Group> {
         self.slots.get_mut(place.index).filter(|group| group.key == place.key)
+    }
+
+    /// The next group of a round over all of them.
+    pub fn next_in_round(&mut self) -> &mut Group {
+        self.round = (self.round + 1) % GROUPS;
+        &mut self.slots[self.round]
     }
 
     /// Groups that were pushed out.
@@ -177,6 +180,14 @@ impl Group {
         }
         self.attempts.push(attempt);
         full
+    }
+
+    /// Forgets decided attempts that are over and started before `oldest`.
+    pub fn forget_before(&mut self, oldest: Nanos) {
+        self.attempts.retain(|attempt| {
+            let running = matches!(attempt.progress, Progress::Running);
+            running || attempt.link.is_none() || attempt.start > oldest
+        });
     }
 
     /// The attempt with this number.
@@ -237,9 +248,9 @@ mod tests {
         for n in 2..=GROUPS as u64 {
             groups.find_or_make(n, Nanos(n));
         }
-        assert!(groups.get(first).is_some());
+        assert!(groups.get_mut(first).is_some());
         groups.find_or_make(9999, Nanos(9999));
-        assert!(groups.get(first).is_none());
+        assert!(groups.get_mut(first).is_none());
         assert_eq!((groups.evicted(), groups.index.len()), (1, GROUPS));
     }
 

@@ -40,6 +40,9 @@ pub struct Clients {
     undecided: VecDeque<Undecided>,
     /// Attempts that were decided in this burst.
     decided: Vec<Decided>,
+    /// What was decided of the exchange that runs on each flow: however long it runs, and whoever
+    /// pushed it out of the retry memory meanwhile.
+    running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
     last_ended: Option<(FlowId, Outcome)>,
@@ -56,12 +59,23 @@ pub struct Decided {
     pub endpoint: Option<EndpointId>,
     /// What it is.
     pub link: Link,
+    /// Between whom.
+    pub peers: Peers,
+    flow: FlowId,
     place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    id: ExchangeId,
+    link: Link,
+    verdict: (Verdict, Reason),
 }
 
 #[derive(Debug)]
 struct Undecided {
     id: ExchangeId,
+    flow: FlowId,
     peers: Peers,
     at: Nanos,
     endpoint: Option<EndpointId>,
@@ -71,28 +85,31 @@ struct Undecided {
     ended: Option<Exchange>,
 }
 
+/// Of what no rule has looked at.
+const NO_VERDICT: (Verdict, Reason) = (Verdict::Pass, Reason::NoRule);
 /// Attempts that may wait to be decided; beyond it the oldest is decided early.
 const UNDECIDED_MAX: usize = 8192;
 /// Starts that are decided in one burst at most; the rest waits for the next.
-const DECISIONS_PER_BURST: usize = 256;
+const DECISIONS_PER_BURST: usize = 16;
 /// An exchange that begins this soon after the one before on its connection continues its worker's
 /// work.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
-impl Default for Clients {
-    fn default() -> Self {
+impl Clients {
+    /// For a flow table with this many slots.
+    #[must_use]
+    pub fn for_slots(slots: usize) -> Self {
         Self {
             retries: RetryMemory::default(),
             replies: ReplyMemory::default(),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
-            decided: Vec::with_capacity(DECISIONS_PER_BURST),
+            decided: Vec::with_capacity(4 * DECISIONS_PER_BURST),
+            running: vec![None; slots],
             finished: Vec::with_capacity(1024),
             last_ended: None,
         }
     }
-}
 
-impl Clients {
     /// The attempts that were decided in this burst.
     #[must_use]
     pub fn decided(&self) -> &[Decided] {
@@ -102,6 +119,10 @@ impl Clients {
     /// Notes what is done with a decided attempt, also if it has ended already.
     pub fn note_verdict(&mut self, decided: &Decided, verdict: (Verdict, Reason)) {
         self.retries.note_verdict(decided.place, decided.id, verdict);
+        let running = &mut self.running[decided.flow.0 as usize];
+        if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
+            running.verdict = verdict;
+        }
         if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == decided.id)
         {
             (exchange.verdict, exchange.reason) = verdict;
@@ -116,7 +137,12 @@ impl Clients {
     /// Groups and attempts that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.retries.evicted()
+        self.retries.evicted() + self.replies.evicted
+    }
+
+    /// Forgets a little of what is too old. Called once a tick.
+    pub fn sweep(&mut self, now: Nanos) {
+        self.retries.sweep(now);
     }
 
     /// Whether an attempt is still to be decided.
@@ -150,9 +176,9 @@ pub fn observe(
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
                 let caller = caller(flows, *flow);
                 let place = clients.retries.started(*id, *flow, *at, &caller, continues);
-                let (id, at, endpoint) = (*id, *at, *endpoint);
-                let (peers, withdrawn, ended) = (flows.entry(*flow).peers(), false, None);
-                let waiting = Undecided { id, peers, at, endpoint, place, withdrawn, ended };
+                let (id, flow, at, endpoint) = (*id, *flow, *at, *endpoint);
+                let (peers, withdrawn, ended) = (flows.entry(flow).peers(), false, None);
+                let waiting = Undecided { id, flow, peers, at, endpoint, place, withdrawn, ended };
                 if clients.undecided.len() == UNDECIDED_MAX {
                     decide_next(exchanges, clients, policy, events);
                 }
@@ -201,7 +227,12 @@ fn ended(
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {
-            let (link, verdict) = known.unwrap_or((Link::UNKNOWN, (Verdict::Pass, Reason::NoRule)));
+            let running = clients.running[facts.seen.flow.0 as usize].take();
+            let running = running.filter(|running| running.id == exchange.id);
+            // The retry memory knows better, where it still knows: a link can turn out to be mistaken.
+            let (link, verdict) = known
+                .or(running.map(|running| (running.link, running.verdict)))
+                .unwrap_or((Link::UNKNOWN, NO_VERDICT));
             let mut exchange = exchange;
             (exchange.verdict, exchange.reason) = verdict;
             clients.finished.push(complete(exchange, link));
@@ -222,19 +253,22 @@ fn decide_next(
     }
     let class = waiting.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
-    let Undecided { id, at, endpoint, place, .. } = waiting;
+    let Undecided { id, flow, peers, at, endpoint, place, .. } = waiting;
     let Clients { retries, replies, .. } = clients;
-    let replies = replies.of(waiting.peers.server);
+    let replies = replies.of(peers.server);
     let link = retries.decide(place, id, window, exchanges, |facts| outcome(facts, class, replies));
     let at = at + DECIDE_AFTER;
-    clients.decided.push(Decided { id, at, endpoint, link, place });
+    clients.decided.push(Decided { id, at, endpoint, link, peers, flow, place });
     if link.retry_of.is_some() {
-        let (exchange, peers, value) = (id, waiting.peers, f64::from(link.attempt));
-        let kind = SignalKind::Retry;
+        let (exchange, kind, value) = (id, SignalKind::Retry, f64::from(link.attempt));
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value }));
     }
-    if let Some(exchange) = waiting.ended {
-        clients.finished.push(complete(exchange, link));
+    match waiting.ended {
+        Some(exchange) => clients.finished.push(complete(exchange, link)),
+        None => {
+            let running = Running { id, link, verdict: NO_VERDICT };
+            clients.running[flow.0 as usize] = Some(running);
+        }
     }
 }
 
@@ -292,7 +326,8 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_heard.max(seen.last_down).max(seen.last_up),
-        closed: facts.closed.filter(|_| {
+        // A request may cross the close that answers it.
+        closed: facts.closed.map(|closed| closed.max(seen.start)).filter(|_| {
             matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed)
         }),
         outcome,

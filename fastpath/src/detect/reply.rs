@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::burst::Address;
-use crate::exchange::h1::{Ending, Facts};
+use crate::exchange::h1::Facts;
 use crate::time::Nanos;
 
 /// What is remembered of servers.
@@ -177,8 +177,8 @@ impl Replies {
 }
 
 fn closed_promptly(facts: &Facts) -> bool {
-    debug_assert!(facts.ending != Ending::Running || facts.closed.is_none());
-    facts.closed.is_some_and(|closed| closed.since(facts.seen.last_down) < PROMPT_CLOSE)
+    let last = facts.seen.last_down;
+    facts.closed.is_some_and(|closed| closed >= last && closed.since(last) < PROMPT_CLOSE)
 }
 
 impl Default for Sizes {

@@ -143,7 +143,7 @@ impl RetryMemory {
         let place = self.groups.find_or_make(self.hashes.0.hash_one(caller), at);
         let verdict = (Verdict::Pass, Reason::NoRule);
         if let Some(group) = self.groups.get_mut(place) {
-            group.attempts.retain(|old| old.link.is_none() || old.start + AGE_MAX > at);
+            group.forget_before(at.since(AGE_MAX));
             let progress = Progress::Running;
             let (link, paid) = (None, false);
             let attempt = Attempt { id, flow, start: at, continues, link, verdict, paid, progress };
@@ -171,6 +171,15 @@ impl RetryMemory {
         if outcome == Outcome::Complete {
             group.learn_length(hash, facts.seen.start);
         }
+        if !outcome.invites_retry() {
+            // It had looked like a failure, and somebody was taken for its retry.
+            let names_it = |attempt: &&mut Attempt| {
+                attempt.link.is_some_and(|link| link.retry_of == Some(facts.seen.id))
+            };
+            if let Some(mistaken) = group.attempts.iter_mut().find(names_it) {
+                mistaken.link = Some(Link::UNKNOWN);
+            }
+        }
         let attempt = group.attempt_mut(facts.seen.id)?;
         let link = attempt.link;
         if link.is_some() {
@@ -188,6 +197,11 @@ impl RetryMemory {
         if let Some(attempt) = self.groups.get_mut(place).and_then(|group| group.attempt_mut(id)) {
             attempt.verdict = verdict;
         }
+    }
+
+    /// Forgets what is too old, in one group a call.
+    pub fn sweep(&mut self, now: Nanos) {
+        self.groups.next_in_round().forget_before(now.since(AGE_MAX));
     }
 
     /// Forgets what was no exchange.
@@ -377,17 +391,21 @@ fn assign(pairs: &mut [Pair], id: ExchangeId) -> Option<Pair> {
         let likelihood = b.likelihood.total_cmp(&a.likelihood);
         likelihood.then(b.failed.cmp(&a.failed)).then(a.start.cmp(&b.start))
     });
+    let mut assigned = 0;
     for i in 0..pairs.len() {
-        let (taken, rest) = pairs.split_at(i);
-        let pair = rest[0];
+        let pair = pairs[i];
         if pair.likelihood <= LINK_ABOVE {
             return None;
         }
-        let is_taken =
-            |earlier: &Pair| earlier.failed == pair.failed || earlier.start == pair.start;
-        if !taken.iter().any(is_taken) && pair.start == id {
+        let clash = |other: &Pair| other.failed == pair.failed || other.start == pair.start;
+        if pairs[..assigned].iter().any(clash) {
+            continue;
+        }
+        if pair.start == id {
             return Some(pair);
         }
+        pairs.swap(assigned, i);
+        assigned += 1;
     }
     None
 }

@@ -165,6 +165,8 @@ const TERMINATOR: u16 = 5;
 const ALERT_RECORD: u16 = 19;
 /// Records of a client's Finished in TLS 1.3, with SHA-256 and SHA-384.
 const FINISHED_RECORDS: [u16; 2] = [53, 69];
+/// Session tickets a server sends after a handshake, at most.
+const TICKETS_MAX: u8 = 2;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
 /// What arrives this soon after a close was on its way before it.
@@ -259,8 +261,11 @@ impl Connection {
         }
     }
 
-    /// New payload bytes passed.
+    /// New payload bytes passed. After a close they are a goodbye, or on their way to nobody.
     pub fn heard(&mut self, at: Nanos) {
+        if self.closing().is_some() {
+            return;
+        }
         if let Some(current) = &mut self.current {
             current.last_heard = at;
         }
@@ -427,6 +432,10 @@ impl Handshake {
             Direction::ToClient => return false,
         };
         self.finished = Some(record.at);
+        if self.midway && !is_finished {
+            // The handshake is long past, and its tickets with it.
+            self.tickets = TICKETS_MAX;
+        }
         !is_finished
     }
 
@@ -441,7 +450,7 @@ impl Handshake {
             record.at.since(finished) <= limit
         });
         let is_ticket = self.tls13
-            && self.tickets < 2
+            && self.tickets < TICKETS_MAX
             && self.server_records == self.tickets
             && (61..420).contains(&record.length)
             && soon

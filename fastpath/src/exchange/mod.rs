@@ -56,6 +56,8 @@ pub struct Exchanges {
     pub quic_flows: u64,
 }
 
+/// Exchanges that are ended by silence in one burst at most; the rest waits for the next.
+const SETTLED_PER_BURST: usize = 1024;
 /// Edges that `follow` makes room for at start. A record can end an exchange and open the next.
 const EDGES: usize = 2 * BURST_RECORDS;
 
@@ -124,7 +126,8 @@ impl Exchanges {
 
     /// Ends the exchanges that have been silent for long enough.
     fn settle(&mut self, now: Nanos) {
-        while let Some((flow, id)) = self.settling.due(now) {
+        for _ in 0..SETTLED_PER_BURST {
+            let Some((flow, id)) = self.settling.due(now) else { break };
             let connection = self.connection(flow);
             let closing = connection.closing();
             let Some(current) = connection.current.as_mut().filter(|current| current.id == id)
@@ -161,9 +164,15 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
             if packets.fresh_bytes[i] > 0 {
                 exchanges.connection(flow).heard(at);
             }
-            if closes(headers, &flows.entry(flow).halves[direction.index()].tcp) {
+            let progress = &flows.entry(flow).halves[direction.index()].tcp;
+            if closes(headers, progress) {
                 exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
-                exchanges.after_close(flow, at);
+                if progress.fin_ahead && !headers.tcp.flags.rst() {
+                    // What is still missing may be the end of the response.
+                    exchanges.let_settle(flow, at);
+                } else {
+                    exchanges.after_close(flow, at);
+                }
             }
             if headers.protocol == Protocol::Udp {
                 let visibility = &mut flows.entry_mut(flow).class.visibility;
@@ -214,6 +223,7 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
         Step::Multiplexed => {
             entry.class.visibility = Visibility::Mux;
             exchanges.mux_flows += 1;
+            exchanges.h1_flows -= u64::from(exchanges.count(flow) > 0);
             let current = exchanges.connection(flow).current.take();
             exchanges.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
         }

@@ -1,6 +1,5 @@
-//! Exchanges that are over unless something more is heard within a second: a client that has closed
-//! while the server may still send, a response whose terminator has come. All wait equally long, so
-//! a queue is a timer.
+//! Exchanges that are looked at again after a second: a client has closed while the server may still
+//! send, or the terminator has come. All wait equally long, so a queue is a timer.
 
 use std::collections::VecDeque;
 
@@ -31,14 +30,16 @@ impl SettleQueue {
     pub fn push(&mut self, now: Nanos, flow: FlowId, id: ExchangeId) -> bool {
         let room = self.waiting.len() < WAITING_MAX;
         if room {
-            self.waiting.push_back((now + SETTLE, flow, id));
+            self.waiting.push_back((now, flow, id));
         }
         room
     }
 
     /// The next exchange whose time has come.
     pub fn due(&mut self, now: Nanos) -> Option<(FlowId, ExchangeId)> {
-        self.waiting.pop_front_if(|(due, _, _)| *due <= now).map(|(_, flow, id)| (flow, id))
+        self.waiting
+            .pop_front_if(|(since, _, _)| now.since(*since) >= SETTLE)
+            .map(|(_, flow, id)| (flow, id))
     }
 }
 

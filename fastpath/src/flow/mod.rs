@@ -66,8 +66,10 @@ fn find_or_open(
 fn reuses_ports(entry: &FlowEntry, headers: &Headers, source_is_low: bool) -> bool {
     let flags = headers.tcp.flags;
     let is_first = flags.syn() && !flags.ack();
-    let half = &entry.halves[entry.direction(source_is_low).index()].tcp;
-    is_first && (entry.is_closed() || half.syn.is_some_and(|syn| syn != headers.tcp.seq))
+    let half = &entry.halves[entry.direction(source_is_low).index()];
+    // A flow met in the middle has shown no SYN; one that comes later is not its own.
+    let another = half.tcp.syn.map_or(half.frames > 0, |syn| syn != headers.tcp.seq);
+    is_first && (entry.is_closed() || another)
 }
 
 /// The direction of a flow's first frame, or `None` when it opens none.

@@ -119,9 +119,8 @@ impl FlowTable {
     pub fn expire(&mut self, now: Nanos) {
         for _ in 0..EXPIRE_STEP.min(self.slots.len()) {
             let flow = self.advance_hand();
-            if self.is_live(flow)
-                && idle_limit(self.entry(flow)) < now.since(self.entry(flow).last_seen)
-            {
+            let is_idle = |entry: &FlowEntry| idle_limit(entry) < now.since(entry.last_seen);
+            if self.slots[flow.0 as usize].as_ref().is_some_and(is_idle) && self.is_live(flow) {
                 self.expired += 1;
                 self.end(flow);
             }
@@ -176,16 +175,6 @@ impl FlowTable {
         self.slots[flow.0 as usize].as_mut().expect("a FlowId is given out for a filled slot only")
     }
 
-    /// Live flows, from slot `from` on, for a listing in parts.
-    pub fn live_from(&self, from: usize) -> impl Iterator<Item = (FlowId, &FlowEntry)> {
-        let slots = self.slots.iter().enumerate().skip(from);
-        slots.filter_map(|(i, slot)| {
-            let entry = slot.as_ref()?;
-            let flow = *self.index.get(&entry.key)?;
-            (flow.0 as usize == i).then_some((flow, entry))
-        })
-    }
-
     /// What it has counted.
     #[must_use]
     pub fn totals(&self) -> FlowTotals {
@@ -222,7 +211,10 @@ impl FlowTable {
                 continue;
             }
             let entry = self.entry(flow);
-            let candidate = (importance(entry), entry.last_seen, flow);
+            // Nobody answers, whatever the frames look like: a flood, or a one-sided tap.
+            let one_sided = entry.halves.iter().any(|half| half.frames == 0);
+            let rank = if one_sided { 0 } else { importance(entry) };
+            let candidate = (rank, entry.last_seen, flow);
             worst = Some(worst.map_or(candidate, |worst| worst.min(candidate)));
             compared += 1;
             if compared == EVICT_SAMPLE {

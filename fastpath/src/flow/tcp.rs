@@ -11,10 +11,10 @@ pub struct Progress {
     high: Option<u32>,
     /// A FIN was seen.
     pub fin: bool,
+    /// The FIN came ahead of bytes that are still missing.
+    pub fin_ahead: bool,
     /// An RST was seen.
     pub rst: bool,
-    /// Segments that carried nothing new.
-    pub repeated: u32,
 }
 
 impl Progress {
@@ -38,9 +38,9 @@ impl Progress {
             self.high = Some(end);
             return payload_bytes;
         };
+        self.fin_ahead |= flags.fin() && tcp.seq.wrapping_sub(high).cast_signed() > 0;
         let beyond = end.wrapping_sub(high).cast_signed();
         if beyond <= 0 {
-            self.repeated += u32::from(payload_bytes > 0);
             return 0;
         }
         self.high = Some(end);
@@ -72,7 +72,6 @@ mod tests {
         assert_eq!(progress.advance(&segment(100, 0x10), 50), 50);
         assert_eq!(progress.advance(&segment(100, 0x10), 50), 0);
         assert_eq!(progress.advance(&segment(140, 0x10), 20), 10);
-        assert_eq!(progress.repeated, 1);
     }
 
     #[test]

@@ -6,8 +6,7 @@
 //! comparison. Only bytes that came before a header or hello byte that is still missing are kept,
 //! in the bounded pools of [`Reassembly`].
 //!
-//! Together with `quic` this is all that reads payload. What leaves are the types in
-//! `burst/record.rs`.
+//! This and `hello` are all that reads payload. What leaves are the types in `burst/record.rs`.
 
 use super::hello;
 use super::reassembly::{Reassembly, StreamKey, ahead};
@@ -67,6 +66,8 @@ enum Phase {
 }
 
 const HEADER_BYTES: usize = 5;
+/// A missing byte this far behind is given up.
+const HOLE_BYTES_MAX: i32 = 1 << 20;
 /// RFC 8446, 5.2: 2^14 + 256, and what TLS 1.2 allows on top (RFC 5246, 6.2.3).
 const RECORD_BYTES_MAX: u16 = 16_384 + 2_048;
 
@@ -93,12 +94,6 @@ impl Stream {
             self.next = seq;
             self.phase = Phase::Header;
         }
-    }
-
-    /// Whether it has been found not to be TLS.
-    #[must_use]
-    pub fn is_foreign(&self) -> bool {
-        self.phase == Phase::Foreign
     }
 
     fn lose(&mut self, counters: &mut WalkCounters) {
@@ -196,6 +191,11 @@ impl Walk<'_> {
         }
         loop {
             let start = ahead(stream.next, seq);
+            if start < -HOLE_BYTES_MAX {
+                // Nobody will send these bytes again, and nobody acknowledges where we can see it.
+                stream.lose(self.counters);
+                return self.segment(stream, pools, seq, bytes);
+            }
             if start < 0 {
                 pools.keep(stream.key, seq, bytes);
                 stream.waiting = true;
@@ -518,6 +518,6 @@ mod tests {
         let mut rig = Rig::new();
         rig.up(0, b"GET / HTTP/1.1\r\n\r\n");
         rig.up(18, &record(10));
-        assert!(rig.streams.0[0].is_foreign() && rig.lengths.is_empty());
+        assert!(rig.streams.0[0].phase == Phase::Foreign && rig.lengths.is_empty());
     }
 }

@@ -320,6 +320,16 @@ fn fill(status: &mut Status, report: &Report) {
     };
     status.exchanges = totals.exchanges;
     status.events_lost = totals.events_lost;
+    let limits = [
+        ("flow.evicted", flows.evicted),
+        ("parse.reassembly_refused", totals.reassembly_refused),
+        ("parse.records_lost", totals.records_lost),
+        ("classify.names_refused", totals.names_refused),
+        ("detect.retry_evicted", totals.retry_evicted),
+        ("telemetry.events_lost", totals.events_lost),
+    ];
+    let reached = limits.into_iter().filter(|&(_, n)| n > 0);
+    status.limits_reached = reached.map(|(name, n)| (name.to_owned(), n)).collect();
 }
 
 fn lcore_status(report: &Report, core: Option<usize>, silence: Duration) -> LcoreStatus {

@@ -1,7 +1,7 @@
 //! What the data plane tells: counters, events, latency and the waste ledger.
 //!
 //! An lcore counts in plain integers it owns and copies them to where others can read now and then
-//! (`Telemetry::commit`); events leave through a bounded ring. Nothing here is on the per-packet
+//! (`report`); events leave through a bounded ring. Nothing here is on the per-packet
 //! path but an addition.
 
 pub mod counters;
@@ -41,7 +41,8 @@ pub struct Totals {
     pub events_lost: u64,
     /// Host names that found no room in the table of names.
     pub names_refused: u64,
-    /// Retry memory: groups or debts pushed out by newer ones before their time.
+    /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by newer
+    /// ones before their time.
     pub retry_evicted: u64,
 }
 
