@@ -284,7 +284,8 @@ impl EventLine {
 
 /// Seconds with microseconds: the shortest decimal of the nearest microsecond.
 fn seconds(at: Nanos) -> f64 {
-    ((at.0 + 500) / 1_000) as f64 / 1e6
+    let micros = at.0 / 1_000 + u64::from(at.0 % 1_000 >= 500);
+    micros as f64 / 1e6
 }
 
 fn hundredths(share: f64) -> f64 {
