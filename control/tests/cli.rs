@@ -169,3 +169,27 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
 }
+
+#[test]
+fn a_capture_of_beginnings_is_told_from_a_capture() {
+    let whole = include_bytes!("../../tests/lab/captures/lab.pcap");
+    let cut = file("beginnings.pcap", with_snaplen(whole, 300));
+    let run = fermata(&["assess", cut.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&run.stdout).contains("only the beginning of its frames"));
+}
+
+/// A classic pcap, little-endian, with no packet longer than `snaplen`.
+fn with_snaplen(capture: &[u8], snaplen: usize) -> Vec<u8> {
+    let (head, mut rest) = capture.split_at(24);
+    let mut out = head.to_vec();
+    while let Some((header, tail)) = rest.split_at_checked(16) {
+        let held = u32::from_le_bytes(header[8..12].try_into().unwrap()) as usize;
+        let kept = held.min(snaplen);
+        out.extend_from_slice(&header[..8]);
+        out.extend_from_slice(&u32::try_from(kept).unwrap().to_le_bytes());
+        out.extend_from_slice(&header[12..]);
+        out.extend_from_slice(&tail[..kept]);
+        rest = &tail[held..];
+    }
+    out
+}

@@ -218,6 +218,7 @@ impl<P: Port> Lcore<P> {
             records: self.walked.records,
             records_lost: self.walked.lost,
             client_hellos: self.walked.client_hellos,
+            cut_frames: self.walked.cut_frames,
             reassembly_refused: self.streams.refused,
             exchanges: self.finished,
             events_lost: self.events.lost,

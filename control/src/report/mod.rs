@@ -265,10 +265,16 @@ impl Report {
         }
     }
 
-    /// What must be known before any figure is read: that the servers are not known to be AI
-    /// endpoints.
+    /// What must be known before any figure is read: that frames are cut short, or that the servers
+    /// are not known to be AI endpoints.
     #[must_use]
     pub fn caution(&self) -> Option<&'static str> {
+        if self.visibility.cut_frames > 0 {
+            return Some(
+                "The capture holds only the beginning of its frames: records in what is missing cannot be seen, and \
+                 the figures below are wrong. Capture again with whole packets (tcpdump -s 0).",
+            );
+        }
         let all = self.scope == Scope::AllServers && self.totals.exchanges > 0;
         all.then_some(
             "No known AI endpoint: the figures are about all TLS servers. Name your endpoints in a policy \

@@ -22,6 +22,8 @@ pub struct Visibility {
     pub unseen: Unseen,
     /// Times the place in a stream of records was lost: packets are missing from the capture.
     pub records_lost: u64,
+    /// Frames that the capture holds only the beginning of.
+    pub cut_frames: u64,
     /// Frames of flows whose start is not in the capture, and frames that are not TCP or UDP.
     pub frames_not_followed: u64,
     /// All of it in sentences.
@@ -43,6 +45,7 @@ impl Visibility {
             flows: sum(|t| t.flows.opened),
             unseen: tally.unseen,
             records_lost: sum(|t| t.records_lost),
+            cut_frames: sum(|t| t.cut_frames),
             frames_not_followed: sum(not_followed),
             notes: Vec::new(),
         };

@@ -31,6 +31,8 @@ pub struct WalkCounters {
     pub lost: u64,
     /// ClientHellos read.
     pub client_hellos: u64,
+    /// Frames of which a capture holds less payload than was on the wire.
+    pub cut_frames: u64,
 }
 
 /// One direction of a connection.
@@ -141,6 +143,7 @@ pub fn records<F: Frame>(
         if headers.tcp.flags.syn() {
             stream.start(headers.tcp.seq.wrapping_add(1));
         }
+        counters.cut_frames += u64::from(headers.payload_bytes < headers.payload_wire_bytes);
         let payload = frame.bytes().get(headers.payload()).unwrap_or(&[]);
         if payload.is_empty() || stream.phase == Phase::Foreign {
             continue;

@@ -33,6 +33,8 @@ pub struct Totals {
     pub records_lost: u64,
     /// ClientHellos read.
     pub client_hellos: u64,
+    /// Frames of which a capture holds less payload than was on the wire.
+    pub cut_frames: u64,
     /// Out-of-order segments and hello fragments that found no room in the bounded pools.
     pub reassembly_refused: u64,
     /// Exchanges that have ended.
