@@ -7,6 +7,7 @@ pub mod abort;
 pub mod failure;
 pub mod gap;
 pub mod group;
+pub mod outcome;
 pub mod partial;
 pub mod reply;
 pub mod retry;
@@ -16,7 +17,7 @@ pub mod tokens;
 use std::collections::VecDeque;
 
 use crate::burst::{FlowId, Packets};
-use crate::exchange::h1::{Ending, Facts};
+use crate::exchange::h1::Facts;
 use crate::exchange::{Edge, Exchanges};
 use crate::flow::table::FlowTable;
 use crate::policy::endpoint::Class;
@@ -27,7 +28,8 @@ use crate::telemetry::event::{
 };
 use crate::time::Nanos;
 use group::Place;
-use reply::{Replies, ReplyMemory};
+use outcome::{confidence, outcome};
+use reply::ReplyMemory;
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
 /// What an lcore remembers of its clients.
@@ -272,39 +274,6 @@ fn decide_next(
     }
 }
 
-/// How an exchange ended, or would have ended if it ended now. `replies` is what is known of its
-/// server.
-#[must_use]
-pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcome {
-    if facts.seen.down_records == 0 {
-        return match facts.ending {
-            Ending::ServerReset | Ending::ServerClosed => Outcome::ConnectFailed,
-            Ending::ClientClosed => Outcome::ClientAbort,
-            Ending::Running | Ending::Reuse | Ending::Terminated | Ending::Gone => Outcome::Open,
-        };
-    }
-    let knows = |judge: fn(&Replies, &Facts) -> bool| replies.is_some_and(|r| judge(r, facts));
-    let left = matches!(facts.ending, Ending::ClientClosed) || facts.ending.is_by_server();
-    let cut_short = left
-        && !facts.is_streamed()
-        && !facts.is_terminated()
-        && knows(Replies::begins_like_a_stream);
-    if abort::observe(facts) || (cut_short && !facts.ending.is_by_server()) {
-        return Outcome::ClientAbort;
-    }
-    if partial::observe(facts) || cut_short {
-        return Outcome::ServerAbort;
-    }
-    let error_shaped = failure::observe(facts, class) && !knows(Replies::is_ordinary);
-    let known_error = class != Class::Tool && knows(Replies::is_known_error);
-    match error_shaped || known_error {
-        true if knows(Replies::is_throttled) => Outcome::Throttled,
-        true => Outcome::Failed,
-        false if knows(Replies::was_cut_by_a_prompt_close) => Outcome::ServerAbort,
-        false => Outcome::Complete,
-    }
-}
-
 /// Everything about an ended exchange but what it is a retry of.
 fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapshot) -> Exchange {
     let seen = &facts.seen;
@@ -359,20 +328,6 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange
 }
 
-/// Shares of right answers that the rules reached on captures with known truth; a connection met in
-/// the middle, or an end that nobody saw, is worth less.
-fn confidence(facts: &Facts, outcome: Outcome) -> f64 {
-    let base = match outcome {
-        Outcome::Complete if facts.is_terminated() => 0.99,
-        Outcome::Complete if facts.ending == Ending::Gone => 0.8,
-        Outcome::Complete | Outcome::ClientAbort | Outcome::ServerAbort => 0.98,
-        Outcome::ConnectFailed => 0.99,
-        Outcome::Failed | Outcome::Throttled => 0.95,
-        Outcome::Truncated | Outcome::Stalled | Outcome::Open => 0.7,
-    };
-    if facts.midway { base * 0.6 } else { base }
-}
-
 fn signal_end(exchange: &Exchange, events: &mut EventSender) {
     let since_first = exchange.first_byte.map_or(0.0, |first| exchange.end.since(first).secs_f64());
     let kind = match exchange.waste {
@@ -399,7 +354,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::burst::{ContentType, Direction, Record, TlsVersion};
-    use crate::exchange::h1::Connection;
+    use crate::exchange::h1::{Connection, Ending};
     use crate::flow::entry::Classified;
 
     /// An exchange to be made: its request starts at 0 ms and its round trip is 20 ms.
@@ -444,19 +399,5 @@ pub(crate) mod tests {
             }
         }
         connection.facts(Ending::Running).unwrap()
-    }
-
-    #[test]
-    fn no_answer_is_told_by_who_closed() {
-        let by = |shape| outcome(&facts(shape), Class::Llm, None);
-        assert_eq!(
-            by(Shape { server_closes: Some(40), ..Shape::default() }),
-            Outcome::ConnectFailed
-        );
-        assert_eq!(
-            by(Shape { client_closes: Some(4000), ..Shape::default() }),
-            Outcome::ClientAbort
-        );
-        assert_eq!(by(Shape::default()), Outcome::Open);
     }
 }

@@ -5,6 +5,7 @@
 //! edges; what an exchange *means* is the detectors' business.
 
 pub mod h1;
+mod handshake;
 pub mod settle;
 
 use std::hash::RandomState;
