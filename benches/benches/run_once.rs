@@ -13,6 +13,7 @@ use criterion::{
 };
 use fastpath::burst::{BURST_FRAMES, Burst};
 use fastpath::flow::table::FlowTable;
+use fastpath::parse::Parser;
 use fastpath::port::Port;
 use fastpath::telemetry::counters::Passes;
 use fastpath::{flow, parse};
@@ -49,15 +50,15 @@ fn port_alone(criterion: &mut Criterion) {
 
 fn parse_headers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("port_and_parse");
-    let mut passes = Passes::default();
-    stage(&mut group, |_, burst| parse::headers(burst, &mut passes));
+    let (mut parser, mut passes) = (Parser::default(), Passes::default());
+    stage(&mut group, |_, burst| parse::headers(burst, &mut parser, &mut passes));
 }
 
 fn flow_track(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("port_parse_and_flow");
-    let mut passes = Passes::default();
+    let (mut parser, mut passes) = (Parser::default(), Passes::default());
     stage(&mut group, |table, burst| {
-        parse::headers(burst, &mut passes);
+        parse::headers(burst, &mut parser, &mut passes);
         flow::track(&mut burst.packets, table, &mut passes);
         table.take_ended(|_, _| {});
     });

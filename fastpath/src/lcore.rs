@@ -9,8 +9,7 @@ use crate::decide::endpoint::EndpointStates;
 use crate::detect::Clients;
 use crate::exchange::Exchanges;
 use crate::flow::table::FlowTable;
-use crate::parse::reassembly::Reassembly;
-use crate::parse::tls::WalkCounters;
+use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
 use crate::port::{Port, Rx};
 use crate::telemetry::counters::Passes;
@@ -60,14 +59,13 @@ pub struct Lcore<P: Port> {
     policy: Subscriber,
     burst: Burst<P::Frame>,
     flows: FlowTable,
-    streams: Reassembly,
+    parser: Parser,
     classifier: Classifier,
     exchanges: Exchanges,
     clients: Clients,
     endpoints: EndpointStates,
     events: EventSender,
     passes: Passes,
-    walked: WalkCounters,
     latency: Latency,
     bursts: u64,
     finished: u64,
@@ -111,12 +109,11 @@ impl<P: Port> Lcore<P> {
             exchanges: Exchanges::for_slots(flows.slots()),
             clients: Clients::for_slots(flows.slots()),
             flows,
-            streams: Reassembly::default(),
+            parser: Parser::default(),
             classifier,
             endpoints: EndpointStates::default(),
             events,
             passes: Passes::default(),
-            walked: WalkCounters::default(),
             latency: Latency::default(),
             bursts: 0,
             finished: 0,
@@ -131,9 +128,9 @@ impl<P: Port> Lcore<P> {
     pub fn run_once(&mut self) -> Rx {
         let policy = self.policy.refresh();
         let rx = self.port.rx_burst(&mut self.burst);
-        parse::headers(&mut self.burst, &mut self.passes);
+        parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
         flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
-        parse::tls::records(&mut self.burst, &mut self.flows, &mut self.streams, &mut self.walked);
+        parse::handshakes(&mut self.burst, &mut self.flows, &mut self.parser);
         let packets = &mut self.burst.packets; // from here on nobody sees payload
         classify::endpoints(
             packets,
@@ -215,11 +212,11 @@ impl<P: Port> Lcore<P> {
                 quic: self.exchanges.quic_flows,
                 ..self.flows.totals()
             },
-            records: self.walked.records,
-            records_lost: self.walked.lost,
-            client_hellos: self.walked.client_hellos,
-            cut_frames: self.walked.cut_frames,
-            reassembly_refused: self.streams.refused,
+            records: self.parser.counters.records,
+            records_lost: self.parser.counters.lost,
+            client_hellos: self.parser.counters.client_hellos,
+            cut_frames: self.parser.counters.cut_frames,
+            reassembly_refused: self.parser.refused(),
             exchanges: self.finished,
             events_lost: self.events.lost,
             names_refused: self.classifier.names.refused,

@@ -11,7 +11,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use fastpath::burst::PortIndex;
+use fastpath::burst::{Carrier, PortIndex};
 use fastpath::lcore::{Lcore, LcoreConfig};
 use fastpath::parse::hello;
 use fastpath::policy::handoff;
@@ -61,9 +61,9 @@ fn play_raw(bytes: &[u8], name: &str) -> u64 {
         let body = bytes.get(..bytes.len().min(0xff_ffff)).unwrap_or_default();
         let len = u32::try_from(body.len()).unwrap().to_be_bytes();
         let message = [&[kind], &len[1..], body].concat();
-        let _ = (hello::client_hello(&message), hello::server_hello(&message));
+        let _ = (hello::client_hello(&message, Carrier::Tcp), hello::server_hello(&message));
     }
-    let _ = (hello::client_hello(bytes), hello::server_hello(bytes));
+    let _ = (hello::client_hello(bytes, Carrier::Tcp), hello::server_hello(bytes));
     frames(&play(MemPort::new(arriving), name))
 }
 

@@ -71,6 +71,26 @@ pub enum Protocol {
     Udp,
 }
 
+/// What a frame begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Two MAC addresses and an ethertype.
+    #[default]
+    Ethernet,
+}
+
+/// What the first bytes of a UDP payload look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Datagram {
+    /// Neither of the others, or no UDP.
+    #[default]
+    Other,
+    /// A QUIC packet with a long header (RFC 8999): a connection is being opened.
+    Quic,
+    /// A DTLS handshake record (RFC 9147).
+    Dtls,
+}
+
 /// TCP control bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpFlags(pub u8);
@@ -126,6 +146,8 @@ pub struct Headers {
     pub protocol: Protocol,
     /// TCP fields.
     pub tcp: Tcp,
+    /// What a UDP payload looks like.
+    pub datagram: Datagram,
     /// Offset of the IP header in the frame, bytes.
     pub network_offset: u16,
     /// Offset of the transport header in the frame, bytes.

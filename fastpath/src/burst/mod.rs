@@ -9,8 +9,10 @@
 mod headers;
 mod record;
 
-pub use headers::{Address, Direction, FlowId, Headers, Protocol, Tcp, TcpFlags};
-pub use record::{Alpn, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion};
+pub use headers::{Address, Datagram, Direction, FlowId, Headers, Link, Protocol, Tcp, TcpFlags};
+pub use record::{
+    Alpn, Carrier, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion,
+};
 
 use crate::telemetry::reasons::DropReason;
 use crate::time::Nanos;
@@ -35,10 +37,15 @@ pub enum Fate {
     Drop(DropReason),
 }
 
-/// The bytes of one frame, from the destination MAC address on, without FCS.
+/// The bytes of one frame, from its link header on, without FCS.
 pub trait Frame {
     /// The whole frame.
     fn bytes(&self) -> &[u8];
+
+    /// What it begins with. Always Ethernet on a wire; a capture may have been made elsewhere.
+    fn link(&self) -> Link {
+        Link::Ethernet
+    }
 }
 
 /// A burst of frames with their columns.

@@ -151,6 +151,18 @@ impl std::fmt::Debug for Ja4 {
     }
 }
 
+/// What carries a TLS handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// TLS over TCP.
+    #[default]
+    Tcp,
+    /// QUIC.
+    Quic,
+    /// DTLS over UDP.
+    Dtls,
+}
+
 /// The clear fields of a ClientHello that may be used and exported.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientHello {
@@ -160,6 +172,8 @@ pub struct ClientHello {
     pub flow: FlowId,
     /// The way the hello went: its sender is the client, whatever the ports suggest.
     pub direction: Direction,
+    /// What carried it.
+    pub carrier: Carrier,
     /// Server name (RFC 6066), if there is one.
     pub sni: Option<HostName>,
     /// ALPN offer.

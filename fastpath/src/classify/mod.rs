@@ -70,6 +70,7 @@ pub fn endpoints(
         events.send(Event::Hello(Hello {
             at: packets.at[usize::from(hello.packet)],
             peers,
+            carrier: hello.carrier,
             sni: class.sni,
             alpn: hello.alpn,
             version: hello.version,

@@ -6,8 +6,8 @@
 //! extension is read as far as it goes, as a broken message is the server's to refuse. A message
 //! whose own lengths do not fit gives nothing. Messages split over segments are joined elsewhere.
 
-use super::ja4::{Codes, Offer, Transport};
-use crate::burst::{Alpn, HostName, Ja4, TlsVersion};
+use super::ja4::{Codes, Offer};
+use crate::burst::{Alpn, Carrier, HostName, Ja4, TlsVersion};
 
 /// What a ClientHello says.
 #[derive(Clone, Copy, Debug)]
@@ -35,20 +35,24 @@ pub struct ServerFacts {
     pub h2: Option<bool>,
 }
 
-/// Reads a ClientHello that came over TCP. `message` starts at the handshake type and is whole.
+/// Reads a ClientHello. `message` starts at the handshake type and is whole; of DTLS it is what the
+/// fragments make, with the TLS header of four bytes before.
 #[must_use]
-pub fn client_hello(message: &[u8]) -> Option<ClientFacts> {
+pub fn client_hello(message: &[u8], carrier: Carrier) -> Option<ClientFacts> {
     let mut body = body(message, CLIENT_HELLO)?;
     let legacy = body.u16()?;
     body.take(RANDOM_BYTES)?;
     body.u8_block()?;
+    if carrier == Carrier::Dtls {
+        body.u8_block()?; // the cookie
+    }
     let ciphers = body.u16_block()?;
     body.u8_block()?;
     let extensions = Extensions::read(&mut body)?;
     let alpn = extensions.first(ALPN);
     let version = offered_version(extensions.first(SUPPORTED_VERSIONS), legacy);
     let offer = Offer {
-        transport: Transport::Tcp,
+        carrier,
         version,
         server_name: extensions.first(SERVER_NAME).is_some(),
         alpn: alpn.and_then(|list| alpn_names(list).next()),

@@ -18,23 +18,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::burst::{Ja4, TlsVersion};
-
-/// What carries the ClientHello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// TLS over TCP.
-    Tcp,
-    /// QUIC.
-    Quic,
-    /// DTLS over UDP.
-    Dtls,
-}
+use crate::burst::{Carrier, Ja4, TlsVersion};
 
 /// What a fingerprint is made of: lists as they stood in the ClientHello.
 #[derive(Clone, Debug)]
 pub(super) struct Offer<'a> {
-    pub(super) transport: Transport,
+    pub(super) carrier: Carrier,
     pub(super) version: TlsVersion,
     /// Whether there is a server-name extension, whatever is in it.
     pub(super) server_name: bool,
@@ -49,10 +38,10 @@ impl Offer<'_> {
     /// The fingerprint.
     pub(super) fn ja4(&self) -> Ja4 {
         let mut text = Text::default();
-        text.push(&[match self.transport {
-            Transport::Tcp => b't',
-            Transport::Quic => b'q',
-            Transport::Dtls => b'd',
+        text.push(&[match self.carrier {
+            Carrier::Tcp => b't',
+            Carrier::Quic => b'q',
+            Carrier::Dtls => b'd',
         }]);
         text.push(version_characters(self.version));
         text.push(if self.server_name { b"d" } else { b"i" });
@@ -240,7 +229,7 @@ mod tests {
 
     fn offer() -> Offer<'static> {
         Offer {
-            transport: Transport::Tcp,
+            carrier: Carrier::Tcp,
             version: TlsVersion::V1_3,
             server_name: true,
             alpn: Some(b"h2"),
@@ -262,8 +251,8 @@ mod tests {
 
     #[test]
     fn the_transport_is_the_first_character() {
-        let first = |transport| Offer { transport, ..offer() }.ja4().0[0];
-        assert_eq!([Transport::Tcp, Transport::Quic, Transport::Dtls].map(first), *b"tqd");
+        let first = |carrier| Offer { carrier, ..offer() }.ja4().0[0];
+        assert_eq!([Carrier::Tcp, Carrier::Quic, Carrier::Dtls].map(first), *b"tqd");
     }
 
     #[test]

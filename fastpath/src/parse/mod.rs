@@ -15,12 +15,57 @@ mod tcp;
 pub mod tls;
 mod udp;
 
-use crate::burst::{Burst, Frame, Headers, Protocol};
+use self::reassembly::Reassembly;
+use self::tls::{Streams, WalkCounters};
+use crate::burst::{Burst, Datagram, Direction, FlowId, Frame, Headers, Protocol};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::reasons::PassReason;
 
+/// What `parse` remembers from frame to frame, all of it bounded and taken once.
+#[derive(Debug, Default)]
+pub struct Parser {
+    /// Pools of TLS streams.
+    streams: Reassembly,
+    /// What has been found so far.
+    pub counters: WalkCounters,
+}
+
+impl Parser {
+    /// Entries of the pools that were pushed out by newer ones, and hellos too long to keep.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.streams.refused
+    }
+}
+
+/// Reads the record headers and hellos in the payload of each frame that belongs to a flow.
+pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, parser: &mut Parser) {
+    let (frames, packets) = burst.split();
+    for (i, frame) in frames.iter().enumerate() {
+        let columns = (packets.headers.get(i), packets.flow.get(i));
+        let (Some(&Some(headers)), Some(&Some((flow, direction)))) = columns else { continue };
+        let payload = frame.bytes().get(headers.payload()).unwrap_or(&[]);
+        let found = Found { packet: i, flow, direction };
+        match headers.protocol {
+            Protocol::Tcp => {
+                tls::segment(found, &headers, payload, packets, streams, parser);
+            }
+            Protocol::Udp => {}
+        }
+    }
+}
+
+/// Where a frame's payload belongs.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// The frame, by its index in the burst.
+    packet: usize,
+    flow: FlowId,
+    direction: Direction,
+}
+
 /// Reads the link, network and transport headers of each frame, or counts why it passes unread.
-pub fn headers<F: Frame>(burst: &mut Burst<F>, passes: &mut Passes) {
+pub fn headers<F: Frame>(burst: &mut Burst<F>, _parser: &mut Parser, passes: &mut Passes) {
     let (frames, packets) = burst.split();
     let columns = packets.headers.iter_mut().zip(&packets.wire_bytes);
     for (frame, (headers, &wire_bytes)) in frames.iter().zip(columns) {
@@ -52,6 +97,7 @@ fn frame_headers(frame: &[u8], wire_bytes: usize) -> Result<Headers, PassReason>
         destination_port: segment.destination_port,
         protocol: packet.protocol,
         tcp: segment.tcp,
+        datagram: Datagram::Other,
         network_offset: offset(network_offset)?,
         transport_offset: offset(transport_offset)?,
         payload_offset: bytes(transport_offset + segment.header_bytes)?,

@@ -228,7 +228,7 @@ fn a_frame_that_passes_unread_is_counted() {
         burst.push(Bytes(frame), Nanos(1), PortIndex(0), len);
     }
     let mut passes = Passes::default();
-    headers(&mut burst, &mut passes);
+    headers(&mut burst, &mut Parser::default(), &mut passes);
     assert!(burst.packets.headers[0].is_none());
     assert!(burst.packets.headers[1].is_some());
     assert_eq!(passes.count(PassReason::NotIp), 1);

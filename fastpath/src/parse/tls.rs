@@ -8,11 +8,11 @@
 //!
 //! This and `hello` are all that reads payload. What leaves are the types in `burst/record.rs`.
 
-use super::hello;
 use super::reassembly::{Reassembly, StreamKey, ahead};
+use super::{Found, Parser, hello};
 use crate::burst::{
-    BURST_RECORDS, Burst, ClientHello, ContentType, Direction, FlowId, Frame, Headers, Packets,
-    Protocol, Record, ServerHello,
+    BURST_RECORDS, Carrier, ClientHello, ContentType, Direction, FlowId, Headers, Packets, Record,
+    ServerHello,
 };
 use crate::time::Nanos;
 
@@ -106,69 +106,34 @@ impl Stream {
     }
 }
 
-/// Walks the records of every TCP frame of the burst that belongs to a flow.
-pub fn records<F: Frame>(
-    burst: &mut Burst<F>,
-    streams: &mut impl Streams,
-    pools: &mut Reassembly,
-    counters: &mut WalkCounters,
-) {
-    let (frames, packets) = burst.split();
-    for (i, frame) in frames.iter().enumerate() {
-        let columns = (packets.headers.get(i), packets.flow.get(i), packets.at.get(i));
-        let (Some(&Some(headers)), Some(&Some((flow, direction))), Some(&at)) = columns else {
-            continue;
-        };
-        if headers.protocol != Protocol::Tcp {
-            continue;
-        }
-        notice_loss(
-            &headers,
-            streams.stream(flow, direction.reverse()),
-            pools,
-            counters,
-            |s, p, c| {
-                let mut walk = Walk {
-                    packet: i,
-                    at,
-                    flow,
-                    direction: direction.reverse(),
-                    packets,
-                    counters: c,
-                };
-                walk.resume(s, p);
-            },
-        );
-        let stream = streams.stream(flow, direction);
-        if headers.tcp.flags.syn() {
-            stream.start(headers.tcp.seq.wrapping_add(1));
-        }
-        counters.cut_frames += u64::from(headers.payload_bytes < headers.payload_wire_bytes);
-        let payload = frame.bytes().get(headers.payload()).unwrap_or(&[]);
-        if payload.is_empty() || stream.phase == Phase::Foreign {
-            continue;
-        }
-        let seq = headers.tcp.seq.wrapping_add(u32::from(headers.tcp.flags.syn()));
-        let mut walk = Walk { packet: i, at, flow, direction, packets, counters };
-        walk.segment(stream, pools, seq, payload);
-        if stream.waiting {
-            walk.catch_up(stream, pools);
-        }
-    }
-}
-
-/// A receiver that acknowledges bytes we still wait for has got them past us: the capture missed
-/// them.
-fn notice_loss(
+/// Walks the records of one TCP frame.
+pub(super) fn segment(
+    found: Found,
     headers: &Headers,
-    reverse: &mut Stream,
-    pools: &mut Reassembly,
-    counters: &mut WalkCounters,
-    resume: impl FnOnce(&mut Stream, &mut Reassembly, &mut WalkCounters),
+    payload: &[u8],
+    packets: &mut Packets,
+    streams: &mut impl Streams,
+    parser: &mut Parser,
 ) {
-    if reverse.waiting && headers.tcp.flags.ack() && ahead(headers.tcp.ack, reverse.next) > 0 {
-        reverse.lose(counters);
-        resume(reverse, pools, counters);
+    let Found { packet, flow, direction } = found;
+    let Some(&at) = packets.at.get(packet) else { return };
+    let Parser { streams: pools, counters, .. } = parser;
+    let reverse = direction.reverse();
+    let mut walk = Walk { packet, at, flow, direction: reverse, packets, counters };
+    walk.notice_loss(headers, streams.stream(flow, reverse), pools);
+    walk.direction = direction;
+    let stream = streams.stream(flow, direction);
+    if headers.tcp.flags.syn() {
+        stream.start(headers.tcp.seq.wrapping_add(1));
+    }
+    walk.counters.cut_frames += u64::from(headers.payload_bytes < headers.payload_wire_bytes);
+    if payload.is_empty() || stream.phase == Phase::Foreign {
+        return;
+    }
+    let seq = headers.tcp.seq.wrapping_add(u32::from(headers.tcp.flags.syn()));
+    walk.segment(stream, pools, seq, payload);
+    if stream.waiting {
+        walk.catch_up(stream, pools);
     }
 }
 
@@ -183,6 +148,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// A receiver that acknowledges bytes we still wait for has got them past us: the capture
+    /// missed them.
+    fn notice_loss(&mut self, headers: &Headers, stream: &mut Stream, pools: &mut Reassembly) {
+        if stream.waiting && headers.tcp.flags.ack() && ahead(headers.tcp.ack, stream.next) > 0 {
+            stream.lose(self.counters);
+            self.resume(stream, pools);
+        }
+    }
+
     /// One segment of payload that starts at `seq`.
     fn segment(&mut self, stream: &mut Stream, pools: &mut Reassembly, seq: u32, bytes: &[u8]) {
         if stream.phase == Phase::Searching {
@@ -332,11 +306,22 @@ impl Walk<'_> {
         let (flow, direction) = (self.flow, self.direction);
         match message.first() {
             Some(&CLIENT_HELLO) => {
-                let Some(facts) = hello::client_hello(message) else { return Hello::None };
+                let Some(facts) = hello::client_hello(message, Carrier::Tcp) else {
+                    return Hello::None;
+                };
                 self.counters.client_hellos += 1;
                 let hello::ClientFacts { sni, alpn, version, ja4, ech } = facts;
-                let hello = ClientHello { packet, flow, direction, sni, alpn, version, ja4, ech };
-                self.packets.client_hellos.push(hello);
+                self.packets.client_hellos.push(ClientHello {
+                    packet,
+                    flow,
+                    direction,
+                    carrier: Carrier::Tcp,
+                    sni,
+                    alpn,
+                    version,
+                    ja4,
+                    ech,
+                });
                 Hello::Read
             }
             Some(&SERVER_HELLO) => {
@@ -386,7 +371,8 @@ const SERVER_HELLO: u8 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::burst::{Address, PortIndex, Tcp, TcpFlags};
+    use crate::burst::{Address, Burst, Datagram, Frame, PortIndex, Protocol, Tcp, TcpFlags};
+    use crate::parse::{Parser, handshakes};
 
     struct Bytes(Vec<u8>);
     impl Frame for Bytes {
@@ -405,8 +391,7 @@ mod tests {
     /// Gives segments (sequence number, payload) of one direction to the walk, a burst each.
     struct Rig {
         streams: Pair,
-        pools: Reassembly,
-        counters: WalkCounters,
+        parser: Parser,
         lengths: Vec<u16>,
     }
 
@@ -414,8 +399,7 @@ mod tests {
         fn new() -> Self {
             let mut streams = Pair([Stream::new(1), Stream::new(2)]);
             streams.0[0].start(1000);
-            let (pools, counters) = (Reassembly::default(), WalkCounters::default());
-            Self { streams, pools, counters, lengths: Vec::new() }
+            Self { streams, parser: Parser::default(), lengths: Vec::new() }
         }
 
         fn give(&mut self, direction: Direction, tcp: Tcp, payload: &[u8]) {
@@ -430,6 +414,7 @@ mod tests {
                 destination_port: 443,
                 protocol: Protocol::Tcp,
                 tcp,
+                datagram: Datagram::Other,
                 network_offset: 0,
                 transport_offset: 0,
                 payload_offset: 0,
@@ -437,7 +422,7 @@ mod tests {
                 payload_wire_bytes: bytes,
             });
             burst.packets.flow[0] = Some((FlowId(0), direction));
-            records(&mut burst, &mut self.streams, &mut self.pools, &mut self.counters);
+            handshakes(&mut burst, &mut self.streams, &mut self.parser);
             self.lengths.extend(burst.packets.records.iter().map(|record| record.length));
         }
 
@@ -483,7 +468,7 @@ mod tests {
         assert_eq!(rig.lengths, [] as [u16; 0]);
         rig.up(0, &bytes[..15]);
         assert_eq!(rig.lengths, [10, 20, 30]);
-        assert_eq!(rig.pools.kept(StreamKey(1)), 0);
+        assert_eq!(rig.parser.streams.kept(StreamKey(1)), 0);
     }
 
     #[test]
@@ -492,7 +477,7 @@ mod tests {
         let mut rig = Rig::new();
         rig.up(0, &bytes[..100]);
         rig.up(900, &bytes[900..]);
-        assert_eq!((rig.lengths.as_slice(), rig.counters.lost), (&[1000, 20][..], 0));
+        assert_eq!((rig.lengths.as_slice(), rig.parser.counters.lost), (&[1000, 20][..], 0));
     }
 
     #[test]
@@ -501,7 +486,7 @@ mod tests {
         let mut rig = Rig::new();
         rig.up(15, &bytes[15..40]);
         rig.acknowledged(40);
-        assert_eq!((rig.lengths.as_slice(), rig.counters.lost), (&[20][..], 1));
+        assert_eq!((rig.lengths.as_slice(), rig.parser.counters.lost), (&[20][..], 1));
         rig.up(40, &bytes[40..]);
         assert_eq!(rig.lengths, [20, 30]);
     }

@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use serde::{Deserialize, Serialize};
 
 use super::names::NameId;
-use crate::burst::{Address, Alpn, Ja4, Protocol, TlsVersion};
+use crate::burst::{Address, Alpn, Carrier, Ja4, Protocol, TlsVersion};
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
@@ -49,6 +49,8 @@ pub struct Hello {
     pub at: Nanos,
     /// Whose.
     pub peers: Peers,
+    /// What carried it.
+    pub carrier: Carrier,
     /// Server name.
     pub sni: Option<NameId>,
     /// ALPN offer.

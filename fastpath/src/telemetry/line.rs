@@ -11,7 +11,7 @@ use super::event::{
     Waste,
 };
 use super::names::Names;
-use crate::burst::{Protocol, TlsVersion};
+use crate::burst::{Carrier, TlsVersion};
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::time::Nanos;
 
@@ -168,14 +168,14 @@ impl FlowLine {
     /// The line of `hello`.
     #[must_use]
     pub fn new(hello: &Hello, names: &Names, snapshot: &Snapshot) -> Self {
-        let Peers { client, client_port, server, server_port, protocol } = hello.peers;
+        let Peers { client, client_port, server, server_port, protocol: _ } = hello.peers;
         Self {
             pcap: None,
             src: client.to_string(),
             sport: client_port,
             dst: server.to_string(),
             dport: server_port,
-            proto: protocol_name(protocol, hello.version).to_owned(),
+            proto: carrier_name(hello.carrier).to_owned(),
             sni: hello.sni.map(|id| names.text(id)),
             alpn: hello.alpn.names().map(latin1).collect(),
             tls_version: version_name(hello.version),
@@ -308,12 +308,11 @@ fn endpoint_name(id: Option<EndpointId>, snapshot: &Snapshot) -> Option<String> 
     endpoint.map(|endpoint| endpoint.name.clone())
 }
 
-fn protocol_name(protocol: Protocol, version: TlsVersion) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        // DTLS versions count down from 0xfeff (RFC 9147).
-        Protocol::Udp if version.0 >= 0xfe00 => "dtls",
-        Protocol::Udp => "quic",
+fn carrier_name(carrier: Carrier) -> &'static str {
+    match carrier {
+        Carrier::Tcp => "tcp",
+        Carrier::Quic => "quic",
+        Carrier::Dtls => "dtls",
     }
 }
 

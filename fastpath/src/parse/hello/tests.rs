@@ -5,6 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn client_hello_tcp(message: &[u8]) -> Option<ClientFacts> {
+    client_hello(message, Carrier::Tcp)
+}
+
 fn u16_block(content: &[u8]) -> Vec<u8> {
     [&u16::try_from(content.len()).unwrap().to_be_bytes()[..], content].concat()
 }
@@ -53,7 +57,7 @@ fn modern() -> Vec<u8> {
 
 #[test]
 fn a_modern_hello_is_read() {
-    let facts = client_hello(&modern()).unwrap();
+    let facts = client_hello_tcp(&modern()).unwrap();
     assert_eq!(facts.sni.unwrap().as_bytes(), b"api.example.com");
     assert_eq!(facts.alpn.names().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
     assert_eq!(facts.version, TlsVersion::V1_3);
@@ -64,7 +68,7 @@ fn a_modern_hello_is_read() {
 #[test]
 fn without_extensions_the_legacy_version_counts() {
     let body = [&[3, 1][..], &[0; 32], &[0], &u16_block(&[0, 0x2f]), &[1, 0]].concat();
-    let facts = client_hello(&message(1, &body)).unwrap();
+    let facts = client_hello_tcp(&message(1, &body)).unwrap();
     assert_eq!(facts.version, TlsVersion(0x0301));
     assert!(facts.sni.is_none() && !facts.ech);
     assert!(facts.ja4.as_str().starts_with("t10i010000_"), "{:?}", facts.ja4);
@@ -72,13 +76,13 @@ fn without_extensions_the_legacy_version_counts() {
 
 #[test]
 fn versions_that_are_all_grease_leave_the_legacy_one() {
-    let facts = client_hello(&client(&[], &[extension(43, &[2, 0x3a, 0x3a])])).unwrap();
+    let facts = client_hello_tcp(&client(&[], &[extension(43, &[2, 0x3a, 0x3a])])).unwrap();
     assert_eq!(facts.version, TlsVersion::V1_2);
 }
 
 #[test]
 fn a_server_name_extension_without_a_name_still_is_a_d() {
-    let facts = client_hello(&client(&[], &[extension(0, &[])])).unwrap();
+    let facts = client_hello_tcp(&client(&[], &[extension(0, &[])])).unwrap();
     assert!(facts.sni.is_none());
     assert_eq!(facts.ja4.as_str().as_bytes()[3], b'd');
 }
@@ -86,7 +90,7 @@ fn a_server_name_extension_without_a_name_still_is_a_d() {
 #[test]
 fn the_first_of_two_extensions_counts_and_both_are_in_the_fingerprint() {
     let facts =
-        client_hello(&client(&[], &[server_name(b"first"), server_name(b"second")])).unwrap();
+        client_hello_tcp(&client(&[], &[server_name(b"first"), server_name(b"second")])).unwrap();
     assert_eq!(facts.sni.unwrap().as_bytes(), b"first");
     assert!(facts.ja4.as_str().starts_with("t12d0002"), "{:?}", facts.ja4);
 }
@@ -94,21 +98,21 @@ fn the_first_of_two_extensions_counts_and_both_are_in_the_fingerprint() {
 #[test]
 fn extensions_that_do_not_fit_their_block_give_nothing() {
     let broken = client(&[], &[vec![0, 0, 0, 9, 1]]);
-    assert!(client_hello(&broken).is_none());
-    assert!(client_hello(&server(*b"\x03\x03", [0x13, 1], &[])).is_none(), "not a ClientHello");
+    assert!(client_hello_tcp(&broken).is_none());
+    assert!(client_hello_tcp(&server(*b"\x03\x03", [0x13, 1], &[])).is_none(), "not a ClientHello");
 }
 
 #[test]
 fn a_hello_cut_anywhere_gives_nothing() {
     let whole = modern();
     for len in 0..whole.len() {
-        assert!(client_hello(&whole[..len]).is_none(), "{len} bytes");
+        assert!(client_hello_tcp(&whole[..len]).is_none(), "{len} bytes");
     }
 }
 
 #[test]
 fn ten_thousand_ciphers_do_not_hurt() {
-    let facts = client_hello(&client(&[0xc0; 20_000], &[])).unwrap();
+    let facts = client_hello_tcp(&client(&[0xc0; 20_000], &[])).unwrap();
     assert!(facts.ja4.as_str().starts_with("t12i9900"), "{:?}", facts.ja4);
 }
 
@@ -131,8 +135,8 @@ fn a_server_of_tls_1_2_tells_its_protocol() {
 proptest! {
     #[test]
     fn arbitrary_messages_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = (client_hello(&message(1, &bytes)), server_hello(&message(2, &bytes)));
-        let _ = (client_hello(&bytes), server_hello(&bytes));
+        let _ = (client_hello_tcp(&message(1, &bytes)), server_hello(&message(2, &bytes)));
+        let _ = (client_hello_tcp(&bytes), server_hello(&bytes));
     }
 
     #[test]
@@ -144,6 +148,6 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        let _ = client_hello(&bytes);
+        let _ = client_hello_tcp(&bytes);
     }
 }

@@ -1,7 +1,7 @@
 //! Golden lines.
 
 use super::*;
-use crate::burst::{Address, Alpn, HostName, Ja4};
+use crate::burst::{Address, Alpn, HostName, Ja4, Protocol};
 use crate::policy::snapshot::Policy;
 use crate::telemetry::event::ExchangeId;
 use crate::telemetry::names::NameTable;
@@ -31,7 +31,8 @@ fn a_hello_becomes_the_flow_line_of_the_corpus() {
     let ja4 = Ja4(*b"t13d1516h2_8daaf6152771_e5627efa2ab1");
     let endpoint = snapshot.by_name("api.openai.com");
     let (at, version) = (Nanos(1_500_000_000_123_456_789), TlsVersion::V1_3);
-    let hello = Hello { at, peers: peers(), sni, alpn, version, ja4, ech: false, endpoint };
+    let (peers, carrier) = (peers(), Carrier::Tcp);
+    let hello = Hello { at, peers, carrier, sni, alpn, version, ja4, ech: false, endpoint };
     assert_eq!(
         serde_json::to_string(&FlowLine::new(&hello, &names, &snapshot)).unwrap(),
         r#"{"src":"198.51.100.11","sport":40000,"dst":"198.51.100.101","dport":443,"proto":"tcp","#
@@ -111,10 +112,4 @@ fn versions_have_the_names_of_the_corpus() {
     assert_eq!(name(0x0301), "TLSv1.0");
     assert_eq!(name(0xfefd), "DTLSv1.2");
     assert_eq!(name(0x7f1a), "0x7f1a");
-}
-
-#[test]
-fn datagrams_are_dtls_by_their_version_and_quic_otherwise() {
-    assert_eq!(protocol_name(Protocol::Udp, TlsVersion(0xfefd)), "dtls");
-    assert_eq!(protocol_name(Protocol::Udp, TlsVersion::V1_3), "quic");
 }
