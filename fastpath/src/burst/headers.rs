@@ -118,6 +118,15 @@ impl TcpFlags {
     }
 }
 
+/// The timestamps option of a TCP segment (RFC 7323, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamps {
+    /// TSval, in ticks of the sender's clock.
+    pub value: u32,
+    /// TSecr: the latest TSval that the sender has received.
+    pub echo: u32,
+}
+
 /// The fields of a TCP header that the stages need. All zero for UDP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tcp {
@@ -129,6 +138,10 @@ pub struct Tcp {
     pub window: u16,
     /// Control bits.
     pub flags: TcpFlags,
+    /// The timestamps option, if it is there and whole.
+    pub timestamps: Option<Timestamps>,
+    /// Shift count of the window scale option (RFC 7323, 2.2); only a SYN has it.
+    pub window_scale: Option<u8>,
 }
 
 /// The headers of one TCP or UDP frame. Right by construction: ranges lie within the frame.
