@@ -10,7 +10,8 @@ mod headers;
 mod record;
 
 pub use headers::{
-    Address, Datagram, Direction, FlowId, Headers, Link, Protocol, Tcp, TcpFlags, Timestamps,
+    Address, Datagram, Direction, FlowId, Fragment, Headers, Link, Protocol, Tcp, TcpFlags,
+    Timestamps,
 };
 pub use record::{
     Alpn, Carrier, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion,

@@ -1,7 +1,7 @@
 //! TCP headers (RFC 9293, 3.1) and the options of RFC 7323; the other options are skipped. The
 //! checksum is not judged: NICs fill it in late.
 
-use super::ip::Transport;
+use super::layer::Layer;
 use crate::burst::{Tcp, TcpFlags, Timestamps};
 use crate::telemetry::reasons::PassReason;
 
@@ -25,7 +25,7 @@ pub(super) struct Segment {
 
 /// Reads the TCP header. A capture that cut the options off still gives a segment: nothing in it is
 /// guessed.
-pub(super) fn segment(transport: Transport<'_>) -> Result<Segment, PassReason> {
+pub(super) fn segment(transport: Layer<'_>) -> Result<Segment, PassReason> {
     if transport.wire_bytes < HEADER_BYTES {
         return Err(PassReason::MalformedTransport);
     }
@@ -115,9 +115,7 @@ mod tests {
         let header = [0, 1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, words << 4, flags, 0, 5, 0, 0, 0, 0];
         let bytes = [&header[..], options].concat();
         let bytes = bytes.get(..HEADER_BYTES + held).unwrap();
-        segment(Transport { offset: 0, bytes, wire_bytes: HEADER_BYTES + options.len() })
-            .unwrap()
-            .tcp
+        segment(Layer { offset: 0, bytes, wire_bytes: HEADER_BYTES + options.len() }).unwrap().tcp
     }
 
     #[test]
