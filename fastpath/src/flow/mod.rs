@@ -31,7 +31,7 @@ pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) 
                 let half = &mut entry.halves[direction.index()];
                 half.frames += 1;
                 half.bytes += u64::from(packets.wire_bytes[i]);
-                if headers.protocol == Protocol::Tcp {
+                if headers.protocol == Protocol::Tcp && !headers.is_part() {
                     packets.fresh_bytes[i] =
                         half.tcp.advance(&headers.tcp, headers.payload_wire_bytes);
                     entry.measure_rtt(&headers.tcp, direction, at);
@@ -54,6 +54,9 @@ fn find_or_open(
             return Ok((flow, entry.direction(source_is_low)));
         }
         flows.end(flow);
+    }
+    if headers.is_part() {
+        return Err(PassReason::Fragment);
     }
     let direction = first_direction(headers).ok_or(PassReason::FlowNotOurs)?;
     let client_is_low = (direction == Direction::ToServer) == source_is_low;

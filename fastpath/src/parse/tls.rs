@@ -415,6 +415,7 @@ mod tests {
                 protocol: Protocol::Tcp,
                 tcp,
                 datagram: Datagram::Other,
+                fragment: None,
                 network_offset: 0,
                 transport_offset: 0,
                 payload_offset: 0,

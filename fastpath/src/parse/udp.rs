@@ -1,6 +1,6 @@
 //! UDP headers (RFC 768).
 
-use super::ip::Transport;
+use super::layer::Layer;
 use super::tcp::Segment;
 use crate::burst::Tcp;
 use crate::telemetry::reasons::PassReason;
@@ -8,7 +8,7 @@ use crate::telemetry::reasons::PassReason;
 const HEADER_BYTES: usize = 8;
 
 /// Reads the UDP header. Its length may be below what IP promises, never above.
-pub(super) fn datagram(transport: Transport<'_>) -> Result<Segment, PassReason> {
+pub(super) fn datagram(transport: Layer<'_>) -> Result<Segment, PassReason> {
     if transport.wire_bytes < HEADER_BYTES {
         return Err(PassReason::MalformedTransport);
     }

@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::mem::{Buffer, Pool, peer};
 use super::{Port, Rx};
-use crate::burst::{Burst, Fate, Frame, PortIndex};
+use crate::burst::{Burst, Fate, Frame, Link, PortIndex};
 use crate::telemetry::counters::PortCounters;
 use crate::telemetry::reasons::DropReason;
 use crate::time::Nanos;
@@ -87,7 +87,7 @@ impl PairPort {
     /// # Errors
     /// When the other end has no room.
     pub fn inject(&mut self, port: PortIndex, bytes: &[u8]) -> Result<(), QueueFull> {
-        let frame = self.pool.copy(bytes);
+        let frame = self.pool.copy(Link::Ethernet, bytes);
         self.outgoing.push(Crossing { port, frame }).map_err(|refused| {
             self.pool.free(refused.frame);
             QueueFull
