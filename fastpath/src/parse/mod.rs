@@ -6,15 +6,21 @@
 //! right by construction, so nobody checks again.
 #![deny(clippy::indexing_slicing)]
 
+mod dtls;
 mod ethernet;
+pub mod handshake;
 pub mod hello;
 mod ip;
 pub mod ja4;
+mod messages;
+mod quic;
 pub mod reassembly;
 mod tcp;
 pub mod tls;
 mod udp;
 
+use self::dtls::Dtls;
+use self::quic::Quic;
 use self::reassembly::Reassembly;
 use self::tls::{Streams, WalkCounters};
 use crate::burst::{Burst, Datagram, Direction, FlowId, Frame, Headers, Protocol};
@@ -26,6 +32,10 @@ use crate::telemetry::reasons::PassReason;
 pub struct Parser {
     /// Pools of TLS streams.
     streams: Reassembly,
+    /// QUIC connections whose hello is not whole.
+    quic: Quic,
+    /// DTLS hellos that are not whole.
+    dtls: Dtls,
     /// What has been found so far.
     pub counters: WalkCounters,
 }
@@ -34,7 +44,7 @@ impl Parser {
     /// Entries of the pools that were pushed out by newer ones, and hellos too long to keep.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.streams.refused
+        self.streams.refused + self.quic.refused() + self.dtls.refused()
     }
 }
 
@@ -50,7 +60,11 @@ pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, pa
             Protocol::Tcp => {
                 tls::segment(found, &headers, payload, packets, streams, parser);
             }
-            Protocol::Udp => {}
+            Protocol::Udp => match headers.datagram {
+                Datagram::Quic => quic::datagram(found, payload, packets, streams, parser),
+                Datagram::Dtls => dtls::datagram(found, payload, packets, streams, parser),
+                Datagram::Other => {}
+            },
         }
     }
 }
@@ -76,6 +90,17 @@ pub fn headers<F: Frame>(burst: &mut Burst<F>, _parser: &mut Parser, passes: &mu
     }
 }
 
+/// What the first bytes of a UDP payload look like.
+fn datagram(payload: &[u8]) -> Datagram {
+    if quic::is_opening(payload) {
+        Datagram::Quic
+    } else if dtls::is_opening(payload) {
+        Datagram::Dtls
+    } else {
+        Datagram::Other
+    }
+}
+
 /// The headers of one frame that had `wire_bytes` on the wire.
 fn frame_headers(frame: &[u8], wire_bytes: usize) -> Result<Headers, PassReason> {
     let (network, network_offset) = ethernet::network(frame)?;
@@ -87,6 +112,12 @@ fn frame_headers(frame: &[u8], wire_bytes: usize) -> Result<Headers, PassReason>
         Protocol::Tcp => tcp::segment(packet.transport)?,
         Protocol::Udp => udp::datagram(packet.transport)?,
     };
+    let datagram = match packet.protocol {
+        Protocol::Tcp => Datagram::Other,
+        Protocol::Udp => {
+            datagram(packet.transport.bytes.get(segment.header_bytes..).unwrap_or_default())
+        }
+    };
     let transport_offset = packet.transport.offset;
     let offset = |n: usize| u16::try_from(n).map_err(|_| PassReason::MalformedIp);
     let bytes = |n: usize| u32::try_from(n).map_err(|_| PassReason::MalformedIp);
@@ -97,7 +128,7 @@ fn frame_headers(frame: &[u8], wire_bytes: usize) -> Result<Headers, PassReason>
         destination_port: segment.destination_port,
         protocol: packet.protocol,
         tcp: segment.tcp,
-        datagram: Datagram::Other,
+        datagram,
         network_offset: offset(network_offset)?,
         transport_offset: offset(transport_offset)?,
         payload_offset: bytes(transport_offset + segment.header_bytes)?,
