@@ -216,6 +216,8 @@ impl<P: Port> Lcore<P> {
             records_lost: self.parser.counters.lost,
             client_hellos: self.parser.counters.client_hellos,
             cut_frames: self.parser.counters.cut_frames,
+            initials: self.parser.counters.initials,
+            initials_unopened: self.parser.counters.initials_unopened,
             reassembly_refused: self.parser.refused(),
             exchanges: self.finished,
             events_lost: self.events.lost,

@@ -3,6 +3,7 @@
 use super::key::FlowKey;
 use super::tcp::Progress;
 use crate::burst::{Direction, Protocol, Tcp, TlsVersion};
+use crate::parse::handshake::Handshake;
 use crate::parse::tls::Stream;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::{Peers, Visibility};
@@ -24,6 +25,8 @@ pub struct FlowEntry {
     pub last_seen: Nanos,
     /// To the server, to the client.
     pub halves: [Half; 2],
+    /// Handshake of a UDP flow.
+    pub handshake: Handshake,
     /// The client's SYN, while the answer is awaited.
     syn_at: Option<Nanos>,
     /// Round trip from here to the server and back, from the handshake.
@@ -87,6 +90,7 @@ impl FlowEntry {
             opened: at,
             last_seen: at,
             halves: [half(0), half(1)],
+            handshake: Handshake::new(number),
             syn_at: None,
             rtt: None,
             class: Classified::default(),

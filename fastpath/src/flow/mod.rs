@@ -5,14 +5,15 @@ pub mod key;
 pub mod table;
 pub mod tcp;
 
-use crate::burst::{Direction, FlowId, Headers, Packets, Protocol};
+use crate::burst::{Datagram, Direction, FlowId, Headers, Packets, Protocol};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::reasons::PassReason;
 use entry::FlowEntry;
 use key::FlowKey;
 use table::FlowTable;
 
-/// The UDP port of QUIC to a web server; other UDP is not followed.
+/// The UDP port of QUIC to a web server: all UDP on it is followed. On other ports a handshake of
+/// QUIC or DTLS opens a flow.
 const QUIC_PORT: u16 = 443;
 
 /// Finds or makes the flow of each parsed frame, and counts it there.
@@ -84,9 +85,11 @@ fn first_direction(headers: &Headers) -> Option<Direction> {
         Direction::ToClient
     };
     match headers.protocol {
-        Protocol::Udp => [headers.source_port, headers.destination_port]
-            .contains(&QUIC_PORT)
-            .then_some(to_lower_port),
+        Protocol::Udp => {
+            let ports = [headers.source_port, headers.destination_port];
+            let opens = headers.datagram != Datagram::Other || ports.contains(&QUIC_PORT);
+            opens.then_some(to_lower_port)
+        }
         Protocol::Tcp if flags.syn() && !flags.ack() => Some(Direction::ToServer),
         Protocol::Tcp if flags.syn() => Some(Direction::ToClient),
         // Met in the middle: the service has the lower port, until a hello says otherwise.

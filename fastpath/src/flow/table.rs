@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use super::entry::FlowEntry;
 use super::key::FlowKey;
 use crate::burst::{BURST_FRAMES, Direction, FlowId};
+use crate::parse::handshake::Handshake;
 use crate::parse::tls::{Stream, Streams};
 use crate::telemetry::FlowTotals;
 use crate::time::Nanos;
@@ -231,6 +232,10 @@ impl FlowTable {
 impl Streams for FlowTable {
     fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream {
         &mut self.entry_mut(flow).halves[direction.index()].stream
+    }
+
+    fn handshake(&mut self, flow: FlowId) -> &mut Handshake {
+        &mut self.entry_mut(flow).handshake
     }
 }
 

@@ -6,14 +6,18 @@
 //! right by construction, so nobody checks again.
 #![deny(clippy::indexing_slicing)]
 
+mod dtls;
 mod ethernet;
 mod fragment;
 mod frame;
+pub mod handshake;
 pub mod hello;
 mod ip;
 pub mod ja4;
 mod layer;
 mod link;
+mod messages;
+mod quic;
 pub mod reassembly;
 mod tcp;
 pub mod tls;
@@ -21,11 +25,13 @@ mod tunnel;
 mod udp;
 mod wifi;
 
+use self::dtls::Dtls;
 use self::fragment::Fragments;
 use self::frame::Walk;
+use self::quic::Quic;
 use self::reassembly::Reassembly;
 use self::tls::{Streams, WalkCounters};
-use crate::burst::{Burst, Direction, FlowId, Fragment, Frame, Protocol};
+use crate::burst::{Burst, Datagram, Direction, FlowId, Fragment, Frame, Protocol};
 use crate::telemetry::counters::Passes;
 
 /// What `parse` remembers from frame to frame, all of it bounded and taken once.
@@ -35,6 +41,10 @@ pub struct Parser {
     streams: Reassembly,
     /// Datagrams that are not whole, and those of this burst that are.
     fragments: Fragments,
+    /// QUIC connections whose hello is not whole.
+    quic: Quic,
+    /// DTLS hellos that are not whole.
+    dtls: Dtls,
     /// What has been found so far.
     pub counters: WalkCounters,
 }
@@ -44,7 +54,8 @@ impl Parser {
     /// datagrams that never became whole.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.streams.refused + self.fragments.refused
+        let hellos = self.streams.refused + self.quic.refused() + self.dtls.refused();
+        hellos + self.fragments.refused
     }
 }
 
@@ -68,7 +79,11 @@ pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, pa
             Protocol::Tcp => {
                 tls::segment(found, &headers, payload, packets, streams, parser);
             }
-            Protocol::Udp => {}
+            Protocol::Udp => match headers.datagram {
+                Datagram::Quic => quic::datagram(found, payload, packets, streams, parser),
+                Datagram::Dtls => dtls::datagram(found, payload, packets, streams, parser),
+                Datagram::Other => {}
+            },
         }
         if let Some((index, bytes)) = joined {
             parser.fragments.give_back(index, bytes);
@@ -96,6 +111,17 @@ pub fn headers<F: Frame>(burst: &mut Burst<F>, parser: &mut Parser, passes: &mut
             Ok(read) => *headers = Some(read),
             Err(reason) => passes.add(reason),
         }
+    }
+}
+
+/// What the first bytes of a UDP payload look like.
+fn datagram(payload: &[u8]) -> Datagram {
+    if quic::is_opening(payload) {
+        Datagram::Quic
+    } else if dtls::is_opening(payload) {
+        Datagram::Dtls
+    } else {
+        Datagram::Other
     }
 }
 

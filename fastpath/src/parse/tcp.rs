@@ -2,7 +2,7 @@
 //! checksum is not judged: NICs fill it in late.
 
 use super::layer::Layer;
-use crate::burst::{Tcp, TcpFlags, Timestamps};
+use crate::burst::{Datagram, Tcp, TcpFlags, Timestamps};
 use crate::telemetry::reasons::PassReason;
 
 /// TCP without options.
@@ -17,6 +17,7 @@ pub(super) struct Segment {
     pub(super) source_port: u16,
     pub(super) destination_port: u16,
     pub(super) tcp: Tcp,
+    pub(super) datagram: Datagram,
     /// Header bytes that the frame holds: the payload's place is behind them.
     pub(super) header_bytes: usize,
     pub(super) payload_bytes: usize,
@@ -59,6 +60,7 @@ pub(super) fn segment(transport: Layer<'_>) -> Result<Segment, PassReason> {
             timestamps,
             window_scale,
         },
+        datagram: Datagram::Other,
         header_bytes: held,
         payload_bytes: transport.bytes.len() - held,
         payload_wire_bytes: transport.wire_bytes - header_bytes,

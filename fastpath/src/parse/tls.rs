@@ -8,6 +8,7 @@
 //!
 //! This and `hello` are all that reads payload. What leaves are the types in `burst/record.rs`.
 
+use super::handshake::Handshake;
 use super::reassembly::{Reassembly, StreamKey, ahead};
 use super::{Found, Parser, hello};
 use crate::burst::{
@@ -20,6 +21,9 @@ use crate::time::Nanos;
 pub trait Streams {
     /// The stream of one direction of a flow that is in the table.
     fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream;
+
+    /// The handshake of a UDP flow that is in the table.
+    fn handshake(&mut self, flow: FlowId) -> &mut Handshake;
 }
 
 /// What the walk counts.
@@ -33,6 +37,10 @@ pub struct WalkCounters {
     pub client_hellos: u64,
     /// Frames of which a capture holds less payload than was on the wire.
     pub cut_frames: u64,
+    /// QUIC Initials opened.
+    pub initials: u64,
+    /// QUIC Initials that the keys of their own connection id do not open.
+    pub initials_unopened: u64,
 }
 
 /// One direction of a connection.
@@ -381,10 +389,14 @@ mod tests {
         }
     }
 
-    struct Pair([Stream; 2]);
+    struct Pair([Stream; 2], Handshake);
     impl Streams for Pair {
         fn stream(&mut self, _: FlowId, direction: Direction) -> &mut Stream {
             &mut self.0[direction.index()]
+        }
+
+        fn handshake(&mut self, _: FlowId) -> &mut Handshake {
+            &mut self.1
         }
     }
 
@@ -397,7 +409,7 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let mut streams = Pair([Stream::new(1), Stream::new(2)]);
+            let mut streams = Pair([Stream::new(1), Stream::new(2)], Handshake::new(1));
             streams.0[0].start(1000);
             Self { streams, parser: Parser::default(), lengths: Vec::new() }
         }

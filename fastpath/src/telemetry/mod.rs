@@ -35,6 +35,10 @@ pub struct Totals {
     pub client_hellos: u64,
     /// Frames of which a capture holds less payload than was on the wire.
     pub cut_frames: u64,
+    /// QUIC Initials opened.
+    pub initials: u64,
+    /// QUIC Initials that the keys of their own connection id do not open: a server's, or damaged.
+    pub initials_unopened: u64,
     /// Out-of-order segments and hello fragments that found no room in the bounded pools.
     pub reassembly_refused: u64,
     /// Exchanges that have ended.
