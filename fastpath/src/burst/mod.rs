@@ -11,7 +11,8 @@ mod record;
 
 pub use headers::{Address, Datagram, Direction, FlowId, Headers, Link, Protocol, Tcp, TcpFlags};
 pub use record::{
-    Alpn, Carrier, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion,
+    Alpn, Carrier, ClientHello, ContentType, FingerprintId, HostName, Ja4, Record, ServerHello,
+    TlsVersion,
 };
 
 use crate::telemetry::reasons::DropReason;

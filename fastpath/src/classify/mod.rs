@@ -75,7 +75,9 @@ pub fn endpoints(
             alpn: hello.alpn,
             version: hello.version,
             ja4: hello.ja4,
+            fingerprint: hello.fingerprint,
             ech: hello.ech,
+            esni: hello.esni,
             endpoint: class.endpoint,
         }));
     }

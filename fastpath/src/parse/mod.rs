@@ -15,6 +15,7 @@ mod tcp;
 pub mod tls;
 mod udp;
 
+use self::ja4::Fingerprinter;
 use self::reassembly::Reassembly;
 use self::tls::{Streams, WalkCounters};
 use crate::burst::{Burst, Datagram, Direction, FlowId, Frame, Headers, Protocol};
@@ -26,6 +27,8 @@ use crate::telemetry::reasons::PassReason;
 pub struct Parser {
     /// Pools of TLS streams.
     streams: Reassembly,
+    /// Fingerprints of hellos, whatever carried them.
+    pub fingerprinter: Fingerprinter,
     /// What has been found so far.
     pub counters: WalkCounters,
 }
