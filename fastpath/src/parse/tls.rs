@@ -286,11 +286,14 @@ impl Walk<'_> {
         let taken = u8::try_from(taken).unwrap_or(0);
         stream.header_have += taken;
         stream.next = stream.next.wrapping_add(u32::from(taken));
-        if usize::from(stream.header_have) < HEADER_BYTES {
+        let have = usize::from(stream.header_have);
+        let plausible = stream.header.get(..have).is_some_and(may_begin_record);
+        if plausible && have < HEADER_BYTES {
             return;
         }
         stream.header_have = 0;
-        let Some((content, length)) = parse_header(&stream.header) else {
+        let header = parse_header(&stream.header).filter(|_| plausible);
+        let Some((content, length)) = header else {
             // Before the hello it never was TLS; after it a header is missing that we thought to
             // know.
             if stream.hello_done || !stream.started {
