@@ -3,6 +3,7 @@
 use std::io;
 
 use fastpath::ipc::{ClientRow, EndpointRow};
+use fastpath::lcore::Outlets;
 use fastpath::telemetry::event::{Event, Outcome, SignalKind, Verdict, Waste};
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
@@ -18,8 +19,11 @@ use crate::{capture, policy};
 /// When no capture, or the policy, can be read.
 pub fn flows(args: &FlowsArgs) -> Result<Done, Failure> {
     let snapshot = policy::snapshot(args.policy.as_deref())?;
-    read(&args.read, &snapshot, args.output, |pcap, event, names| match event {
-        Event::Hello(hello) => Some(FlowLine { pcap, ..FlowLine::new(hello, names, &snapshot) }),
+    read(&args.read, &snapshot, args.output, |pcap, event, outlets| match event {
+        Event::Hello(hello) => {
+            let Outlets { names, fingerprints, .. } = outlets;
+            Some(FlowLine { pcap, ..FlowLine::new(hello, names, fingerprints, &snapshot) })
+        }
         Event::Exchange(_) | Event::Signal(_) => None,
     })
 }
@@ -30,9 +34,9 @@ pub fn flows(args: &FlowsArgs) -> Result<Done, Failure> {
 /// When no capture, or the policy, can be read.
 pub fn exchanges(args: &ExchangesArgs) -> Result<Done, Failure> {
     let snapshot = policy::snapshot(args.policy.as_deref())?;
-    read(&args.read, &snapshot, args.output, |pcap, event, names| match event {
+    read(&args.read, &snapshot, args.output, |pcap, event, outlets| match event {
         Event::Exchange(exchange) => {
-            Some(ExchangeLine { pcap, ..ExchangeLine::new(exchange, names, &snapshot) })
+            Some(ExchangeLine { pcap, ..ExchangeLine::new(exchange, &outlets.names, &snapshot) })
         }
         Event::Hello(_) | Event::Signal(_) => None,
     })
@@ -55,7 +59,7 @@ fn read<T: Row>(
     captures: &[std::path::PathBuf],
     snapshot: &std::sync::Arc<fastpath::policy::snapshot::Snapshot>,
     format: RowFormat,
-    pick: impl Fn(Option<String>, &Event, &fastpath::telemetry::names::Names) -> Option<T>,
+    pick: impl Fn(Option<String>, &Event, &Outlets) -> Option<T>,
 ) -> Result<Done, Failure> {
     let mut rows = Rows::new::<T>(io::BufWriter::new(io::stdout().lock()), format);
     let mut result = Ok(());

@@ -14,6 +14,7 @@ use crate::policy::handoff::Subscriber;
 use crate::port::{Port, Rx};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
+use crate::telemetry::fingerprints::Fingerprints;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::names::Names;
 use crate::telemetry::report::{ReportReceiver, ReportSender, channel};
@@ -81,6 +82,8 @@ pub struct Outlets {
     pub events: EventReceiver,
     /// What the name ids in them stand for.
     pub names: Names,
+    /// What the fingerprint ids stand for.
+    pub fingerprints: Fingerprints,
     /// How it is doing.
     pub reports: ReportReceiver,
 }
@@ -95,10 +98,12 @@ impl<P: Port> Lcore<P> {
         let (events, receiver) = ring(config.events);
         let flows = FlowTable::with_capacity(config.flows);
         let classifier = Classifier::new(config.names);
+        let parser = Parser::default();
         let (reports, report_receiver) = channel();
         let outlets = Outlets {
             events: receiver,
             names: classifier.names.reader(),
+            fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
         };
         let lcore = Self {
@@ -109,7 +114,7 @@ impl<P: Port> Lcore<P> {
             exchanges: Exchanges::for_slots(flows.slots()),
             clients: Clients::for_slots(flows.slots()),
             flows,
-            parser: Parser::default(),
+            parser,
             classifier,
             endpoints: EndpointStates::default(),
             events,
@@ -219,6 +224,7 @@ impl<P: Port> Lcore<P> {
             initials: self.parser.counters.initials,
             initials_unopened: self.parser.counters.initials_unopened,
             reassembly_refused: self.parser.refused(),
+            fingerprints_refused: self.parser.fingerprinter.refused(),
             exchanges: self.finished,
             events_lost: self.events.lost,
             names_refused: self.classifier.names.refused,

@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 use fastpath::burst::{Carrier, PortIndex};
 use fastpath::lcore::{Lcore, LcoreConfig};
 use fastpath::parse::hello;
+use fastpath::parse::ja4::Fingerprinter;
 use fastpath::policy::handoff;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::mem::{Buffer, MemPort};
@@ -57,13 +58,17 @@ fn play_raw(bytes: &[u8], name: &str) -> u64 {
     let mut arriving = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
     let segments = bytes.chunks(SEGMENT_BYTES).zip(0_u64..);
     arriving.extend(segments.map(|(payload, n)| (Nanos(2 + n), PortIndex(0), segment(n, payload))));
+    let mut maker = Fingerprinter::default();
     for kind in [1, 2] {
         let body = bytes.get(..bytes.len().min(0xff_ffff)).unwrap_or_default();
         let len = u32::try_from(body.len()).unwrap().to_be_bytes();
         let message = [&[kind], &len[1..], body].concat();
-        let _ = (hello::client_hello(&message, Carrier::Tcp), hello::server_hello(&message));
+        let _ = (
+            hello::client_hello(&message, Carrier::Tcp, &mut maker),
+            hello::server_hello(&message),
+        );
     }
-    let _ = (hello::client_hello(bytes, Carrier::Tcp), hello::server_hello(bytes));
+    let _ = (hello::client_hello(bytes, Carrier::Tcp, &mut maker), hello::server_hello(bytes));
     frames(&play(MemPort::new(arriving), name))
 }
 

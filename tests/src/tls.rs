@@ -46,6 +46,45 @@ pub fn client_hello(sni: &str, alpn: &[&str], padding: usize) -> Vec<u8> {
     record(HANDSHAKE, &message(1, &body.concat()))
 }
 
+/// A ClientHello like a browser's, with its lists of ciphers and extensions, in one record of 512
+/// bytes (RFC 7685).
+#[must_use]
+pub fn browser_hello(sni: &str) -> Vec<u8> {
+    const CIPHERS: [u16; 16] = [
+        0x2a2a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013,
+        0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
+    ];
+    let codes =
+        |codes: &[u16]| codes.iter().flat_map(|code| code.to_be_bytes()).collect::<Vec<_>>();
+    let name = [&[0][..], &u16_block(sni.as_bytes())].concat();
+    let signatures = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
+    let names = [u8_block(b"h2"), u8_block(b"http/1.1")].concat();
+    let mut extensions = [
+        extension(0x1a1a, &[]),
+        extension(0x001b, &[2, 0, 2]),
+        extension(0x0000, &u16_block(&name)),
+        extension(0x0033, &u16_block(&[&[0, 29][..], &u16_block(&[0x77; 32])].concat())),
+        extension(0x0010, &u16_block(&names)),
+        extension(0x4469, &u16_block(&u8_block(b"h2"))),
+        extension(0x0017, &[]),
+        extension(0x002d, &[1, 1]),
+        extension(0x000d, &u16_block(&codes(&signatures))),
+        extension(0x0005, &[1, 0, 0, 0, 0]),
+        extension(0x0023, &[]),
+        extension(0x0012, &[]),
+        extension(0x002b, &[6, 0x3a, 0x3a, 3, 4, 3, 3]),
+        extension(0xff01, &[0]),
+        extension(0x000b, &[1, 0]),
+        extension(0x000a, &u16_block(&codes(&[0x4a4a, 29, 23, 24]))),
+    ]
+    .concat();
+    let padding = 384_usize.saturating_sub(extensions.len());
+    extensions.extend(extension(0x0015, &vec![0; padding]));
+    let ciphers = u16_block(&codes(&CIPHERS));
+    let head = [&[3, 3][..], &[0xaa; 32], &u8_block(&[0xcc; 32]), &ciphers, &[1, 0]].concat();
+    record(HANDSHAKE, &message(1, &[head, u16_block(&extensions)].concat()))
+}
+
 /// A ServerHello that chooses TLS 1.3, in one record.
 #[must_use]
 pub fn server_hello() -> Vec<u8> {

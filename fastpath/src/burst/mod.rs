@@ -14,7 +14,8 @@ pub use headers::{
     Timestamps,
 };
 pub use record::{
-    Alpn, Carrier, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion,
+    Alpn, Carrier, ClientHello, ContentType, FingerprintId, HostName, Ja4, Record, ServerHello,
+    TlsVersion,
 };
 
 use crate::telemetry::reasons::DropReason;

@@ -45,8 +45,9 @@ pub fn endpoints(
             entry.class.revision = policy.revision();
         }
     }
-    for i in 0..packets.client_hellos.len() {
-        let hello = packets.client_hellos[i];
+    // Hellos are large: they are lent out, not copied.
+    let hellos = std::mem::take(&mut packets.client_hellos);
+    for hello in &hellos {
         let entry = flows.entry_mut(hello.flow);
         if hello.direction == Direction::ToClient {
             // Who has sent the SYN, or a hello, is the client, whatever the other side sends.
@@ -59,7 +60,7 @@ pub fn endpoints(
         let peers = entry.peers();
         let class = &mut entry.class;
         class.hello = true;
-        class.sni = hello.sni.and_then(|name| classifier.names.intern(&name));
+        class.sni = hello.sni.as_ref().and_then(|name| classifier.names.intern(name));
         class.application = classifier.hasher.hash_one(hello.ja4.ciphers());
         class.offers_h2 = hello.alpn.offers(b"h2");
         class.visibility = Visibility::H1;
@@ -75,10 +76,13 @@ pub fn endpoints(
             alpn: hello.alpn,
             version: hello.version,
             ja4: hello.ja4,
+            fingerprint: hello.fingerprint,
             ech: hello.ech,
+            esni: hello.esni,
             endpoint: class.endpoint,
         }));
     }
+    packets.client_hellos = hellos;
     for hello in &packets.server_hellos {
         let class = &mut flows.entry_mut(hello.flow).class;
         class.version = Some(hello.version);

@@ -5,6 +5,7 @@
 //! 8656) is left alone: the relay that the datagram goes to is not the peer that the hello is for.
 
 use super::handshake::Handshake;
+use super::ja4::Fingerprinter;
 use super::messages::{HEADER_BYTES as TLS_HEADER_BYTES, Message, Messages, Progress};
 use super::tls::{Streams, WalkCounters};
 use super::{Found, Parser};
@@ -56,9 +57,9 @@ pub(super) fn datagram(
     parser: &mut Parser,
 ) {
     let Some(&at) = packets.at.get(found.packet) else { return };
-    let Parser { dtls, counters, .. } = parser;
+    let Parser { dtls, fingerprinter, counters, .. } = parser;
     let handshake = streams.handshake(found.flow);
-    let mut reader = Reader { found, at, handshake, dtls, packets, counters };
+    let mut reader = Reader { found, at, handshake, dtls, fingerprinter, packets, counters };
     let mut records = payload;
     while let Some(record) = Record::take(&mut records) {
         let mut rest = record.handshake;
@@ -77,6 +78,7 @@ struct Reader<'a> {
     at: Nanos,
     handshake: &'a mut Handshake,
     dtls: &'a mut Dtls,
+    fingerprinter: &'a mut Fingerprinter,
     packets: &'a mut Packets,
     counters: &'a mut WalkCounters,
 }
@@ -101,6 +103,7 @@ impl Reader<'_> {
             Progress::Whole(hello) => handshake.client_message(
                 hello,
                 Carrier::Dtls,
+                self.fingerprinter,
                 self.found,
                 self.packets,
                 self.counters,

@@ -5,11 +5,12 @@
 //! 17.2.5.2) or a HelloVerifyRequest (RFC 6347, 4.2.1): it is known by its random. Another random on
 //! the same ports is another connection, unless a version was negotiated in between.
 
+use super::ja4::Fingerprinter;
 use super::messages::Slot;
 use super::reassembly::StreamKey;
 use super::tls::WalkCounters;
 use super::{Found, hello};
-use crate::burst::{Carrier, ClientHello, Packets};
+use crate::burst::{Carrier, Packets};
 
 /// The handshake of one UDP flow.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,7 @@ impl Handshake {
         &mut self,
         message: &[u8],
         carrier: Carrier,
+        fingerprinter: &mut Fingerprinter,
         found: Found,
         packets: &mut Packets,
         counters: &mut WalkCounters,
@@ -64,20 +66,11 @@ impl Handshake {
         if is_known {
             return false;
         }
-        let Some(facts) = hello::client_hello(message, carrier) else { return false };
-        let hello::ClientFacts { sni, alpn, version, ja4, ech } = facts;
+        let Some(facts) = hello::client_hello(message, carrier, fingerprinter) else {
+            return false;
+        };
         counters.client_hellos += 1;
-        packets.client_hellos.push(ClientHello {
-            packet: u16::try_from(found.packet).unwrap_or(u16::MAX),
-            flow: found.flow,
-            direction: found.direction,
-            carrier,
-            sni,
-            alpn,
-            version,
-            ja4,
-            ech,
-        });
+        packets.client_hellos.push(facts.hello(found, carrier));
         true
     }
 }

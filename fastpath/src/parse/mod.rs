@@ -28,6 +28,7 @@ mod wifi;
 use self::dtls::Dtls;
 use self::fragment::Fragments;
 use self::frame::Walk;
+use self::ja4::Fingerprinter;
 use self::quic::Quic;
 use self::reassembly::Reassembly;
 use self::tls::{Streams, WalkCounters};
@@ -45,6 +46,8 @@ pub struct Parser {
     quic: Quic,
     /// DTLS hellos that are not whole.
     dtls: Dtls,
+    /// Fingerprints of hellos, whatever carried them.
+    pub fingerprinter: Fingerprinter,
     /// What has been found so far.
     pub counters: WalkCounters,
 }

@@ -1,9 +1,9 @@
 //! What an lcore tells the outside: hellos, exchanges and signals, as plain copies in a bounded
 //! ring.
 //!
-//! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), an
-//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (docs/privacy.md,
-//! P2).
+//! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), a
+//! [`FingerprintId`] through [`Fingerprints`](super::fingerprints::Fingerprints), an [`EndpointId`]
+//! through the policy snapshot. Lengths are quantised here already (docs/privacy.md, P2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use serde::{Deserialize, Serialize};
 
 use super::names::NameId;
-use crate::burst::{Address, Alpn, Carrier, Ja4, Protocol, TlsVersion};
+use crate::burst::{Address, Alpn, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
@@ -59,8 +59,12 @@ pub struct Hello {
     pub version: TlsVersion,
     /// Fingerprint.
     pub ja4: Ja4,
+    /// Its lists.
+    pub fingerprint: Option<FingerprintId>,
     /// Encrypted ClientHello (or its GREASE) present.
     pub ech: bool,
+    /// Encrypted server name present, the draft that ECH came from.
+    pub esni: bool,
     /// The endpoint it was classified as.
     pub endpoint: Option<EndpointId>,
 }

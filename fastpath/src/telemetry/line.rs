@@ -10,6 +10,7 @@ use super::event::{
     Estimate, Exchange, Hello, Outcome, Peers, Reason, Signal, SignalKind, Verdict, Visibility,
     Waste,
 };
+use super::fingerprints::Fingerprints;
 use super::names::Names;
 use crate::burst::{Carrier, TlsVersion};
 use crate::policy::snapshot::{EndpointId, Snapshot};
@@ -39,8 +40,14 @@ pub struct FlowLine {
     pub tls_version: String,
     /// Fingerprint.
     pub ja4: String,
+    /// Its lists in clear. Absent where they are too long to keep, or were read too late.
+    #[serde(default)]
+    pub ja4_r: Option<String>,
     /// Encrypted ClientHello, or its GREASE, present.
     pub ech: bool,
+    /// Encrypted server name present, the draft that ECH came from.
+    #[serde(default)]
+    pub esni: bool,
     /// When the ClientHello was complete, Unix seconds.
     pub time: f64,
     /// The AI endpoint it was classified as.
@@ -167,7 +174,12 @@ pub enum EventClass {
 impl FlowLine {
     /// The line of `hello`.
     #[must_use]
-    pub fn new(hello: &Hello, names: &Names, snapshot: &Snapshot) -> Self {
+    pub fn new(
+        hello: &Hello,
+        names: &Names,
+        fingerprints: &Fingerprints,
+        snapshot: &Snapshot,
+    ) -> Self {
         let Peers { client, client_port, server, server_port, protocol: _ } = hello.peers;
         Self {
             pcap: None,
@@ -180,7 +192,9 @@ impl FlowLine {
             alpn: hello.alpn.names().map(latin1).collect(),
             tls_version: version_name(hello.version),
             ja4: hello.ja4.as_str().to_owned(),
+            ja4_r: hello.fingerprint.and_then(|id| fingerprints.ja4_r(id)),
             ech: hello.ech,
+            esni: hello.esni,
             time: seconds(hello.at),
             endpoint: endpoint_name(hello.endpoint, snapshot),
         }

@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod event;
+pub mod fingerprints;
 pub mod latency;
 pub mod ledger;
 pub mod line;
@@ -41,6 +42,8 @@ pub struct Totals {
     pub initials_unopened: u64,
     /// Out-of-order segments and hello fragments that found no room in the bounded pools.
     pub reassembly_refused: u64,
+    /// Fingerprints whose lists were too long to keep: they have no JA4_r.
+    pub fingerprints_refused: u64,
     /// Exchanges that have ended.
     pub exchanges: u64,
     /// Events lost because nobody read them in time.

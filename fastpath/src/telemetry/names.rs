@@ -36,6 +36,12 @@ impl std::hash::Hash for HostNameKey {
     }
 }
 
+impl std::borrow::Borrow<[u8]> for HostNameKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 impl NameTable {
     /// A table for `capacity` names.
     #[must_use]
@@ -46,7 +52,7 @@ impl NameTable {
 
     /// The id of `name`, a new one when it was not seen before.
     pub fn intern(&mut self, name: &HostName) -> Option<NameId> {
-        if let Some(&id) = self.ids.get(&HostNameKey(*name)) {
+        if let Some(&id) = self.ids.get(name.as_bytes()) {
             return Some(id);
         }
         let next = u32::try_from(self.ids.len()).ok()?;

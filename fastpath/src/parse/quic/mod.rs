@@ -16,6 +16,7 @@ use self::keys::Keys;
 use self::packet::{Kind, Packet};
 use self::version::Version;
 use super::handshake::Handshake;
+use super::ja4::Fingerprinter;
 use super::messages::{Messages, Progress};
 use super::tls::{Streams, WalkCounters};
 use super::{Found, Parser};
@@ -77,9 +78,9 @@ pub(super) fn datagram(
     parser: &mut Parser,
 ) {
     let Some(&at) = packets.at.get(found.packet) else { return };
-    let Parser { quic, counters, .. } = parser;
+    let Parser { quic, fingerprinter, counters, .. } = parser;
     let handshake = streams.handshake(found.flow);
-    let mut reader = Reader { found, at, handshake, quic, packets, counters };
+    let mut reader = Reader { found, at, handshake, quic, fingerprinter, packets, counters };
     let mut rest = payload;
     for _ in 0..PACKETS_MAX {
         let Some(packet) = Packet::first(rest) else { return };
@@ -97,6 +98,7 @@ struct Reader<'a> {
     at: Nanos,
     handshake: &'a mut Handshake,
     quic: &'a mut Quic,
+    fingerprinter: &'a mut Fingerprinter,
     packets: &'a mut Packets,
     counters: &'a mut WalkCounters,
 }
@@ -195,6 +197,7 @@ impl Reader<'_> {
             Progress::Whole(message) => self.handshake.client_message(
                 message,
                 Carrier::Quic,
+                self.fingerprinter,
                 self.found,
                 self.packets,
                 self.counters,

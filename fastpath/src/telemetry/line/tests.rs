@@ -4,6 +4,7 @@ use super::*;
 use crate::burst::{Address, Alpn, HostName, Ja4, Protocol};
 use crate::policy::snapshot::Policy;
 use crate::telemetry::event::ExchangeId;
+use crate::telemetry::fingerprints::{Canonical, FingerprintTable};
 use crate::telemetry::names::NameTable;
 
 fn peers() -> Peers {
@@ -32,13 +33,20 @@ fn a_hello_becomes_the_flow_line_of_the_corpus() {
     let endpoint = snapshot.by_name("api.openai.com");
     let (at, version) = (Nanos(1_500_000_000_123_456_789), TlsVersion::V1_3);
     let (peers, carrier) = (peers(), Carrier::Tcp);
-    let hello = Hello { at, peers, carrier, sni, alpn, version, ja4, ech: false, endpoint };
+    let mut table = FingerprintTable::default();
+    let lists =
+        Canonical { head: *b"t13d1516h2", codes: &[0x1301, 0x000d, 0x0403], lengths: [1, 1] };
+    let (_, fingerprint) = table.intern(&lists, |_| ja4);
+    let (ech, esni) = (false, false);
+    let hello =
+        Hello { at, peers, carrier, sni, alpn, version, ja4, fingerprint, ech, esni, endpoint };
     assert_eq!(
-        serde_json::to_string(&FlowLine::new(&hello, &names, &snapshot)).unwrap(),
+        serde_json::to_string(&FlowLine::new(&hello, &names, &table.reader(), &snapshot)).unwrap(),
         r#"{"src":"198.51.100.11","sport":40000,"dst":"198.51.100.101","dport":443,"proto":"tcp","#
             .to_owned()
             + r#""sni":"api.openai.com","alpn":["h2","é"],"tls_version":"TLSv1.3","#
-            + r#""ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","ech":false,"#
+            + r#""ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","ja4_r":"t13d1516h2_1301_000d_0403","#
+            + r#""ech":false,"esni":false,"#
             + r#""time":1500000000.123457,"endpoint":"openai"}"#
     );
 }
