@@ -118,6 +118,15 @@ impl TcpFlags {
     }
 }
 
+/// The timestamps option (RFC 7323, 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamps {
+    /// TSval: the sender's clock.
+    pub value: u32,
+    /// TSecr: the clock of the other side that it has seen last.
+    pub echo: u32,
+}
+
 /// The fields of a TCP header that the stages need. All zero for UDP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tcp {
@@ -129,6 +138,8 @@ pub struct Tcp {
     pub window: u16,
     /// Control bits.
     pub flags: TcpFlags,
+    /// Timestamps, if the segment has them.
+    pub timestamps: Option<Timestamps>,
 }
 
 /// The headers of one TCP or UDP frame. Right by construction: ranges lie within the frame.

@@ -9,7 +9,9 @@
 mod headers;
 mod record;
 
-pub use headers::{Address, Datagram, Direction, FlowId, Headers, Link, Protocol, Tcp, TcpFlags};
+pub use headers::{
+    Address, Datagram, Direction, FlowId, Headers, Link, Protocol, Tcp, TcpFlags, Timestamps,
+};
 pub use record::{
     Alpn, Carrier, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion,
 };

@@ -42,6 +42,7 @@ pub(super) fn segment(transport: Transport<'_>) -> Result<Segment, PassReason> {
             ack: u32::from_be_bytes([a0, a1, a2, a3]),
             window: u16::from_be_bytes([w0, w1]),
             flags: TcpFlags(flags),
+            timestamps: None,
         },
         header_bytes: held,
         payload_bytes: transport.bytes.len() - held,
