@@ -4,7 +4,7 @@ use std::io;
 
 use fastpath::ipc::{ClientRow, EndpointRow};
 use fastpath::lcore::Outlets;
-use fastpath::telemetry::event::{Event, Outcome, SignalKind, Verdict, Waste};
+use fastpath::telemetry::event::{Event, Outcome, SignalKind, Verdict, Visibility, Waste};
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
 use crate::cli::{ExchangesArgs, FlowsArgs};
@@ -80,6 +80,7 @@ impl Row for FlowLine {
         Column::text("CLIENT"),
         Column::text("SERVER"),
         Column::text("PROTO"),
+        Column::text("SEEN AS"),
         Column::text("ENDPOINT"),
         Column::text("SNI"),
         Column::text("ALPN"),
@@ -93,7 +94,8 @@ impl Row for FlowLine {
             socket(&self.src, self.sport),
             socket(&self.dst, self.dport),
             self.proto.clone(),
-            or_unknown(self.endpoint.as_deref()),
+            visibility_name(self.visibility).to_owned(),
+            or_unknown(likely_endpoint(self).as_deref()),
             or_unknown(self.sni.as_deref()),
             or_unknown(Some(self.alpn.join(",")).as_deref().filter(|names| !names.is_empty())),
             self.tls_version.trim_start_matches("TLSv").to_owned(),
@@ -235,6 +237,26 @@ fn socket(address: &str, port: u16) -> String {
 
 fn or_unknown(text: Option<&str>) -> String {
     text.unwrap_or(UNKNOWN).to_owned()
+}
+
+/// The endpoint, and how sure it is where it is not.
+fn likely_endpoint(flow: &FlowLine) -> Option<String> {
+    let endpoint = flow.endpoint.clone()?;
+    let unsure = flow.confidence.filter(|&confidence| confidence < 1.0);
+    Some(match unsure {
+        Some(confidence) => format!("{endpoint} ({:.0} %)", confidence * 100.0),
+        None => endpoint,
+    })
+}
+
+const fn visibility_name(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::H1 => "h1",
+        Visibility::Both => "both",
+        Visibility::Mux => "mux",
+        Visibility::Quic => "quic",
+        Visibility::Opaque => "opaque",
+    }
 }
 
 const fn verdict_name(verdict: Verdict) -> &'static str {

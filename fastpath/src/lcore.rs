@@ -7,7 +7,7 @@ use crate::burst::Burst;
 use crate::classify::Classifier;
 use crate::decide::endpoint::EndpointStates;
 use crate::detect::Clients;
-use crate::exchange::Exchanges;
+use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
 use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
@@ -207,16 +207,12 @@ impl<P: Port> Lcore<P> {
     /// Everything counted since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
+        let FlowsSeen { h1, mux, quic, both } = self.exchanges.seen;
         Totals {
             port: *self.port.counters(),
             passes: self.passes,
             bursts: self.bursts,
-            flows: FlowTotals {
-                h1: self.exchanges.h1_flows,
-                mux: self.exchanges.mux_flows,
-                quic: self.exchanges.quic_flows,
-                ..self.flows.totals()
-            },
+            flows: FlowTotals { h1, mux, quic, both, ..self.flows.totals() },
             records: self.parser.counters.records,
             records_lost: self.parser.counters.lost,
             client_hellos: self.parser.counters.client_hellos,
@@ -228,6 +224,7 @@ impl<P: Port> Lcore<P> {
             exchanges: self.finished,
             events_lost: self.events.lost,
             names_refused: self.classifier.names.refused,
+            learnt_evicted: self.classifier.evicted(),
             retry_evicted: self.clients.evicted(),
         }
     }

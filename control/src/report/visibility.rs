@@ -16,6 +16,8 @@ pub struct Visibility {
     pub mux_flows: u64,
     /// Flows of QUIC: counted, not followed yet.
     pub quic_flows: u64,
+    /// Flows that offered HTTP/2 and HTTP/1.1 and showed nothing of what was chosen.
+    pub both_flows: u64,
     /// Flows in all.
     pub flows: u64,
     /// Missing from the sums, in exchanges.
@@ -42,6 +44,7 @@ impl Visibility {
             h1_flows: sum(|t| t.flows.h1),
             mux_flows: sum(|t| t.flows.mux),
             quic_flows: sum(|t| t.flows.quic),
+            both_flows: sum(|t| t.flows.both),
             flows: sum(|t| t.flows.opened),
             unseen: tally.unseen,
             records_lost: sum(|t| t.records_lost),

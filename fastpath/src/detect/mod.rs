@@ -290,8 +290,12 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         id: seen.id,
         peers: entry.peers(),
         endpoint: seen.endpoint,
+        // A policy that came in the middle of it may call the flow otherwise.
+        call: entry.class.call.filter(|call| Some(call.endpoint) == seen.endpoint),
         sni: entry.class.sni,
         visibility: if facts.midway { Visibility::Opaque } else { Visibility::H1 },
+        from_middle: entry.from_middle(),
+        rtt: entry.halves.map(|half| half.rtt.smoothed()),
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_heard.max(seen.last_down).max(seen.last_up),

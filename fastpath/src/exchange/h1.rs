@@ -11,7 +11,7 @@ use super::handshake::{Handshake, RTT_DEFAULT};
 use crate::burst::{Direction, FlowId, Record};
 use crate::flow::entry::Classified;
 use crate::policy::snapshot::EndpointId;
-use crate::telemetry::event::ExchangeId;
+use crate::telemetry::event::{ExchangeId, Visibility};
 use crate::time::Nanos;
 
 /// A connection and the exchange that runs on it.
@@ -25,6 +25,8 @@ pub struct Connection {
     pub current: Option<Current>,
     /// When the one before was last heard of.
     previous_end: Option<Nanos>,
+    /// What the flow is counted as; opaque: not at all.
+    pub counted: Visibility,
 }
 
 /// What a record means for its connection.

@@ -10,7 +10,9 @@ pub mod settle;
 
 use std::hash::RandomState;
 
-use crate::burst::{BURST_RECORDS, ContentType, FlowId, Headers, Packets, Protocol, Record};
+use crate::burst::{
+    BURST_RECORDS, ContentType, Datagram, FlowId, Headers, Packets, Protocol, Record,
+};
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
 use crate::policy::snapshot::EndpointId;
@@ -49,12 +51,21 @@ pub struct Exchanges {
     edges: Vec<Edge>,
     next: u64,
     hasher: RandomState,
-    /// Flows that turned out to be HTTP/1.1.
-    pub h1_flows: u64,
-    /// Flows that turned out to be HTTP/2.
-    pub mux_flows: u64,
-    /// Flows that turned out to be QUIC.
-    pub quic_flows: u64,
+    /// Flows by what they have turned out to be.
+    pub seen: FlowsSeen,
+}
+
+/// How many flows have turned out to be what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowsSeen {
+    /// HTTP/1.1 in TLS.
+    pub h1: u64,
+    /// HTTP/2 in TLS.
+    pub mux: u64,
+    /// QUIC.
+    pub quic: u64,
+    /// HTTP/2 and HTTP/1.1 offered, and nothing has shown yet which was chosen.
+    pub both: u64,
 }
 
 /// Exchanges that are ended by silence in one burst at most; the rest waits for the next.
@@ -72,9 +83,7 @@ impl Exchanges {
             edges: Vec::with_capacity(EDGES),
             next: 1,
             hasher: RandomState::new(),
-            h1_flows: 0,
-            mux_flows: 0,
-            quic_flows: 0,
+            seen: FlowsSeen::default(),
         }
     }
 
@@ -99,6 +108,20 @@ impl Exchanges {
 
     fn connection(&mut self, flow: FlowId) -> &mut Connection {
         &mut self.connections[flow.0 as usize]
+    }
+
+    /// Counts a flow as what it has turned out to be, and no longer as what it seemed before.
+    fn count_as(&mut self, flow: FlowId, visibility: Visibility) {
+        let before = std::mem::replace(&mut self.connection(flow).counted, visibility);
+        if before == visibility {
+            return;
+        }
+        if let Some(count) = self.seen.of(before) {
+            *count -= 1;
+        }
+        if let Some(count) = self.seen.of(visibility) {
+            *count += 1;
+        }
     }
 
     fn end(&mut self, flow: FlowId, ending: Ending) {
@@ -149,11 +172,30 @@ impl Exchanges {
     }
 }
 
+impl FlowsSeen {
+    fn of(&mut self, visibility: Visibility) -> Option<&mut u64> {
+        match visibility {
+            Visibility::H1 => Some(&mut self.h1),
+            Visibility::Mux => Some(&mut self.mux),
+            Visibility::Quic => Some(&mut self.quic),
+            Visibility::Both => Some(&mut self.both),
+            Visibility::Opaque => None,
+        }
+    }
+}
+
 /// Follows the exchanges of every flow in the burst, then of those that fell silent or have ended.
 pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     exchanges.edges.clear();
     for &flow in flows.fresh() {
         *exchanges.connection(flow) = Connection::default();
+    }
+    let clients = packets.client_hellos.iter().map(|hello| hello.flow);
+    for flow in clients.chain(packets.server_hellos.iter().map(|hello| hello.flow)) {
+        let visibility = flows.entry(flow).class.visibility;
+        // What HTTP/1.1 has to show before it counts is an exchange.
+        let h1 = visibility == Visibility::H1;
+        exchanges.count_as(flow, if h1 { Visibility::Opaque } else { visibility });
     }
     let mut records = packets.records.iter().peekable();
     for i in 0..packets.len() {
@@ -168,7 +210,7 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
             let progress = &flows.entry(flow).halves[direction.index()].tcp;
             if closes(headers, progress) {
                 exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
-                if progress.fin_ahead && !headers.tcp.flags.rst() {
+                if progress.fin_ahead() && !headers.tcp.flags.rst() {
                     // What is still missing may be the end of the response.
                     exchanges.let_settle(flow, at);
                 } else {
@@ -176,14 +218,27 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
                 }
             }
             if headers.protocol == Protocol::Udp {
-                let visibility = &mut flows.entry_mut(flow).class.visibility;
-                exchanges.quic_flows += u64::from(*visibility != Visibility::Quic);
-                *visibility = Visibility::Quic;
+                follow_datagram(headers, flow, flows, exchanges);
             }
         }
     }
     exchanges.settle(packets.now);
     flows.take_ended(|flow, _| exchanges.end(flow, Ending::Gone));
+}
+
+/// Any UDP that is followed and is not DTLS is QUIC, also where its hello was not seen.
+fn follow_datagram(
+    headers: &Headers,
+    flow: FlowId,
+    flows: &mut FlowTable,
+    exchanges: &mut Exchanges,
+) {
+    let class = &mut flows.entry_mut(flow).class;
+    if !class.hello && class.visibility == Visibility::Opaque && headers.datagram != Datagram::Dtls
+    {
+        class.visibility = Visibility::Quic;
+        exchanges.count_as(flow, Visibility::Quic);
+    }
 }
 
 /// A FIN, or an RST that `flow` took for genuine.
@@ -199,8 +254,8 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
     }
     let Exchanges { connections, hasher, .. } = exchanges;
     let connection = &mut connections[flow.0 as usize];
-    connection.meet(&entry.class, entry.rtt);
-    let endpoint = entry.class.endpoint;
+    connection.meet(&entry.class, entry.rtt());
+    let endpoint = entry.class.endpoint();
     let step = match record.content {
         ContentType::ApplicationData => connection.application_record(record, hasher),
         ContentType::Alert => {
@@ -217,14 +272,16 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
             exchanges.end(flow, Ending::Reuse);
             let id = ExchangeId(exchanges.next);
             exchanges.next += 1;
-            exchanges.h1_flows += u64::from(exchanges.count(flow) == 0);
+            if entry.class.visibility == Visibility::Both {
+                entry.class.visibility = Visibility::H1;
+            }
+            exchanges.count_as(flow, Visibility::H1);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
             exchanges.edges.push(Edge::Opened { id, flow, endpoint, at: record.at, previous });
         }
         Step::Multiplexed => {
             entry.class.visibility = Visibility::Mux;
-            exchanges.mux_flows += 1;
-            exchanges.h1_flows -= u64::from(exchanges.count(flow) > 0);
+            exchanges.count_as(flow, Visibility::Mux);
             let current = exchanges.connection(flow).current.take();
             exchanges.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
         }

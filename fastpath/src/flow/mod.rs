@@ -2,6 +2,7 @@
 
 pub mod entry;
 pub mod key;
+pub mod rtt;
 pub mod table;
 pub mod tcp;
 
@@ -33,9 +34,11 @@ pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) 
                 half.frames += 1;
                 half.bytes += u64::from(packets.wire_bytes[i]);
                 if headers.protocol == Protocol::Tcp && !headers.is_part() {
-                    packets.fresh_bytes[i] =
-                        half.tcp.advance(&headers.tcp, headers.payload_wire_bytes);
-                    entry.measure_rtt(&headers.tcp, direction, at);
+                    let arrived = entry.segment(&headers, direction, at);
+                    packets.fresh_bytes[i] = arrived.fresh_bytes;
+                    if arrived.repeated {
+                        flows.count_repeated(headers.payload_wire_bytes - arrived.fresh_bytes);
+                    }
                 }
             }
             Err(reason) => passes.add(reason),
@@ -72,7 +75,7 @@ fn reuses_ports(entry: &FlowEntry, headers: &Headers, source_is_low: bool) -> bo
     let is_first = flags.syn() && !flags.ack();
     let half = &entry.halves[entry.direction(source_is_low).index()];
     // A flow met in the middle has shown no SYN; one that comes later is not its own.
-    let another = half.tcp.syn.map_or(half.frames > 0, |syn| syn != headers.tcp.seq);
+    let another = half.tcp.syn().map_or(half.frames > 0, |syn| syn != headers.tcp.seq);
     is_first && (entry.is_closed() || another)
 }
 

@@ -34,6 +34,8 @@ pub struct FlowTable {
     opened: u64,
     expired: u64,
     evicted: u64,
+    repeated_frames: u64,
+    repeated_bytes: u64,
 }
 
 /// How long a flow is kept after its last frame.
@@ -71,6 +73,8 @@ impl FlowTable {
             opened: 0,
             expired: 0,
             evicted: 0,
+            repeated_frames: 0,
+            repeated_bytes: 0,
         }
     }
 
@@ -107,6 +111,12 @@ impl FlowTable {
         self.index.insert(key, flow);
         self.fresh.push(flow);
         Some(flow)
+    }
+
+    /// Counts a frame that repeats this many payload bytes, or a SYN or FIN.
+    pub fn count_repeated(&mut self, bytes: u32) {
+        self.repeated_frames += 1;
+        self.repeated_bytes += u64::from(bytes);
     }
 
     /// Ends a flow. Its entry can be read until the burst after next.
@@ -184,6 +194,8 @@ impl FlowTable {
             expired: self.expired,
             evicted: self.evicted,
             live: self.index.len() as u64,
+            repeated_frames: self.repeated_frames,
+            repeated_bytes: self.repeated_bytes,
             ..FlowTotals::default()
         }
     }

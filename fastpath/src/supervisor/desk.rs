@@ -317,6 +317,9 @@ fn fill(status: &mut Status, report: &Report) {
         h1: flows.h1,
         mux: flows.mux,
         quic: flows.quic,
+        both: flows.both,
+        repeated_frames: flows.repeated_frames,
+        repeated_bytes: flows.repeated_bytes,
     };
     status.exchanges = totals.exchanges;
     status.events_lost = totals.events_lost;
@@ -326,6 +329,7 @@ fn fill(status: &mut Status, report: &Report) {
         ("parse.fingerprints_refused", totals.fingerprints_refused),
         ("parse.records_lost", totals.records_lost),
         ("classify.names_refused", totals.names_refused),
+        ("classify.learnt_evicted", totals.learnt_evicted),
         ("detect.retry_evicted", totals.retry_evicted),
         ("telemetry.events_lost", totals.events_lost),
     ];

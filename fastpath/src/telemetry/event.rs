@@ -66,7 +66,36 @@ pub struct Hello {
     /// Encrypted server name present, the draft that ECH came from.
     pub esni: bool,
     /// The endpoint it was classified as.
-    pub endpoint: Option<EndpointId>,
+    pub call: Option<Call>,
+    /// How well its flow can be seen.
+    pub visibility: Visibility,
+    /// The flow's beginning was not seen.
+    pub from_middle: bool,
+}
+
+/// The endpoint that a flow calls, and how that is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// Which.
+    pub endpoint: EndpointId,
+    /// What it was told by.
+    pub by: Evidence,
+    /// How sure it is, 0 to 1.
+    pub confidence: f32,
+}
+
+/// What an endpoint was told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The server's address and port are the policy's.
+    Prefix,
+    /// The name in the ClientHello is the policy's.
+    Sni,
+    /// Clients that did give a name asked this address for it.
+    Learnt,
+    /// The ClientHello has a fingerprint that the policy names.
+    Fingerprint,
 }
 
 /// An exchange's number, unique within one lcore's life and counting up.
@@ -85,6 +114,9 @@ impl fmt::Display for ExchangeId {
 pub enum Visibility {
     /// HTTP/1.1 in TLS: one request at a time, outcome per exchange.
     H1,
+    /// HTTP/2 and HTTP/1.1 are offered and the choice is encrypted: nothing has shown it yet. Said of
+    /// flows, never of exchanges.
+    Both,
     /// HTTP/2 in TLS: multiplexed.
     Mux,
     /// QUIC.
@@ -235,10 +267,16 @@ pub struct Exchange {
     pub peers: Peers,
     /// Which endpoint, if it is a known one.
     pub endpoint: Option<EndpointId>,
+    /// How the endpoint is known.
+    pub call: Option<Call>,
     /// The name the client asked for.
     pub sni: Option<NameId>,
     /// How well its flow can be seen.
     pub visibility: Visibility,
+    /// The flow's beginning was not seen.
+    pub from_middle: bool,
+    /// Smoothed round trips of the flow so far, between here and the server, and the client.
+    pub rtt: [Option<Nanos>; 2],
     /// First byte of the request.
     pub start: Nanos,
     /// First byte of the response.

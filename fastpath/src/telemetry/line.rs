@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Estimate, Exchange, Hello, Outcome, Peers, Reason, Signal, SignalKind, Verdict, Visibility,
-    Waste,
+    Estimate, Evidence, Exchange, Hello, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
+    Visibility, Waste,
 };
 use super::fingerprints::Fingerprints;
 use super::names::Names;
@@ -52,15 +52,30 @@ pub struct FlowLine {
     pub time: f64,
     /// The AI endpoint it was classified as.
     pub endpoint: Option<String>,
+    /// What the endpoint was told by.
+    #[serde(default)]
+    pub endpoint_by: Option<Evidence>,
+    /// How sure the endpoint is, 0 to 1.
+    #[serde(default)]
+    pub confidence: Option<f64>,
+    /// How well it can be seen.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// Its beginning was not seen.
+    #[serde(default)]
+    pub from_middle: bool,
 }
 
-/// How sure an exchange's line is of two of its fields, 0 to 1.
+/// How sure an exchange's line is of some of its fields, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {
     /// Of `outcome`.
     pub outcome: f64,
     /// Of `retry_of`, or of there being none.
     pub retry: f64,
+    /// Of `endpoint`, if there is one.
+    #[serde(default)]
+    pub endpoint: Option<f64>,
 }
 
 /// One exchange.
@@ -81,12 +96,24 @@ pub struct ExchangeLine {
     pub server_port: u16,
     /// Name of the endpoint, if it is a known one.
     pub endpoint: Option<String>,
+    /// What the endpoint was told by.
+    #[serde(default)]
+    pub endpoint_by: Option<Evidence>,
     /// Name of the tenant; there are none yet.
     pub tenant: Option<String>,
     /// The name the client asked for.
     pub sni: Option<String>,
     /// How well its flow can be seen.
     pub visibility: Visibility,
+    /// The flow's beginning was not seen.
+    #[serde(default)]
+    pub from_middle: bool,
+    /// Smoothed round trip of the flow from here to the server and back, milliseconds.
+    #[serde(default)]
+    pub rtt_server_ms: Option<f64>,
+    /// Likewise, to the client and back.
+    #[serde(default)]
+    pub rtt_client_ms: Option<f64>,
     /// First request byte, Unix seconds.
     pub start: f64,
     /// First response byte.
@@ -196,7 +223,11 @@ impl FlowLine {
             ech: hello.ech,
             esni: hello.esni,
             time: seconds(hello.at),
-            endpoint: endpoint_name(hello.endpoint, snapshot),
+            endpoint: endpoint_name(hello.call.map(|call| call.endpoint), snapshot),
+            endpoint_by: hello.call.map(|call| call.by),
+            confidence: hello.call.map(|call| hundredths(call.confidence.into())),
+            visibility: hello.visibility,
+            from_middle: hello.from_middle,
         }
     }
 }
@@ -206,6 +237,7 @@ impl ExchangeLine {
     #[must_use]
     pub fn new(exchange: &Exchange, names: &Names, snapshot: &Snapshot) -> Self {
         let x = exchange;
+        let [to_server, to_client] = x.rtt;
         Self {
             pcap: None,
             id: x.id.to_string(),
@@ -214,9 +246,13 @@ impl ExchangeLine {
             server: x.peers.server.to_string(),
             server_port: x.peers.server_port,
             endpoint: endpoint_name(x.endpoint, snapshot),
+            endpoint_by: x.call.map(|call| call.by),
             tenant: None,
             sni: x.sni.map(|id| names.text(id)),
             visibility: x.visibility,
+            from_middle: x.from_middle,
+            rtt_server_ms: to_server.map(millis),
+            rtt_client_ms: to_client.map(millis),
             start: seconds(x.start),
             first_byte: x.first_byte.map(seconds),
             end: seconds(x.end),
@@ -230,6 +266,7 @@ impl ExchangeLine {
             confidence: Confidence {
                 outcome: hundredths(x.outcome_confidence),
                 retry: hundredths(x.retry_confidence),
+                endpoint: x.call.map(|call| hundredths(call.confidence.into())),
             },
             up_bucket: x.up_bucket,
             down_bucket: x.down_bucket,
@@ -300,6 +337,11 @@ impl EventLine {
 fn seconds(at: Nanos) -> f64 {
     let micros = at.0 / 1_000 + u64::from(at.0 % 1_000 >= 500);
     micros as f64 / 1e6
+}
+
+/// Milliseconds with microseconds.
+fn millis(took: Nanos) -> f64 {
+    (took.secs_f64() * 1e6).round() / 1e3
 }
 
 fn hundredths(share: f64) -> f64 {

@@ -50,6 +50,8 @@ pub struct Totals {
     pub events_lost: u64,
     /// Host names that found no room in the table of names.
     pub names_refused: u64,
+    /// Addresses and applications that were forgotten to learn of newer ones (`classify::learnt`).
+    pub learnt_evicted: u64,
     /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by newer
     /// ones before their time.
     pub retry_evicted: u64,
@@ -66,10 +68,16 @@ pub struct FlowTotals {
     pub evicted: u64,
     /// Flows in the table now.
     pub live: u64,
+    /// TCP segments that repeated what had passed before.
+    pub repeated_frames: u64,
+    /// Payload bytes in them that had passed before.
+    pub repeated_bytes: u64,
     /// Flows that turned out to be HTTP/1.1 in TLS.
     pub h1: u64,
     /// HTTP/2 in TLS.
     pub mux: u64,
     /// QUIC.
     pub quic: u64,
+    /// HTTP/2 and HTTP/1.1 offered, and nothing has shown yet which was chosen.
+    pub both: u64,
 }

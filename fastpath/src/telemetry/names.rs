@@ -12,6 +12,14 @@ use crate::burst::HostName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameId(u32);
 
+impl NameId {
+    /// As an index, below the capacity of its table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The readable side of a table of names. A slot is written once, before its id is given to anyone.
 #[derive(Clone, Debug)]
 pub struct Names {

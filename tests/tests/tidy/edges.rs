@@ -68,7 +68,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry::names",
         ],
     ),
-    ("classify", &["burst", "flow", "policy::snapshot", "telemetry::event", "telemetry::names"]),
+    (
+        "classify",
+        &["burst", "flow", "time", "policy::snapshot", "telemetry::event", "telemetry::names"],
+    ),
     ("exchange", &["burst", "flow", "time", "policy::snapshot", "telemetry::event"]),
     (
         "detect",
