@@ -1,0 +1,94 @@
+//! A port that keeps a copy of what enters the loop and checks every burst that leaves it: the
+//! same frames, and columns that fit them.
+
+use fastpath::burst::{BURST_FRAMES, BURST_RECORDS, Burst, Fate, Frame, Headers, Packets};
+use fastpath::lcore::Mode;
+use fastpath::port::mem::Buffer;
+use fastpath::port::{Port, Rx};
+use fastpath::telemetry::counters::PortCounters;
+use fastpath::telemetry::reasons::DropReason;
+use fastpath::time::Nanos;
+
+/// A port with a witness.
+#[derive(Debug)]
+pub(super) struct Witness<P> {
+    inner: P,
+    mode: Mode,
+    entered: Vec<Buffer>,
+    /// The time of the latest burst.
+    now: Nanos,
+}
+
+impl<P> Witness<P> {
+    pub(super) fn new(inner: P, mode: Mode) -> Self {
+        Self { inner, mode, entered: Vec::with_capacity(BURST_FRAMES), now: Nanos::ZERO }
+    }
+
+    fn check(&mut self, burst: &mut Burst<Buffer>) {
+        let (frames, packets) = burst.split();
+        assert_eq!(frames, self.entered, "the frames that left are those that entered");
+        let fate = match self.mode {
+            Mode::Wire => Fate::Forward,
+            Mode::Observe => Fate::Drop(DropReason::Observed),
+        };
+        assert!(packets.fate.iter().all(|&f| f == fate), "{:?}", packets.fate);
+        for (frame, headers) in frames.iter().zip(&packets.headers) {
+            headers.iter().for_each(|headers| check_offsets(headers, frame.bytes().len()));
+        }
+        check_columns(packets, frames.len());
+        assert!(packets.now >= self.now, "time ran backwards");
+        self.now = packets.now;
+    }
+}
+
+/// The network header lies before the transport header, that before the payload, and all of it in
+/// the frame.
+fn check_offsets(headers: &Headers, frame_bytes: usize) {
+    let payload = headers.payload();
+    assert!(usize::from(headers.network_offset) <= usize::from(headers.transport_offset));
+    assert!(usize::from(headers.transport_offset) <= payload.start, "{headers:?}");
+    assert!(payload.start <= payload.end && payload.end <= frame_bytes, "{headers:?}");
+    assert!(headers.payload_bytes <= headers.payload_wire_bytes, "{headers:?}");
+}
+
+/// Every column has the length of the burst, and what points at a frame points at one of these.
+fn check_columns(packets: &Packets, frames: usize) {
+    let lens = [
+        packets.at.len(),
+        packets.port.len(),
+        packets.wire_bytes.len(),
+        packets.headers.len(),
+        packets.flow.len(),
+        packets.fresh_bytes.len(),
+        packets.fate.len(),
+    ];
+    assert_eq!(lens, [frames; 7]);
+    assert!(packets.records.len() <= BURST_RECORDS);
+    let indices = packets.records.iter().map(|record| record.packet);
+    let indices = indices.chain(packets.client_hellos.iter().map(|hello| hello.packet));
+    let mut indices = indices.chain(packets.server_hellos.iter().map(|hello| hello.packet));
+    assert!(indices.all(|i| usize::from(i) < frames), "a record of no frame");
+    let known = |flow| packets.flow.iter().flatten().any(|&(id, _)| id == flow);
+    assert!(packets.records.iter().all(|record| known(record.flow)), "a record of no flow");
+    assert!(packets.client_hellos.iter().all(|hello| known(hello.flow)), "a hello of no flow");
+}
+
+impl<P: Port<Frame = Buffer>> Port for Witness<P> {
+    type Frame = Buffer;
+
+    fn rx_burst(&mut self, burst: &mut Burst<Buffer>) -> Rx {
+        let rx = self.inner.rx_burst(burst);
+        self.entered.clear();
+        self.entered.extend(burst.split().0.iter().cloned());
+        rx
+    }
+
+    fn tx_burst(&mut self, burst: &mut Burst<Buffer>) -> Nanos {
+        self.check(burst);
+        self.inner.tx_burst(burst)
+    }
+
+    fn counters(&self) -> &PortCounters {
+        self.inner.counters()
+    }
+}
