@@ -111,3 +111,19 @@ fn segment(flags: u8, at: Nanos, seq: u32, tcp_flags: u8, payload: &[u8]) -> Arr
         frame::tcp(&Segment { source, destination, vlan, seq, ack: 0, flags: tcp_flags, payload });
     (at, fastpath::burst::PortIndex(direction as u16), frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_in_pieces_from_its_end_is_the_hello_in_order() {
+        let stream = crate::tls::client_hello("api.openai.com", &["h2"], 0);
+        let cuts: Vec<Cut> = (0..30).rev().map(|n| (n * 8, 8)).collect();
+        for flags in [0, TAGGED_V6] {
+            let found = first_hello(arrivals(flags, &cuts, &stream));
+            assert_eq!(found.as_ref().and_then(|line| line.sni.as_deref()), Some("api.openai.com"));
+            assert_eq!(found, first_hello(arrivals(flags, &[], &stream)));
+        }
+    }
+}
