@@ -15,6 +15,7 @@ use fastpath::burst::{BURST_FRAMES, Burst, Direction, FlowId};
 use fastpath::classify::Classifier;
 use fastpath::flow::table::FlowTable;
 use fastpath::parse::Parser;
+use fastpath::parse::handshake::Handshake;
 use fastpath::parse::tls::{Stream, Streams};
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::Port;
@@ -104,6 +105,10 @@ struct Fresh(Vec<[Stream; 2]>);
 impl Streams for Fresh {
     fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream {
         &mut self.0[flow.0 as usize][direction.index()]
+    }
+
+    fn handshake(&mut self, _: FlowId) -> &mut Handshake {
+        unreachable!("these hellos come over TCP")
     }
 }
 
