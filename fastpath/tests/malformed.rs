@@ -84,13 +84,19 @@ fn bounded<T>(input_bytes: usize, name: &str, work: impl FnOnce() -> T) -> T {
 /// frame would not, were the frames millions: floods are held to nothing at all, below.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 
-/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, and as hello
-/// messages.
+/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, as a datagram, and
+/// as hello messages.
 fn play_raw(bytes: &[u8], name: &str) -> u64 {
     let mut arriving = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
     let segments = bytes.chunks(SEGMENT_BYTES).zip(0_u64..);
     arriving.extend(segments.map(|(payload, n)| (Nanos(2 + n), PortIndex(0), segment(n, payload))));
     let mut maker = Fingerprinter::default();
+    arriving.extend(
+        bytes
+            .chunks(DATAGRAM_BYTES)
+            .zip(0_u64..)
+            .map(|(payload, n)| (Nanos::from_secs(1) + Nanos(n), PortIndex(0), datagram(payload))),
+    );
     for kind in [1, 2] {
         let body = bytes.get(..bytes.len().min(0xff_ffff)).unwrap_or_default();
         let len = u32::try_from(body.len()).unwrap().to_be_bytes();
@@ -117,6 +123,19 @@ fn segment(n: u64, payload: &[u8]) -> Vec<u8> {
     let mut frame = [&ethernet[..], &ip, &tcp, payload].concat();
     frame[38..42].copy_from_slice(&sequence);
     frame
+}
+
+const DATAGRAM_BYTES: usize = 8192;
+
+/// A datagram from a client to port 443.
+fn datagram(payload: &[u8]) -> Vec<u8> {
+    let [total_high, total_low] = u16::try_from(28 + payload.len()).unwrap().to_be_bytes();
+    let [high, low] = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+    let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0];
+    let ip =
+        [0x45, 0, total_high, total_low, 0, 0, 0, 0, 64, 17, 0, 0, 198, 51, 100, 1, 203, 0, 113, 9];
+    let udp = [0x9c, 0x40, 0x01, 0xbb, high, low, 0, 0];
+    [&ethernet[..], &ip, &udp, payload].concat()
 }
 
 fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {

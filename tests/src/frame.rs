@@ -1,4 +1,4 @@
-//! Frames from scratch: Ethernet, VLAN, IPv4, IPv6, TCP. Checksums are zero, as nothing in the loop
+//! Frames from scratch: Ethernet, VLAN, IPv4, IPv6, TCP, UDP. Checksums are zero, as nothing in the loop
 //! reads them.
 
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +43,9 @@ pub const V4_ACK: usize = ETHERNET + V4_HEADER + 8;
 const ETHERNET: usize = 14;
 const V4_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// The frame of a segment.
 ///
@@ -81,6 +83,28 @@ pub fn tcp(segment: &Segment<'_>) -> Vec<u8> {
     frame.extend(segment.ack.to_be_bytes());
     frame.extend([0x50, segment.flags, 0xff, 0xff, 0, 0, 0, 0]);
     frame.extend(segment.payload);
+    frame
+}
+
+/// The frame of a UDP datagram over IPv4.
+///
+/// # Panics
+/// When an address is of IPv6.
+#[must_use]
+pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (source.ip(), destination.ip()) else {
+        panic!("{source} and {destination} are not both of IPv4");
+    };
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, 0x45, 0];
+    frame.extend(length(V4_HEADER + UDP_HEADER + payload.len()));
+    frame.extend([0, 0, 0x40, 0, 64, UDP, 0, 0]);
+    frame.extend(from.octets());
+    frame.extend(to.octets());
+    frame.extend(source.port().to_be_bytes());
+    frame.extend(destination.port().to_be_bytes());
+    frame.extend(length(UDP_HEADER + payload.len()));
+    frame.extend([0, 0]);
+    frame.extend(payload);
     frame
 }
 

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fastpath::lcore::Outlets;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::replay::replay;
 use fastpath::telemetry::event::Event;
@@ -75,9 +76,10 @@ fn lines(path: &Path, snapshot: &Arc<Snapshot>) -> Vec<Value> {
     let _ = replay(
         path,
         Arc::clone(snapshot),
-        |event, names| {
+        |event, outlets| {
             if let Event::Hello(hello) = event {
-                let line = FlowLine::new(hello, names, snapshot);
+                let Outlets { names, fingerprints, .. } = outlets;
+                let line = FlowLine::new(hello, names, fingerprints, snapshot);
                 lines.push(serde_json::to_value(line).unwrap());
             }
         },

@@ -6,7 +6,7 @@
 //! the same ports is another connection, unless a version was negotiated in between.
 
 use super::ja4::Fingerprinter;
-use super::messages::Slot;
+use super::messages::{HEADER_BYTES, Slot};
 use super::reassembly::StreamKey;
 use super::tls::WalkCounters;
 use super::{Found, hello};
@@ -57,7 +57,7 @@ impl Handshake {
         packets: &mut Packets,
         counters: &mut WalkCounters,
     ) -> bool {
-        let random = message.get(RANDOM_AT..).and_then(|rest| rest.first_chunk()).map(fold);
+        let random = message.get(RANDOM).map(digest);
         let was_read = self.is_read;
         self.is_read = true;
         let is_known = was_read && (random == Some(self.random) || self.is_negotiating);
@@ -75,10 +75,13 @@ impl Handshake {
     }
 }
 
-/// A digest of a random.
-fn fold(random: &[u8; 32]) -> u64 {
-    random.as_chunks().0.iter().fold(0, |sum, &word| sum ^ u64::from_be_bytes(word))
+/// A digest of a connection id or a random (FNV-1a). Two that collide hide one from the other, no
+/// more.
+pub(super) fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// Where the random stands in a ClientHello: behind the header and the version.
-const RANDOM_AT: usize = super::messages::HEADER_BYTES + 2;
+const RANDOM: std::ops::Range<usize> = HEADER_BYTES + 2..HEADER_BYTES + 2 + 32;

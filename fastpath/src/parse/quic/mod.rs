@@ -15,7 +15,7 @@ mod version;
 use self::keys::Keys;
 use self::packet::{Kind, Packet};
 use self::version::Version;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, digest};
 use super::ja4::Fingerprinter;
 use super::messages::{Messages, Progress};
 use super::tls::{Streams, WalkCounters};
@@ -223,13 +223,6 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
     let value = bytes.iter().fold(0, |value: u64, &byte| value << 8 | u64::from(byte));
     // The two highest bits of the first byte told the length.
     Some(value & (u64::MAX >> (64 - 8 * bytes.len()) >> 2))
-}
-
-/// A digest of a connection id. Two that collide hide one from the other, no more.
-fn digest(id: &[u8]) -> u64 {
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    id.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 #[cfg(test)]
