@@ -11,6 +11,7 @@ use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::time::Nanos;
 use tests::connection::{Arrival, busy_hour, storm};
 use tests::cycle::{CyclePort, Lap};
+use tests::frame::fragments;
 use tests::play;
 
 /// Laps of whole connections, each lap by clients that nobody has seen: handshakes, hellos,
@@ -53,6 +54,30 @@ fn steady_traffic_allocates_nothing() {
     assert!(after.exchanges > before.exchanges + 1_000 && told > 1_000, "and exchanges");
     assert!(after.flows.evicted > before.flows.evicted, "and evictions");
     assert_eq!(after.events_lost, 0);
+}
+
+/// Every datagram comes in fragments, and more are in the making than there is room for.
+#[test]
+fn fragments_allocate_nothing() {
+    let arrivals = busy_hour(8, "api.openai.com").into_iter().zip(0_u16..);
+    let arrivals = arrivals.flat_map(|((at, port, frame), id)| {
+        let mut pieces = fragments(&frame, id, 512);
+        // Every ninth datagram lacks its end.
+        if id % 9 == 8 && pieces.len() > 1 {
+            pieces.pop();
+        }
+        pieces.into_iter().map(move |piece| (at, port, piece))
+    });
+    let (mut lcore, outlets, _) = play::lcore(laps(arrivals.collect()), LcoreConfig::default());
+    run(&mut lcore, &outlets, 2_000);
+    let before = lcore.totals();
+    let seen = allocation_counter::measure(|| {
+        run(&mut lcore, &outlets, 2_000);
+    });
+    let after = lcore.totals();
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(after.client_hellos > before.client_hellos + 100, "hellos were joined");
+    assert!(after.reassembly_refused > before.reassembly_refused + 100, "and the pool was full");
 }
 
 /// Links between attempts are an assignment among all that have one length: the most work there is

@@ -110,7 +110,7 @@ impl Walk<'_> {
         let Segment { source_port, destination_port, .. } = *datagram;
         let (carried, layer) = tunnel::over_udp(source_port, destination_port, payload)?;
         match self.inside(carried, layer, place) {
-            told @ (Ok(_) | Err(PassReason::Fragment | PassReason::NestedTooDeep)) => Some(told),
+            told @ (Ok(_) | Err(PassReason::Fragment)) => Some(told),
             Err(_) => None,
         }
     }
@@ -230,3 +230,6 @@ fn headers(
         payload_wire_bytes: bytes(segment.payload_wire_bytes)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,24 +18,24 @@ impl Frame for Bytes {
 
 const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 
-fn ethernet(tags: &[u8], ethertype: u16, packet: &[u8]) -> Vec<u8> {
+pub(super) fn ethernet(tags: &[u8], ethertype: u16, packet: &[u8]) -> Vec<u8> {
     [&MACS, tags, &ethertype.to_be_bytes(), packet].concat()
 }
 
 /// TCP from 40000 to 443, sequence 1,000, ACK, with `options` (a multiple of four).
-fn tcp(options: &[u8], payload: &[u8]) -> Vec<u8> {
+pub(super) fn tcp(options: &[u8], payload: &[u8]) -> Vec<u8> {
     let words = u8::try_from(5 + options.len() / 4).unwrap();
     let header =
         [0x9c, 0x40, 0x01, 0xbb, 0, 0, 3, 0xe8, 0, 0, 0, 9, words << 4, 0x18, 1, 0, 0, 0, 0, 0];
     [&header, options, payload].concat()
 }
 
-fn udp(payload: &[u8]) -> Vec<u8> {
+pub(super) fn udp(payload: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
     [&[0x9c, 0x40, 0x01, 0xbb, high, low, 0, 0], payload].concat()
 }
 
-fn v4(protocol: u8, options: &[u8], fragment: u16, transport: &[u8]) -> Vec<u8> {
+pub(super) fn v4(protocol: u8, options: &[u8], fragment: u16, transport: &[u8]) -> Vec<u8> {
     let words = u8::try_from(5 + options.len() / 4).unwrap();
     let [high, low] = u16::try_from(20 + options.len() + transport.len()).unwrap().to_be_bytes();
     let [fragment_high, fragment_low] = fragment.to_be_bytes();
@@ -66,7 +66,7 @@ fn v4(protocol: u8, options: &[u8], fragment: u16, transport: &[u8]) -> Vec<u8> 
 
 /// IPv6 with extension headers: pairs of type and content, whose first byte is set to the next
 /// type.
-fn v6(extensions: &[(u8, &[u8])], protocol: u8, transport: &[u8]) -> Vec<u8> {
+pub(super) fn v6(extensions: &[(u8, &[u8])], protocol: u8, transport: &[u8]) -> Vec<u8> {
     let types: Vec<u8> = extensions.iter().map(|&(kind, _)| kind).chain([protocol]).collect();
     let mut payload = Vec::new();
     for (i, (_, content)) in extensions.iter().enumerate() {

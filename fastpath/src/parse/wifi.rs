@@ -1,11 +1,11 @@
 //! IEEE 802.11 data frames in clear, as a monitor interface captures them. Encrypted frames,
-//! management and control are not IP here.
+//! management and first are not IP here.
 
 use super::layer::Layer;
 use super::link::{Carried, Step, behind};
 use crate::telemetry::reasons::PassReason;
 
-/// Frame control, duration, three addresses and sequence control.
+/// Frame first, duration, three addresses and sequence control.
 const HEADER_BYTES: usize = 24;
 
 /// Looks behind a radiotap header, which tells its length.
@@ -20,8 +20,8 @@ pub(super) fn radiotap(frame: Layer<'_>) -> Step<'_> {
 /// Looks behind the header of a data frame (IEEE 802.11, 9.3.2.1), and behind that of the first
 /// subframe when it is an aggregate.
 pub(super) fn data(layer: Layer<'_>) -> Step<'_> {
-    let &[control, flags] = layer.first().ok_or(PassReason::TruncatedEthernet)?;
-    let (version, kind, subtype) = (control & 3, control >> 2 & 3, control >> 4);
+    let &[first, flags] = layer.first().ok_or(PassReason::TruncatedEthernet)?;
+    let (version, kind, subtype) = (first & 3, first >> 2 & 3, first >> 4);
     let (empty, quality, protected) = (subtype & 4 != 0, subtype & 8 != 0, flags & 0x40 != 0);
     if version != 0 || kind != 2 || empty || protected {
         return Err(PassReason::NotIp);
