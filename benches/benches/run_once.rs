@@ -36,7 +36,7 @@ fn run_once(criterion: &mut Criterion) {
     for traffic in Traffic::ALL {
         for flows in flows() {
             let (mut lcore, outlets) = lcore(traffic, flows);
-            group.bench_function(BenchmarkId::new("data", flows), |bencher| {
+            group.bench_function(BenchmarkId::new(traffic.name(), flows), |bencher| {
                 per_packet(bencher, || {
                     lcore.run_once();
                     // Somebody reads what is told, as the supervisor does.

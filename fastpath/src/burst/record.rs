@@ -55,6 +55,7 @@ pub struct HostName {
 impl HostName {
     /// The name, or `None` when it is longer than a host name can be (RFC 1035) or empty.
     #[must_use]
+    #[inline]
     pub fn new(name: &[u8]) -> Option<Self> {
         let len = u8::try_from(name.len()).ok().filter(|&len| len > 0)?;
         let mut bytes = [0; 255];
@@ -88,6 +89,7 @@ impl Alpn {
     pub const NONE: Self = Self { bytes: [0; 255], len: 0 };
 
     /// Adds a name; a name that does not fit is left out.
+    #[inline]
     pub fn push(&mut self, name: &[u8]) {
         let (start, end) = (usize::from(self.len), usize::from(self.len) + 1 + name.len());
         let (Some(room), Ok(length), Ok(len)) =

@@ -67,6 +67,7 @@ impl ClientFacts {
 /// Reads a ClientHello and makes its fingerprint. `message` starts at the handshake type and is
 /// whole; of DTLS it is what the fragments make, with the TLS header of four bytes before.
 #[must_use]
+#[inline]
 pub fn client_hello(
     message: &[u8],
     carrier: Carrier,
@@ -181,6 +182,7 @@ fn offered_version(supported: Option<&[u8]>, legacy: u16) -> TlsVersion {
 }
 
 /// The first name of type host_name (RFC 6066, 3).
+#[inline]
 fn host_name(extension: &[u8]) -> Option<HostName> {
     let mut list = Cursor(Cursor(extension).u16_block()?);
     loop {

@@ -528,7 +528,7 @@ fn may_begin_hello(bytes: &[u8]) -> bool {
 /// Whether a hello of a length that can be kept may be here, as far as the bytes go.
 fn may_begin_message(bytes: &[u8]) -> bool {
     let length = bytes.first_chunk().map(|&[_, a, b, c]| u32::from_be_bytes([0, a, b, c]) as usize);
-    bytes.first().is_none_or(|kind| [CLIENT_HELLO, SERVER_HELLO].contains(kind))
+    bytes.first().is_none_or(|&kind| matches!(kind, CLIENT_HELLO | SERVER_HELLO))
         && length.is_none_or(|length| length + 4 <= HELLO_BYTES)
 }
 

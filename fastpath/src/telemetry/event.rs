@@ -372,6 +372,7 @@ pub fn ring(capacity: usize) -> (EventSender, EventReceiver) {
 
 impl EventSender {
     /// Puts an event into the ring.
+    #[inline]
     pub fn send(&mut self, event: Event) {
         if self.ring.push(event).is_err() {
             self.lost += 1;
