@@ -5,9 +5,11 @@
 //! half-life of an hour: what is not repeated is forgotten. Names of no known endpoint count as
 //! well, so that an address which serves many is seen to.
 //!
-//! Bounded: when a set of [`WAYS`] lessons is full, the one that weighs least leaves and is counted;
-//! of equals the oldest. A flood of new addresses therefore pushes out itself.
+//! Bounded: when the memory is full, a few lessons are compared in turn, and the one that weighs
+//! least leaves and is counted; of equals the oldest. A flood of new addresses therefore pushes out
+//! itself.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use crate::policy::snapshot::EndpointId;
@@ -16,23 +18,35 @@ use crate::time::Nanos;
 /// A bounded memory of lessons.
 #[derive(Debug)]
 pub struct Learnt {
+    places: HashMap<LessonKey, usize>,
     lessons: Vec<Lesson>,
+    capacity: usize,
+    /// Where the next search for the lightest begins.
+    hand: usize,
     hasher: RandomState,
     /// Lessons that were forgotten to make room for newer ones.
     pub evicted: u64,
 }
 
 /// The key of a lesson.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LessonKey(u64);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Lesson {
-    key: Option<LessonKey>,
+    key: LessonKey,
     /// When the counts were last right.
     at: Nanos,
     called: [Called; ENDPOINTS],
     /// Calls of anything else.
+    other: f32,
+}
+
+/// How likely a call is one of which endpoint, or of something else: the shares of the calls seen,
+/// one call of something else supposed (Laplace). They add up to 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    called: [Called; ENDPOINTS],
     other: f32,
 }
 
@@ -45,17 +59,28 @@ struct Called {
 
 /// Endpoints that are told apart in a lesson; further ones count as something else.
 const ENDPOINTS: usize = 4;
-/// Lessons that one key can be found among.
-const WAYS: usize = 4;
+/// Lessons that are compared when one has to leave.
+const COMPARED: usize = 8;
 /// After this time a call counts half.
 const HALF_LIFE: Nanos = Nanos::from_secs(3_600);
 
 impl Learnt {
-    /// With room for about so many lessons. All memory is taken here.
+    /// With room for so many lessons. All memory is taken here.
+    ///
+    /// # Panics
+    /// When there is no room at all.
     #[must_use]
-    pub fn with_capacity(lessons: usize) -> Self {
-        let lessons = vec![Lesson::default(); lessons.max(1).next_multiple_of(WAYS)];
-        Self { lessons, hasher: RandomState::new(), evicted: 0 }
+    pub fn with_capacity(capacity: usize) -> Self {
+        assert!(capacity > 0, "at least one lesson");
+        Self {
+            // A map that is never more than half full only ever rehashes in place.
+            places: HashMap::with_capacity(2 * capacity),
+            lessons: Vec::with_capacity(capacity),
+            capacity,
+            hand: 0,
+            hasher: RandomState::new(),
+            evicted: 0,
+        }
     }
 
     /// The key of what a lesson is about.
@@ -66,45 +91,62 @@ impl Learnt {
 
     /// A call was seen: of an endpoint, or of something that is none.
     pub fn teach(&mut self, key: LessonKey, endpoint: Option<EndpointId>, at: Nanos) {
-        let start = self.set(key);
-        let set = &mut self.lessons[start..start + WAYS];
-        let place = set.iter().position(|lesson| lesson.key == Some(key)).unwrap_or_else(|| {
-            let lightest = (0..WAYS).min_by(|&a, &b| {
-                let [a, b] = [&set[a], &set[b]];
-                a.weight(at).total_cmp(&b.weight(at)).then(a.at.cmp(&b.at))
-            });
-            let place = lightest.unwrap_or(0);
-            self.evicted += u64::from(set[place].key.is_some());
-            set[place] = Lesson { key: Some(key), at, ..Lesson::default() };
+        let place = self.places.get(&key).copied().unwrap_or_else(|| self.open(key, at));
+        self.lessons[place].add(endpoint, at);
+    }
+
+    /// How likely the next call is one of which endpoint; `None` where nothing was taught.
+    #[must_use]
+    pub fn shares(&self, key: LessonKey, at: Nanos) -> Option<Shares> {
+        self.places.get(&key).map(|&place| self.lessons[place].shares(at))
+    }
+
+    /// Makes a lesson, in the place of another one when there is no room.
+    fn open(&mut self, key: LessonKey, at: Nanos) -> usize {
+        let lesson = Lesson { key, at, called: Default::default(), other: 0.0 };
+        let place = if self.lessons.len() < self.capacity {
+            self.lessons.push(lesson);
+            self.lessons.len() - 1
+        } else {
+            let place = self.lightest(at);
+            self.places.remove(&self.lessons[place].key);
+            self.lessons[place] = lesson;
+            self.evicted += 1;
             place
+        };
+        self.places.insert(key, place);
+        place
+    }
+
+    /// The lightest of the lessons whose turn it is to be compared.
+    fn lightest(&mut self, at: Nanos) -> usize {
+        let turn = (0..COMPARED).map(|n| (self.hand + n) % self.lessons.len());
+        let lightest = turn.min_by(|&a, &b| {
+            let [a, b] = [&self.lessons[a], &self.lessons[b]];
+            a.weight(at).total_cmp(&b.weight(at)).then(a.at.cmp(&b.at))
         });
-        set[place].add(endpoint, at);
+        self.hand = (self.hand + COMPARED) % self.lessons.len();
+        lightest.unwrap_or(self.hand)
+    }
+}
+
+impl Shares {
+    /// Each endpoint with its share.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, f32)> + Clone {
+        self.called.iter().filter_map(|called| Some((called.endpoint?, called.count)))
     }
 
-    /// How likely the next call is one of `endpoint`, 0 to 1: its share of the calls, one call of
-    /// something else supposed (Laplace).
+    /// The share of something else.
     #[must_use]
-    pub fn share(&self, key: LessonKey, endpoint: EndpointId, at: Nanos) -> f32 {
-        self.find(key).map_or(0.0, |lesson| lesson.share(endpoint, at))
+    pub fn other(&self) -> f32 {
+        self.other
     }
 
-    /// The endpoint called most.
+    /// The share of `endpoint`; one that was never called is something else.
     #[must_use]
-    pub fn most_called(&self, key: LessonKey) -> Option<EndpointId> {
-        let called = self.find(key)?.called.iter();
-        called.max_by(|a, b| a.count.total_cmp(&b.count))?.endpoint
-    }
-
-    fn find(&self, key: LessonKey) -> Option<&Lesson> {
-        let start = self.set(key);
-        self.lessons[start..start + WAYS].iter().find(|lesson| lesson.key == Some(key))
-    }
-
-    /// Where the set of a key starts.
-    fn set(&self, key: LessonKey) -> usize {
-        let sets = self.lessons.len() / WAYS;
-        let set = (u128::from(key.0) * sets as u128) >> 64;
-        usize::try_from(set).expect("less than the number of sets") * WAYS
+    pub fn of(&self, endpoint: EndpointId) -> f32 {
+        let share = self.endpoints().find(|&(called, _)| called == endpoint);
+        share.map_or(self.other, |(_, share)| share)
     }
 }
 
@@ -126,10 +168,11 @@ impl Lesson {
         }
     }
 
-    fn share(&self, endpoint: EndpointId, at: Nanos) -> f32 {
+    fn shares(&self, at: Nanos) -> Shares {
         let faded = self.faded(at);
-        let called = self.called.iter().find(|called| called.endpoint == Some(endpoint));
-        called.map_or(0.0, |called| called.count * faded / (self.total() * faded + 1.0))
+        let total = self.total() * faded + 1.0;
+        let share = |called: Called| Called { count: called.count * faded / total, ..called };
+        Shares { called: self.called.map(share), other: (self.other * faded + 1.0) / total }
     }
 
     fn weight(&self, at: Nanos) -> f32 {
@@ -156,6 +199,10 @@ mod tests {
     const B: EndpointId = EndpointId(2);
     const HOUR: Nanos = Nanos::from_secs(3_600);
 
+    fn share(learnt: &Learnt, key: LessonKey, endpoint: EndpointId, at: Nanos) -> f32 {
+        learnt.shares(key, at).unwrap().of(endpoint)
+    }
+
     fn taught(calls: &[(Option<EndpointId>, u32)]) -> (Learnt, LessonKey) {
         let mut learnt = Learnt::with_capacity(16);
         let key = learnt.key("an address");
@@ -167,25 +214,23 @@ mod tests {
 
     #[test]
     fn the_share_grows_with_the_calls_seen() {
-        for (times, share) in [(1, 0.5), (3, 0.75), (9, 0.9)] {
+        for (times, expected) in [(1, 0.5), (3, 0.75), (9, 0.9)] {
             let (learnt, key) = taught(&[(Some(A), times)]);
-            assert_eq!(learnt.most_called(key), Some(A));
-            assert!((learnt.share(key, A, Nanos::ZERO) - share).abs() < 1e-6);
+            assert!((share(&learnt, key, A, Nanos::ZERO) - expected).abs() < 1e-6);
         }
     }
 
     #[test]
     fn what_else_is_called_there_lowers_it() {
         let (learnt, key) = taught(&[(Some(A), 4), (Some(B), 3), (None, 8)]);
-        assert_eq!(learnt.most_called(key), Some(A));
-        assert!((learnt.share(key, A, Nanos::ZERO) - 0.25).abs() < 1e-6);
+        assert!((share(&learnt, key, A, Nanos::ZERO) - 0.25).abs() < 1e-6);
     }
 
     #[test]
     fn lessons_fade_with_a_half_life_of_an_hour() {
         let (learnt, key) = taught(&[(Some(A), 8)]);
-        assert!((learnt.share(key, A, HOUR + HOUR) - 2.0 / 3.0).abs() < 1e-6);
-        assert!(learnt.share(key, A, Nanos::from_secs(86_400)) < 1e-5);
+        assert!((share(&learnt, key, A, HOUR + HOUR) - 2.0 / 3.0).abs() < 1e-6);
+        assert!(share(&learnt, key, A, Nanos::from_secs(86_400)) < 1e-5);
     }
 
     #[test]
@@ -194,15 +239,17 @@ mod tests {
         let key = learnt.key(1);
         learnt.teach(key, Some(A), HOUR);
         learnt.teach(key, Some(A), Nanos::ZERO);
-        assert!((learnt.share(key, A, Nanos::ZERO) - 2.0 / 3.0).abs() < 1e-6);
+        assert!((share(&learnt, key, A, Nanos::ZERO) - 2.0 / 3.0).abs() < 1e-6);
     }
 
     #[test]
     fn a_fifth_endpoint_counts_as_something_else() {
         let calls: Vec<_> = (1..=5).map(|n| (Some(EndpointId(n)), 1)).collect();
         let (learnt, key) = taught(&calls);
-        assert!(learnt.share(key, EndpointId(5), Nanos::ZERO).abs() < 1e-6);
-        assert!((learnt.share(key, A, Nanos::ZERO) - 1.0 / 6.0).abs() < 1e-6);
+        let shares = learnt.shares(key, Nanos::ZERO).unwrap();
+        assert!((shares.other() - 2.0 / 6.0).abs() < 1e-6);
+        assert!(shares.endpoints().all(|(endpoint, _)| endpoint != EndpointId(5)));
+        assert!((share(&learnt, key, A, Nanos::ZERO) - 1.0 / 6.0).abs() < 1e-6);
     }
 
     #[test]
@@ -212,8 +259,8 @@ mod tests {
             let other = learnt.key(n);
             learnt.teach(other, None, Nanos(n));
         }
-        assert_eq!(learnt.lessons.len(), 16);
-        assert!(learnt.evicted >= 100_000 - 16);
-        assert!(learnt.share(key, A, Nanos::ZERO) > 0.89);
+        assert_eq!((learnt.lessons.len(), learnt.places.len()), (16, 16));
+        assert_eq!(learnt.evicted, 100_000 - 15);
+        assert!(share(&learnt, key, A, Nanos::ZERO) > 0.89);
     }
 }

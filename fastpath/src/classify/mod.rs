@@ -39,8 +39,6 @@ const LESSONS: usize = 4096;
 const OUTER_NAME: f32 = 0.8;
 /// How sure the fingerprint of a policy is.
 const FINGERPRINT: f32 = 0.6;
-/// An application's habits alone are never as sure as [`CONFIDENCE_MIN`].
-const HABIT_MAX: f32 = 0.5;
 /// Less sure than this is no classification.
 const CONFIDENCE_MIN: f32 = 0.6;
 
@@ -189,11 +187,9 @@ impl Classifier {
         kept.or_else(inferred)
     }
 
-    /// The endpoint of a flow that gives no name, from what others have called there, from what
-    /// this application of the client calls, and from the fingerprints of the policy.
-    ///
-    /// What speaks for the same endpoint adds up as independent evidence does: the chance that all
-    /// of it is wrong is the product of the single chances.
+    /// The endpoint of a flow that gives no name, from what others have called at its address and
+    /// from what this application of the client calls, taken as independent (naive Bayes). An
+    /// application's habits alone say nothing; the fingerprint of a policy alone says a little.
     fn infer(
         &self,
         peers: &Peers,
@@ -202,26 +198,31 @@ impl Classifier {
         at: Nanos,
     ) -> Option<Call> {
         let address = self.addresses.key((peers.server, peers.server_port));
-        let habit =
-            client.map(|(application, _)| self.applications.key((peers.client, application)));
+        let habits = client.and_then(|(application, _)| {
+            self.applications.shares(self.applications.key((peers.client, application)), at)
+        });
         let ja4 = client.and_then(|(_, ja4)| ja4);
         let hinted = ja4.and_then(|ja4| policy.by_fingerprint(ja4.as_str()));
-        let candidates = [
-            self.addresses.most_called(address),
-            habit.and_then(|key| self.applications.most_called(key)),
-            hinted,
-        ];
-        let weigh = |endpoint| {
-            let here = self.addresses.share(address, endpoint, at);
-            let habit = habit.map_or(0.0, |key| self.applications.share(key, endpoint, at));
-            let hint = if hinted == Some(endpoint) { FINGERPRINT } else { 0.0 };
-            let client = habit.min(HABIT_MAX).max(hint);
-            let by = if here > 0.0 { Evidence::Learnt } else { Evidence::Fingerprint };
-            Call { endpoint, by, confidence: 1.0 - (1.0 - here) * (1.0 - client) }
+        let Some(here) = self.addresses.shares(address, at) else {
+            let (by, confidence) = (Evidence::Fingerprint, FINGERPRINT);
+            return hinted.map(|endpoint| Call { endpoint, by, confidence });
         };
-        let live = candidates.into_iter().flatten().filter(|&endpoint| policy.is_live(endpoint));
-        let best = live.map(weigh).max_by(|a, b| a.confidence.total_cmp(&b.confidence))?;
-        (best.confidence >= CONFIDENCE_MIN).then_some(best)
+        let hint = |endpoint| match hinted {
+            Some(hinted) if hinted == endpoint => FINGERPRINT,
+            Some(_) => 1.0 - FINGERPRINT,
+            None => 1.0,
+        };
+        let likelihoods = here.endpoints().map(|(endpoint, share)| {
+            let habit = habits.map_or(1.0, |habits| habits.of(endpoint));
+            (endpoint, share * habit * hint(endpoint))
+        });
+        let other_hint = hinted.map_or(1.0, |_| 1.0 - FINGERPRINT);
+        let other = here.other() * habits.map_or(1.0, |habits| habits.other()) * other_hint;
+        let total = likelihoods.clone().map(|(_, likelihood)| likelihood).sum::<f32>() + other;
+        let (endpoint, likelihood) = likelihoods.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let confidence = likelihood / total;
+        let sure = confidence >= CONFIDENCE_MIN && policy.is_live(endpoint);
+        sure.then_some(Call { endpoint, by: Evidence::Learnt, confidence })
     }
 
     fn is_in_clear(&self, name: Option<NameId>) -> bool {
