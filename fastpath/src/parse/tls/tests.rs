@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::burst::{Address, Burst, Datagram, Frame, PortIndex, Protocol, Tcp, TcpFlags};
+use crate::burst::{
+    Address, Burst, ClientHello, Datagram, Frame, PortIndex, Protocol, Tcp, TcpFlags,
+};
 use crate::parse::{Parser, handshakes};
 
 struct Bytes(Vec<u8>);
@@ -52,7 +54,8 @@ impl Rig {
     /// Another connection.
     fn again(&mut self) {
         self.connections += 1;
-        self.streams = Pair([0, 1].map(|n| Stream::new(2 * self.connections + n)));
+        self.streams =
+            Pair([0, 1].map(|n| Stream::new(2 * self.connections + n)), Handshake::new(0));
         self.streams.0[0].start(1000);
         (self.lengths, self.hellos) = (Vec::new(), Vec::new());
     }
