@@ -77,7 +77,8 @@ fn client_hello(criterion: &mut Criterion) {
     let (mut classifier, (mut events, receiver)) = (Classifier::new(1024), event::ring(1024));
     let (mut parser, mut passes) = (Parser::default(), Passes::default());
     let (mut table, mut burst) = (FlowTable::with_capacity(BURST_FRAMES), Burst::new());
-    port(Traffic::Hellos, BURST_FRAMES as u32).rx_burst(&mut burst);
+    let flows = u32::try_from(BURST_FRAMES).expect("a burst is small");
+    port(Traffic::Hellos, flows).rx_burst(&mut burst);
     parse::headers(&mut burst, &mut parser, &mut passes);
     flow::track(&mut burst.packets, &mut table, &mut passes);
     let mut streams = Fresh(vec![[Stream::new(0); 2]; table.slots()]);

@@ -95,7 +95,8 @@ impl FingerprintTable {
         };
         self.lookups += 1;
         let hash = canonical.hash(self.keys);
-        let set = hash as usize % SETS;
+        let [.., a, b] = hash.to_be_bytes();
+        let set = usize::from(u16::from_be_bytes([a, b])) % SETS;
         for way in 0..WAYS {
             let slot = set * WAYS + way;
             if self.hashes[set][way] == hash && self.entries[slot].is(canonical, lengths) {
@@ -179,8 +180,8 @@ impl Canonical<'_> {
 
 /// The two halves of a product, one over the other.
 fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product >> 64) as u64 ^ product as u64
+    let (low, high) = a.carrying_mul(b, 0);
+    low ^ high
 }
 
 impl Entry {
