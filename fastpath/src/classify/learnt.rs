@@ -48,6 +48,8 @@ struct Lesson {
 pub struct Shares {
     called: [Called; ENDPOINTS],
     other: f32,
+    /// The part of the supposed call in `other`.
+    supposed: f32,
 }
 
 /// How often an endpoint was called.
@@ -148,6 +150,24 @@ impl Shares {
         let share = self.endpoints().find(|&(called, _)| called == endpoint);
         share.map_or(self.other, |(_, share)| share)
     }
+
+    /// The part of the calls seen, none supposed, that were of `endpoint`.
+    #[must_use]
+    pub fn seen(&self, endpoint: EndpointId) -> f32 {
+        let share = self.endpoints().find(|&(called, _)| called == endpoint);
+        share.map_or(0.0, |(_, share)| share / (1.0 - self.supposed))
+    }
+
+    /// How much more often than everybody this one calls an endpoint, or something else; 1 where it
+    /// has called nothing yet. The supposed call is one that everybody makes.
+    #[must_use]
+    pub fn preference(&self, endpoint: Option<EndpointId>, everybody: &Self) -> f32 {
+        let (of_all, own) = match endpoint {
+            Some(id) => (everybody.of(id), self.seen(id) * (1.0 - self.supposed)),
+            None => (everybody.other, self.other - self.supposed),
+        };
+        own / of_all + self.supposed
+    }
 }
 
 impl Lesson {
@@ -172,7 +192,12 @@ impl Lesson {
         let faded = self.faded(at);
         let total = self.total() * faded + 1.0;
         let share = |called: Called| Called { count: called.count * faded / total, ..called };
-        Shares { called: self.called.map(share), other: (self.other * faded + 1.0) / total }
+        let supposed = 1.0 / total;
+        Shares {
+            called: self.called.map(share),
+            other: self.other * faded / total + supposed,
+            supposed,
+        }
     }
 
     fn weight(&self, at: Nanos) -> f32 {
@@ -217,6 +242,17 @@ mod tests {
         for (times, expected) in [(1, 0.5), (3, 0.75), (9, 0.9)] {
             let (learnt, key) = taught(&[(Some(A), times)]);
             assert!((share(&learnt, key, A, Nanos::ZERO) - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_habit_is_a_preference_beyond_what_everybody_calls() {
+        let (learnt, key) = taught(&[(Some(A), 5), (Some(B), 2), (None, 2)]);
+        let everybody = learnt.shares(key, Nanos::ZERO).unwrap();
+        let (learnt, key) = taught(&[(Some(A), 3)]);
+        let own = learnt.shares(key, Nanos::ZERO).unwrap();
+        for (endpoint, expected) in [(Some(A), 1.75), (Some(B), 0.25), (None, 0.25)] {
+            assert!((own.preference(endpoint, &everybody) - expected).abs() < 1e-6);
         }
     }
 

@@ -11,11 +11,11 @@ use std::hash::BuildHasher;
 use crate::burst::{Carrier, ClientHello, Direction, Ja4, Packets, ServerHello, TlsVersion};
 use crate::flow::entry::{Classified, FlowEntry};
 use crate::flow::table::FlowTable;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{Call, Event, EventSender, Evidence, Hello, Peers, Visibility};
 use crate::telemetry::names::{NameId, NameTable};
 use crate::time::Nanos;
-use learnt::Learnt;
+use learnt::{Learnt, LessonKey};
 
 /// What classification needs beside the flows.
 #[derive(Debug)]
@@ -39,6 +39,9 @@ const LESSONS: usize = 4096;
 const OUTER_NAME: f32 = 0.8;
 /// How sure the fingerprint of a policy is.
 const FINGERPRINT: f32 = 0.6;
+/// An address is shared when less than this part of the calls seen there is an endpoint's. What is
+/// called there changes from one minute to the next, so that shares of it are no forecast.
+const ADDRESS_MIN: f32 = 0.8;
 /// Less sure than this is no classification.
 const CONFIDENCE_MIN: f32 = 0.6;
 
@@ -160,8 +163,9 @@ impl Classifier {
             let key = self.addresses.key((peers.server, peers.server_port));
             self.addresses.teach(key, endpoint, at);
         }
-        let key = self.applications.key((peers.client, class.application));
-        self.applications.teach(key, endpoint, at);
+        for key in [self.applications.key((peers.client, class.application)), self.everybody()] {
+            self.applications.teach(key, endpoint, at);
+        }
     }
 
     /// The endpoint of a flow that opens, or that meets another policy than it opened under.
@@ -188,8 +192,9 @@ impl Classifier {
     }
 
     /// The endpoint of a flow that gives no name, from what others have called at its address and
-    /// from what this application of the client calls, taken as independent (naive Bayes). An
-    /// application's habits alone say nothing; the fingerprint of a policy alone says a little.
+    /// from what this application of the client calls more, or less, than everybody does: taken as
+    /// independent (naive Bayes). An application's habits alone say nothing; the fingerprint of a
+    /// policy alone says a little.
     fn infer(
         &self,
         peers: &Peers,
@@ -198,31 +203,36 @@ impl Classifier {
         at: Nanos,
     ) -> Option<Call> {
         let address = self.addresses.key((peers.server, peers.server_port));
-        let habits = client.and_then(|(application, _)| {
-            self.applications.shares(self.applications.key((peers.client, application)), at)
-        });
         let ja4 = client.and_then(|(_, ja4)| ja4);
         let hinted = ja4.and_then(|ja4| policy.by_fingerprint(ja4.as_str()));
         let Some(here) = self.addresses.shares(address, at) else {
             let (by, confidence) = (Evidence::Fingerprint, FINGERPRINT);
             return hinted.map(|endpoint| Call { endpoint, by, confidence });
         };
-        let hint = |endpoint| match hinted {
-            Some(hinted) if hinted == endpoint => FINGERPRINT,
-            Some(_) => 1.0 - FINGERPRINT,
-            None => 1.0,
-        };
-        let likelihoods = here.endpoints().map(|(endpoint, share)| {
-            let habit = habits.map_or(1.0, |habits| habits.of(endpoint));
-            (endpoint, share * habit * hint(endpoint))
+        let habits = client.and_then(|(application, _)| {
+            let key = self.applications.key((peers.client, application));
+            self.applications.shares(key, at).zip(self.applications.shares(self.everybody(), at))
         });
-        let other_hint = hinted.map_or(1.0, |_| 1.0 - FINGERPRINT);
-        let other = here.other() * habits.map_or(1.0, |habits| habits.other()) * other_hint;
-        let total = likelihoods.clone().map(|(_, likelihood)| likelihood).sum::<f32>() + other;
-        let (endpoint, likelihood) = likelihoods.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let confidence = likelihood / total;
-        let sure = confidence >= CONFIDENCE_MIN && policy.is_live(endpoint);
+        let speaks_for = |endpoint: Option<EndpointId>| {
+            let habit = habits.map_or(1.0, |(own, everybody)| own.preference(endpoint, &everybody));
+            let agrees =
+                |hint| if Some(hint) == endpoint { FINGERPRINT } else { 1.0 - FINGERPRINT };
+            habit * hinted.map_or(1.0, agrees)
+        };
+        let weighed = here.endpoints().map(|(id, share)| (id, share * speaks_for(Some(id))));
+        let total = weighed.clone().map(|(_, weight)| weight).sum::<f32>()
+            + here.other() * speaks_for(None);
+        let (endpoint, weight) = weighed.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let confidence = weight / total;
+        let sure = confidence >= CONFIDENCE_MIN
+            && here.seen(endpoint) >= ADDRESS_MIN
+            && policy.is_live(endpoint);
         sure.then_some(Call { endpoint, by: Evidence::Learnt, confidence })
+    }
+
+    /// The lesson of what all clients call.
+    fn everybody(&self) -> LessonKey {
+        self.applications.key(())
     }
 
     fn is_in_clear(&self, name: Option<NameId>) -> bool {

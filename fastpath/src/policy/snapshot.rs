@@ -434,6 +434,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fingerprint_finds_its_endpoint_while_the_policy_has_it() {
+        let endpoint = Endpoint {
+            fingerprints: vec!["t13d1516h2_*".parse().unwrap()],
+            ..Endpoint::gone("a")
+        };
+        let policy = Policy { endpoints: vec![endpoint], ..Policy::default() };
+        let first = Snapshot::compile(policy).unwrap();
+        let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
+        assert_eq!(first.by_fingerprint(ja4), Some(EndpointId(0)));
+        assert!(first.is_live(EndpointId(0)));
+        let next = first.succeeded_by(Policy::default()).unwrap();
+        assert_eq!(next.by_fingerprint(ja4), None);
+        assert!(!next.is_live(EndpointId(0)));
+    }
+
+    #[test]
     fn the_longest_prefix_on_the_right_port_wins() {
         let endpoint = |name: &str, prefix: &str, ports: &[u16]| Endpoint {
             prefixes: vec![prefix.parse().unwrap()],
