@@ -4,12 +4,16 @@
 //! exchange begins or ends and when a start is due to be decided, never per packet.
 
 pub mod abort;
+pub mod calls;
 pub mod failure;
 pub mod gap;
 pub mod group;
+pub mod hedge;
 pub mod outcome;
 pub mod partial;
+pub mod repeat;
 pub mod reply;
+pub mod restart;
 pub mod retry;
 pub mod stall;
 pub mod tokens;
@@ -302,6 +306,8 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         outcome,
         attempt: 1,
         retry_of: None,
+        hedge: false,
+        restart: false,
         stall: stall::observe(facts, policy.policy().limits.stall()),
         outcome_confidence: confidence(facts, outcome),
         retry_confidence: Link::UNKNOWN.confidence,
@@ -322,6 +328,8 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
     exchange.retry_confidence = link.confidence;
+    exchange.hedge = link.hedge;
+    exchange.restart = link.restart;
     if link.retry_of.is_some() && exchange.outcome.invites_retry() {
         exchange.waste = exchange.waste.or(Some(Waste::Retry));
     }

@@ -249,6 +249,10 @@ pub struct Exchange {
     pub attempt: u16,
     /// The attempt before.
     pub retry_of: Option<ExchangeId>,
+    /// A second copy of a request that was still running.
+    pub hedge: bool,
+    /// It repeats a request that had been answered, as a workflow that begins anew does.
+    pub restart: bool,
     /// Longest silence inside the response, if it was a stall.
     pub stall: Option<Nanos>,
     /// How sure the outcome is, 0 to 1.
