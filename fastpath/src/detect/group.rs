@@ -92,6 +92,21 @@ pub struct Debt {
     pub exact: bool,
 }
 
+/// A completed request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Completed {
+    /// A keyed hash of its length.
+    pub hash: u64,
+    /// A keyed hash of its body's records.
+    pub body: Option<u64>,
+    /// A keyed hash of the size of its answer.
+    pub answer: u64,
+    /// When it started.
+    pub start: Nanos,
+    /// When its answer ended.
+    pub end: Nanos,
+}
+
 /// Completed requests of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Length {
@@ -99,6 +114,8 @@ pub struct Length {
     pub hash: u64,
     /// A keyed hash of the body's records in the last one; `None` when it had none of its own.
     pub body: Option<u64>,
+    /// A keyed hash of the size of the last one's answer.
+    pub answer: u64,
     /// How many.
     pub count: u32,
     /// When the first one started.
@@ -145,6 +162,12 @@ impl Groups {
     /// The group at a place, unless it has left.
     pub fn get_mut(&mut self, place: Place) -> Option<&mut Group> {
         self.slots.get_mut(place.index).filter(|group| group.key == place.key)
+    }
+
+    /// The same, to look.
+    #[must_use]
+    pub fn get(&self, place: Place) -> Option<&Group> {
+        self.slots.get(place.index).filter(|group| group.key == place.key)
     }
 
     /// The next group of a round over all of them.
@@ -211,11 +234,13 @@ impl Group {
     }
 
     /// A request of this length completed.
-    pub fn learn_length(&mut self, hash: u64, body: Option<u64>, start: Nanos, end: Nanos) {
+    pub fn learn_length(&mut self, done: &Completed) {
+        let Completed { hash, body, answer, start, end } = *done;
         let index = self.lengths.iter().position(|length| length.hash == hash);
         let index = index.unwrap_or_else(|| {
             let spans = [(Nanos::ZERO, Nanos::ZERO); SPANS];
-            let fresh = Length { hash, body, count: 0, first: start, last: start, spans };
+            let (count, first, last) = (0, start, start);
+            let fresh = Length { hash, body, answer, count, first, last, spans };
             if self.lengths.len() < LENGTHS {
                 self.lengths.push(fresh);
                 return self.lengths.len() - 1;
@@ -227,6 +252,7 @@ impl Group {
         let length = &mut self.lengths[index];
         length.spans[length.count as usize % SPANS] = (start, end);
         length.body = body;
+        length.answer = answer;
         length.count = length.count.saturating_add(1);
         length.first = length.first.min(start);
         length.last = length.last.max(start);
@@ -287,8 +313,10 @@ mod tests {
         let place = groups.find_or_make(1, Nanos(1));
         let group = groups.get_mut(place).unwrap();
         for n in 0..200 {
-            group.learn_length(n, None, Nanos(n), Nanos(n + 1));
-            group.learn_length(7, None, Nanos(n), Nanos(n + 1));
+            for hash in [n, 7] {
+                let (start, end) = (Nanos(n), Nanos(n + 1));
+                group.learn_length(&Completed { hash, start, end, ..Completed::default() });
+            }
         }
         assert_eq!(group.length(7).map(|length| length.count), Some(201));
         assert_eq!(group.length(7).unwrap().spans().count(), SPANS);

@@ -11,6 +11,7 @@ pub mod group;
 pub mod hedge;
 pub mod outcome;
 pub mod partial;
+pub mod recurring;
 pub mod repeat;
 pub mod reply;
 pub mod restart;
@@ -219,6 +220,15 @@ fn ended(
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
     let class = endpoint.map_or(Class::Llm, |endpoint| endpoint.class);
     let server = flows.entry(facts.seen.flow).peers().server;
+    let place = clients.retries.place(&caller(flows, facts.seen.flow));
+    if class == Class::Tool
+        && facts.seen.down_records > 0
+        && !facts.is_streamed()
+        && let Some(place) = place
+    {
+        let replies = clients.replies.learn(server, facts.seen.last_heard);
+        clients.retries.answered(place, facts, &mut replies.recurring);
+    }
     let outcome = outcome(facts, class, clients.replies.of(server));
     let error_shaped = class != Class::Tool && failure::observe(facts, class);
     let replies = clients.replies.learn(server, facts.seen.last_heard);
@@ -226,10 +236,7 @@ fn ended(
     clients.last_ended = Some((facts.seen.flow, outcome));
     let exchange = describe(facts, outcome, flows, policy);
     signal_end(&exchange, events);
-    let known = clients
-        .retries
-        .place(&caller(flows, facts.seen.flow))
-        .and_then(|place| clients.retries.ended(place, facts, outcome));
+    let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {

@@ -30,7 +30,10 @@ pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcom
         return Outcome::ServerAbort;
     }
     let error_shaped = failure::observe(facts, class) && !knows(Replies::is_ordinary);
-    let known_error = class != Class::Tool && knows(Replies::is_known_error);
+    let known_error = match class {
+        Class::Llm | Class::Embedding => knows(Replies::is_known_error),
+        Class::Tool => knows(Replies::recurs_as_error),
+    };
     match error_shaped || known_error {
         true if knows(Replies::is_throttled) => Outcome::Throttled,
         true => Outcome::Failed,

@@ -12,7 +12,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::calls::Calls;
-use super::group::{Attempt, Debt, Group, Groups, Place, Progress};
+use super::group::{Attempt, Completed, Debt, Group, Groups, Place, Progress};
+use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
 use super::{hedge, restart};
 use crate::burst::{Address, FlowId};
@@ -174,6 +175,16 @@ impl RetryMemory {
         self.groups.find(self.hashes.0.hash_one(caller))
     }
 
+    /// Lets a server's memory of answers learn from one, and from what the same request was answered
+    /// before.
+    pub fn answered(&self, place: Place, facts: &Facts, recurring: &mut Recurring) {
+        let (size, request) = (facts.seen.down_bytes, self.hashes.length(facts.seen.up_bytes.into()));
+        let length = self.groups.get(place).and_then(|group| group.length(request));
+        let before = length.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        let hash = |size: u32| self.hashes.length(size.into());
+        recurring.learn(&Answer { size, request, before }, hash);
+    }
+
     /// Remembers how an attempt ended. Returns what it was decided to be, if it was.
     pub fn ended(
         &mut self,
@@ -185,7 +196,9 @@ impl RetryMemory {
         let hash = self.hashes.length(facts.seen.up_bytes.into());
         let group = self.groups.get_mut(place)?;
         if outcome == Outcome::Complete {
-            group.learn_length(hash, size.body, facts.seen.start, facts.seen.last_down);
+            let answer = self.hashes.length(facts.seen.down_bytes.into());
+            let (body, start, end) = (size.body, facts.seen.start, facts.seen.last_down);
+            group.learn_length(&Completed { hash, body, answer, start, end });
         }
         if !outcome.invites_retry() {
             // It had looked like a failure, and somebody was taken for its retry.
