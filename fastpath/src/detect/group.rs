@@ -271,6 +271,13 @@ impl Group {
 }
 
 impl Length {
+    /// How many had ended at `at`, as far as the latest few tell.
+    #[must_use]
+    pub fn count_before(&self, at: Nanos) -> u32 {
+        let later = self.spans().filter(|&(_, end)| end >= at).count();
+        self.count.saturating_sub(u32::try_from(later).unwrap_or(u32::MAX))
+    }
+
     /// Start and end of the latest few.
     pub fn spans(&self) -> impl Iterator<Item = (Nanos, Nanos)> + Clone {
         self.spans.iter().copied().take(self.count as usize)

@@ -345,7 +345,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let (count, first) = self
             .group
             .length(hash)
-            .map_or((0, attempt.start), |length| (length.count, length.first));
+            .map_or((0, attempt.start), |length| (length.count_before(attempt.start), length.first));
         let count = count + u32::try_from(running(0)).unwrap_or(u32::MAX);
         let observed = attempt.start.since(first).secs_f64().max(1.0);
         let rate_per_sec = if count > TEMPLATE_ABOVE { f64::from(count) / observed } else { 0.0 };
