@@ -9,6 +9,7 @@
 pub mod connection;
 pub mod cycle;
 pub mod frame;
+pub mod mangle;
 pub mod play;
 pub mod scenario;
 pub mod tap;
