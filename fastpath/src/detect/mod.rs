@@ -34,7 +34,7 @@ use crate::telemetry::event::{
 use crate::time::Nanos;
 use group::Place;
 use outcome::{confidence, outcome};
-use reply::ReplyMemory;
+use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
 /// What an lcore remembers of its clients.
@@ -218,8 +218,12 @@ fn ended(
     events: &mut EventSender,
 ) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let class = endpoint.map_or(Class::Llm, |endpoint| endpoint.class);
     let server = flows.entry(facts.seen.flow).peers().server;
+    let class = endpoint.map(|endpoint| endpoint.class);
+    if class.is_some() {
+        clients.replies.learn(server, facts.seen.last_heard).class = class;
+    }
+    let class = class_of(class, clients.replies.of(server), facts.midway);
     let place = clients.retries.place(&caller(flows, facts.seen.flow));
     if class == Class::Tool
         && facts.seen.down_records > 0
@@ -264,12 +268,14 @@ fn decide_next(
     if waiting.withdrawn {
         return;
     }
-    let class = waiting.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
+    let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let Undecided { id, flow, peers, at, endpoint, place, .. } = waiting;
     let Clients { retries, replies, .. } = clients;
     let replies = replies.of(peers.server);
-    let link = retries.decide(place, id, window, exchanges, |facts| outcome(facts, class, replies));
+    let link = retries.decide(place, id, window, exchanges, |facts| {
+        outcome(facts, class_of(class, replies, facts.midway), replies)
+    });
     let at = at + DECIDE_AFTER;
     clients.decided.push(Decided { id, at, endpoint, link, peers, flow, place });
     if link.retry_of.is_some() {
@@ -283,6 +289,13 @@ fn decide_next(
             clients.running[flow.0 as usize] = Some(running);
         }
     }
+}
+
+/// What a server does: what its endpoint says, else what it was seen to be on other flows. Of a flow
+/// met in the middle nothing else is known, and the shapes of a model prove nothing.
+fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Class {
+    let known = class.or(replies.and_then(|replies| replies.class));
+    known.unwrap_or(if midway { Class::Tool } else { Class::Llm })
 }
 
 /// Everything about an ended exchange but what it is a retry of.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use super::recurring::Recurring;
 use crate::burst::Address;
 use crate::exchange::h1::Facts;
+use crate::policy::endpoint::Class;
 use crate::time::Nanos;
 
 /// What is remembered of servers.
@@ -28,6 +29,8 @@ pub struct ReplyMemory {
 pub struct Replies {
     server: Address,
     last_used: Nanos,
+    /// What its endpoint does, as far as a flow with a name has told.
+    pub class: Option<Class>,
     /// Sizes of ordinary plain replies.
     ordinary: Sizes,
     errors: Clusters,

@@ -128,6 +128,8 @@ pub struct Current {
     pub late_data_records: u16,
     /// A terminator came before the client closed.
     pub terminated_in_time: bool,
+    /// The client has acknowledged bytes of the response that never passed here.
+    pub missed: bool,
     /// It waits in the settle queue.
     pub queued: bool,
 }
@@ -144,6 +146,8 @@ struct Close {
 const TERMINATOR: u16 = 5;
 /// A record of an alert in TLS 1.3: two bytes, content type, tag.
 const ALERT_RECORD: u16 = 19;
+/// A shorter client record is no request: met in the middle, a connection may speak anything.
+const REQUEST_BYTES_MIN: u16 = 64;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
 /// What arrives this soon after a close was on its way before it.
@@ -170,10 +174,11 @@ impl Connection {
                     return Step::Multiplexed;
                 }
                 match &mut self.current {
-                    Some(current) if current.down_records == 0 => {
+                    Some(current) if current.down_records == 0 && !current.missed => {
                         current.request_record(length, record.at, hasher);
                         Step::Nothing
                     }
+                    None if self.handshake.midway && length < REQUEST_BYTES_MIN => Step::Nothing,
                     Some(_) | None => Step::Request,
                 }
             }
@@ -216,6 +221,13 @@ impl Connection {
                 close.server_reset |= reset && close.server.is_none() && !close.server_alert;
                 close.server = close.server.or(Some(at));
             }
+        }
+    }
+
+    /// Bytes of the response were lost here, not on their way: whether it was whole is not known.
+    pub fn missed_response(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.missed = true;
         }
     }
 
@@ -295,6 +307,7 @@ impl Current {
             late_records: 0,
             late_data_records: 0,
             terminated_in_time: false,
+            missed: false,
             queued: false,
         }
     }

@@ -10,7 +10,7 @@ pub mod settle;
 
 use std::hash::RandomState;
 
-use crate::burst::{BURST_RECORDS, ContentType, FlowId, Headers, Packets, Protocol, Record};
+use crate::burst::{BURST_RECORDS, ContentType, Direction, FlowId, Headers, Packets, Protocol, Record};
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
 use crate::policy::snapshot::EndpointId;
@@ -165,7 +165,12 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
             if packets.fresh_bytes[i] > 0 {
                 exchanges.connection(flow).heard(at);
             }
-            let progress = &flows.entry(flow).halves[direction.index()].tcp;
+            let halves = &flows.entry(flow).halves;
+            let progress = &halves[direction.index()].tcp;
+            let acknowledges = headers.tcp.flags.ack() && direction == Direction::ToServer;
+            if acknowledges && halves[direction.reverse().index()].tcp.lacks(headers.tcp.ack) {
+                exchanges.connection(flow).missed_response();
+            }
             if closes(headers, progress) {
                 exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
                 if progress.fin_ahead && !headers.tcp.flags.rst() {

@@ -47,6 +47,12 @@ impl Progress {
         beyond.cast_unsigned().min(payload_bytes)
     }
 
+    /// Whether the receiver acknowledges bytes that have not passed here.
+    #[must_use]
+    pub fn lacks(&self, ack: u32) -> bool {
+        self.high.is_some_and(|high| (1..1 << 30).contains(&ack.wrapping_sub(high)))
+    }
+
     /// An RST far from where the connection is comes from somebody who cannot see it (RFC 5961, 3).
     fn plausible(&self, seq: u32) -> bool {
         /// The largest window there can be (RFC 7323, 2.3).
@@ -72,6 +78,14 @@ mod tests {
         assert_eq!(progress.advance(&segment(100, 0x10), 50), 50);
         assert_eq!(progress.advance(&segment(100, 0x10), 50), 0);
         assert_eq!(progress.advance(&segment(140, 0x10), 20), 10);
+    }
+
+    #[test]
+    fn an_acknowledgment_of_more_than_passed_shows_a_loss() {
+        let mut progress = Progress::default();
+        assert!(!progress.lacks(7), "nothing has passed");
+        progress.advance(&segment(100, 0x10), 50);
+        assert!(!progress.lacks(150) && progress.lacks(151) && !progress.lacks(100));
     }
 
     #[test]
