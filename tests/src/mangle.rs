@@ -60,9 +60,8 @@ impl Capture {
     /// When the file cannot be read or is none.
     pub fn read(path: &Path) -> io::Result<Self> {
         let bytes = std::fs::read(path)?;
-        let word = |at: usize| {
-            bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        };
+        let word =
+            |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         let unit = match word(0) {
             Some(MAGIC_MICROS) => 1_000,
             Some(MAGIC_NANOS) => 1,
@@ -91,7 +90,7 @@ impl Capture {
         for (time, frame) in &self.frames {
             let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
             let seconds = u32::try_from(time / 1_000_000_000).map_err(io::Error::other)?;
-            let part = (time % 1_000_000_000) as u32;
+            let part = u32::try_from(time % 1_000_000_000).map_err(io::Error::other)?;
             bytes.extend([seconds, part, length, length].iter().flat_map(|w| w.to_le_bytes()));
             bytes.extend(frame);
         }
@@ -129,7 +128,7 @@ impl Capture {
     /// When the other side first acknowledges frame `index`, or a resend is due.
     fn resent_at(&self, index: usize, hit: &Segment) -> u64 {
         let (time, _) = self.frames[index];
-        let end = hit.seq.wrapping_add((hit.payload.1 - hit.payload.0) as u32);
+        let end = hit.end();
         let due = time + RESEND_AFTER;
         let later = self.frames[index + 1..].iter().take_while(|(time, _)| *time < due);
         let acknowledged = later.filter_map(|(time, frame)| Some((*time, segment(frame)?)));
@@ -149,7 +148,8 @@ impl Capture {
                 continue;
             }
             if chance.one_in(2) {
-                seen_twice.push((self.frames[index].0 + RESEND_AFTER, self.frames[index].1.clone()));
+                seen_twice
+                    .push((self.frames[index].0 + RESEND_AFTER, self.frames[index].1.clone()));
             } else {
                 self.frames[index].0 = self.resent_at(index, &hit);
             }
@@ -193,6 +193,12 @@ impl Capture {
 }
 
 impl Segment {
+    /// The sequence number after its payload.
+    fn end(&self) -> u32 {
+        let length = u32::try_from(self.payload.1 - self.payload.0).unwrap_or(u32::MAX);
+        self.seq.wrapping_add(length)
+    }
+
     fn has_data(&self) -> bool {
         self.payload.1 > self.payload.0 && self.flags & (SYN | FIN | RST) == 0
     }
@@ -213,10 +219,9 @@ impl Chance {
 /// Whether `second` continues the segment in `first` and may be merged into it.
 fn follows(first: &[u8], second: &Segment) -> bool {
     segment(first).is_some_and(|first| {
-        let length = first.payload.1 - first.payload.0;
         first.has_data()
             && second.has_data()
-            && first.seq.wrapping_add(length as u32) == second.seq
+            && first.end() == second.seq
             && first.payload.1 + second.payload.1 < MERGED_MAX
     })
 }
@@ -226,7 +231,7 @@ fn append(into: &mut Vec<u8>, frame: &[u8], second: &Segment) {
     if let Some(first) = segment(into) {
         into.truncate(first.payload.1);
         into.extend(&frame[second.payload.0..second.payload.1]);
-        let length = (into.len() - ETHERNET) as u16;
+        let length = u16::try_from(into.len() - ETHERNET).unwrap_or(u16::MAX);
         into[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&length.to_be_bytes());
     }
 }
@@ -237,9 +242,8 @@ fn segment(frame: &[u8]) -> Option<Segment> {
     let header = usize::from(ip[0] & 15) * 4;
     let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let tcp = ip.get(header..length)?;
-    let word = |at: usize| {
-        tcp.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-    };
+    let word =
+        |at: usize| tcp.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     let mut flow = [0; 12];
     flow[..8].copy_from_slice(ip.get(12..20)?);
     flow[8..].copy_from_slice(tcp.get(..4)?);
@@ -268,15 +272,8 @@ mod tests {
         let destination = "203.0.113.1:443".parse().unwrap();
         let frame = |n: u32| {
             let (seq, ack, flags, payload) = (1 + 10 * n, 1, ACK, &[7; 10][..]);
-            let segment = frame::Segment {
-                source,
-                destination,
-                vlan: None,
-                seq,
-                ack,
-                flags,
-                payload,
-            };
+            let segment =
+                frame::Segment { source, destination, vlan: None, seq, ack, flags, payload };
             (1_000_000_000 + apart * u64::from(n), tcp(&segment))
         };
         Capture { frames: (0..count).map(frame).collect() }

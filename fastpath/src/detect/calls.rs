@@ -29,7 +29,9 @@ impl Default for Calls {
 impl Calls {
     /// Notes a call. Returns when the application last called another group; zero when never.
     pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Nanos {
-        let slot = &mut self.slots[application as usize % APPLICATIONS];
+        // A remainder that fits whatever the size of a pointer.
+        let index = usize::try_from(application % APPLICATIONS as u64).unwrap_or(0);
+        let slot = &mut self.slots[index];
         if slot.key != application {
             self.evicted += u64::from(slot.key != 0);
             *slot = Application { key: application, ..Application::default() };

@@ -278,8 +278,14 @@ fn decide_next(
     });
     let at = at + DECIDE_AFTER;
     clients.decided.push(Decided { id, at, endpoint, link, peers, flow, place });
-    if link.retry_of.is_some() {
-        let (exchange, kind, value) = (id, SignalKind::Retry, f64::from(link.attempt));
+    let kind = match link {
+        Link { retry_of: Some(_), .. } => Some(SignalKind::Retry),
+        Link { hedge: true, .. } => Some(SignalKind::Hedge),
+        Link { restart: true, .. } => Some(SignalKind::Restart),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        let (exchange, value) = (id, f64::from(link.attempt));
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value }));
     }
     match waiting.ended {
@@ -342,8 +348,9 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     }
 }
 
-/// Adds what an exchange is a retry of. Another attempt that came to nothing is waste of that kind,
-/// unless its response had begun: then the abort or the cut is what wasted it.
+/// Adds what an exchange is a retry of, a copy or a repeat. Another attempt that came to nothing is
+/// waste of that kind, unless its response had begun: then the abort or the cut is what wasted it. A
+/// model's answer to a question that it had answered before is waste, and so is a copy that lost.
 fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
@@ -353,6 +360,12 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     if link.retry_of.is_some() && exchange.outcome.invites_retry() {
         exchange.waste = exchange.waste.or(Some(Waste::Retry));
     }
+    if link.hedge && exchange.outcome == Outcome::ClientAbort {
+        exchange.waste = Some(Waste::Hedge);
+    }
+    if link.restart && exchange.outcome == Outcome::Complete && exchange.tokens.is_some() {
+        exchange.waste = exchange.waste.or(Some(Waste::Thrash));
+    }
     exchange
 }
 
@@ -361,7 +374,7 @@ fn signal_end(exchange: &Exchange, events: &mut EventSender) {
     let kind = match exchange.waste {
         Some(Waste::LateAbort) => Some((SignalKind::LateAbort, since_first)),
         Some(Waste::Partial) => Some((SignalKind::Partial, since_first)),
-        Some(Waste::Retry) | None => None,
+        Some(Waste::Retry | Waste::Thrash | Waste::Hedge) | None => None,
     };
     let stall = exchange.stall.map(|silence| (SignalKind::Stall, silence.secs_f64()));
     for (kind, value) in kind.into_iter().chain(stall) {

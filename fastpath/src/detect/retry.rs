@@ -178,7 +178,8 @@ impl RetryMemory {
     /// Lets a server's memory of answers learn from one, and from what the same request was answered
     /// before.
     pub fn answered(&self, place: Place, facts: &Facts, recurring: &mut Recurring) {
-        let (size, request) = (facts.seen.down_bytes, self.hashes.length(facts.seen.up_bytes.into()));
+        let (size, request) =
+            (facts.seen.down_bytes, self.hashes.length(facts.seen.up_bytes.into()));
         let length = self.groups.get(place).and_then(|group| group.length(request));
         let before = length.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
         let hash = |size: u32| self.hashes.length(size.into());
@@ -342,10 +343,9 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let hash = self.hashes.length(i64::from(bytes) + off);
             self.group.length(hash).is_some_and(lately)
         });
-        let (count, first) = self
-            .group
-            .length(hash)
-            .map_or((0, attempt.start), |length| (length.count_before(attempt.start), length.first));
+        let (count, first) = self.group.length(hash).map_or((0, attempt.start), |length| {
+            (length.count_before(attempt.start), length.first)
+        });
         let count = count + u32::try_from(running(0)).unwrap_or(u32::MAX);
         let observed = attempt.start.since(first).secs_f64().max(1.0);
         let rate_per_sec = if count > TEMPLATE_ABOVE { f64::from(count) / observed } else { 0.0 };
@@ -369,7 +369,8 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
 
     /// What an undecided attempt repeats.
     fn repeat(&self, attempt: &Attempt, start: &Start) -> Repeat {
-        let near = [-3, -2, -1, 1, 2, 3].map(|off| self.hashes.length(i64::from(start.bytes) + off));
+        let near =
+            [-3, -2, -1, 1, 2, 3].map(|off| self.hashes.length(i64::from(start.bytes) + off));
         let alike = move |hash: u64, body: Option<u64>| match () {
             () if hash == start.hash => Alike::Same,
             () if body.is_some() && body == start.body => Alike::Body,

@@ -25,6 +25,8 @@ pub struct Connection {
     pub current: Option<Current>,
     /// When the one before was last heard of.
     previous_end: Option<Nanos>,
+    /// The acknowledgment that showed a loss; repeated ones show no other.
+    missed_ack: Option<u32>,
 }
 
 /// What a record means for its connection.
@@ -128,7 +130,8 @@ pub struct Current {
     pub late_data_records: u16,
     /// A terminator came before the client closed.
     pub terminated_in_time: bool,
-    /// The client has acknowledged bytes of the response that never passed here.
+    /// The client has acknowledged bytes of the response that never passed here, and nothing of it
+    /// has passed since.
     pub missed: bool,
     /// It waits in the settle queue.
     pub queued: bool,
@@ -224,10 +227,12 @@ impl Connection {
         }
     }
 
-    /// Bytes of the response were lost here, not on their way: whether it was whole is not known.
-    pub fn missed_response(&mut self) {
+    /// The client acknowledges bytes of the response that were lost here, not on their way: whether
+    /// it was whole is not known.
+    pub fn missed_response(&mut self, ack: u32) {
+        let is_news = self.missed_ack.replace(ack) != Some(ack);
         if let Some(current) = &mut self.current {
-            current.missed = true;
+            current.missed |= is_news;
         }
     }
 
@@ -329,6 +334,7 @@ impl Current {
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
         self.last_down = at;
+        self.missed = false;
         self.last_length = length;
         self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
         self.down_records = self.down_records.saturating_add(1);
@@ -492,6 +498,22 @@ mod tests {
         steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
         c.closed(DOWN, true, Nanos::from_millis(6));
         assert_eq!(c.closing(), Some(Ending::ServerReset));
+    }
+
+    #[test]
+    fn a_response_that_passed_unseen_ends_the_request() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 400, 700)]), [Step::Request]);
+        c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 401, 900)]), [Step::Nothing], "the same loss");
+    }
+
+    #[test]
+    fn met_in_the_middle_a_short_record_is_no_request() {
+        let mut c = connection(Classified::default());
+        assert_eq!(steps(&mut c, &[(UP, 0, 17), (UP, 100, 700)]), [Step::Nothing, Step::Request]);
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub mod settle;
 
 use std::hash::RandomState;
 
-use crate::burst::{BURST_RECORDS, ContentType, Direction, FlowId, Headers, Packets, Protocol, Record};
+use crate::burst::{
+    BURST_RECORDS, ContentType, Direction, FlowId, Headers, Packets, Protocol, Record,
+};
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
 use crate::policy::snapshot::EndpointId;
@@ -157,6 +159,8 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
     }
     let mut records = packets.records.iter().peekable();
     for i in 0..packets.len() {
+        // What a request acknowledges belongs to the response before it.
+        notice_miss(packets, i, flows, exchanges);
         while let Some(record) = records.next_if(|record| usize::from(record.packet) == i) {
             follow_record(record, flows, exchanges);
         }
@@ -165,12 +169,7 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
             if packets.fresh_bytes[i] > 0 {
                 exchanges.connection(flow).heard(at);
             }
-            let halves = &flows.entry(flow).halves;
-            let progress = &halves[direction.index()].tcp;
-            let acknowledges = headers.tcp.flags.ack() && direction == Direction::ToServer;
-            if acknowledges && halves[direction.reverse().index()].tcp.lacks(headers.tcp.ack) {
-                exchanges.connection(flow).missed_response();
-            }
+            let progress = &flows.entry(flow).halves[direction.index()].tcp;
             if closes(headers, progress) {
                 exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
                 if progress.fin_ahead && !headers.tcp.flags.rst() {
@@ -189,6 +188,19 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
     }
     exchanges.settle(packets.now);
     flows.take_ended(|flow, _| exchanges.end(flow, Ending::Gone));
+}
+
+/// Looks whether the client acknowledges bytes of a response that never passed here.
+fn notice_miss(packets: &Packets, i: usize, flows: &FlowTable, exchanges: &mut Exchanges) {
+    let (Some(headers), Some((flow, Direction::ToServer))) = (&packets.headers[i], packets.flow[i])
+    else {
+        return;
+    };
+    let ack = headers.tcp.ack;
+    let server = &flows.entry(flow).halves[Direction::ToClient.index()].tcp;
+    if headers.tcp.flags.ack() && server.lacks(ack) {
+        exchanges.connection(flow).missed_response(ack);
+    }
 }
 
 /// A FIN, or an RST that `flow` took for genuine.

@@ -259,7 +259,9 @@ impl EventLine {
     #[must_use]
     pub fn new(signal: &Signal, snapshot: &Snapshot) -> Self {
         let (event, unit) = match signal.kind {
-            SignalKind::Retry => (EventClass::Signal, "attempt"),
+            SignalKind::Retry | SignalKind::Hedge | SignalKind::Restart => {
+                (EventClass::Signal, "attempt")
+            }
             SignalKind::LateAbort | SignalKind::Partial | SignalKind::Stall => {
                 (EventClass::Signal, "seconds")
             }
