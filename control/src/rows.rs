@@ -272,6 +272,8 @@ const fn signal_name(kind: SignalKind) -> &'static str {
         SignalKind::LateAbort => "late_abort",
         SignalKind::Partial => "partial",
         SignalKind::Stall => "stall",
+        SignalKind::Hedge => "hedge",
+        SignalKind::Restart => "restart",
         SignalKind::OverBudget => "over_budget",
     }
 }
@@ -283,6 +285,8 @@ fn signal_text(event: &EventLine) -> String {
         SignalKind::LateAbort => format!("client left {time} after the first byte"),
         SignalKind::Partial => format!("server cut the response {time} after its first byte"),
         SignalKind::Stall => format!("response silent for {time}"),
+        SignalKind::Hedge => "a second copy of a request that still runs".to_owned(),
+        SignalKind::Restart => "asks again what had been answered".to_owned(),
         SignalKind::OverBudget => {
             format!("attempt {} is over the retry budget: would be held", event.value)
         }

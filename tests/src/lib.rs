@@ -12,6 +12,7 @@ pub mod cycle;
 pub mod frame;
 pub mod fuzz;
 pub mod initial;
+pub mod mangle;
 pub mod play;
 pub mod quic;
 pub mod scenario;

@@ -52,6 +52,9 @@ fn exchange(line: &ExchangeLine, scenario: &Scenario) -> String {
     if let Some(id) = &line.retry_of {
         write!(text, " retry_of {id}").unwrap();
     }
+    for (flag, name) in [(line.hedge, " hedge"), (line.restart, " restart")] {
+        text.push_str(if flag { name } else { "" });
+    }
     if let Some(stall) = line.stall {
         write!(text, " stall {stall}").unwrap();
     }
@@ -117,7 +120,7 @@ fn every_scenario_gives_what_it_expects() {
 /// detector or not.
 #[test]
 fn a_detector_fires_in_its_own_scenario_and_in_no_near_miss() {
-    for detector in ["retry", "abort", "partial", "stall"] {
+    for detector in ["retry", "abort", "partial", "stall", "hedge", "restart"] {
         let fires = |name: &str| {
             let (_, told) = played(name);
             told.events.iter().any(|event| word(event.kind).ends_with(detector))

@@ -107,6 +107,8 @@ pub(super) const fn waste_text(class: Waste) -> &'static str {
         Waste::Retry => "retried in vain",
         Waste::LateAbort => "left by the client midway",
         Waste::Partial => "cut by the server midway",
+        Waste::Thrash => "asked again after a restart",
+        Waste::Hedge => "lost against its copy",
     }
 }
 

@@ -4,12 +4,17 @@
 //! exchange begins or ends and when a start is due to be decided, never per packet.
 
 pub mod abort;
+pub mod calls;
 pub mod failure;
 pub mod gap;
 pub mod group;
+pub mod hedge;
 pub mod outcome;
 pub mod partial;
+pub mod recurring;
+pub mod repeat;
 pub mod reply;
+pub mod restart;
 pub mod retry;
 pub mod stall;
 pub mod tokens;
@@ -29,7 +34,7 @@ use crate::telemetry::event::{
 use crate::time::Nanos;
 use group::Place;
 use outcome::{confidence, outcome};
-use reply::ReplyMemory;
+use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
 /// What an lcore remembers of its clients.
@@ -213,8 +218,21 @@ fn ended(
     events: &mut EventSender,
 ) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let class = endpoint.map_or(Class::Llm, |endpoint| endpoint.class);
     let server = flows.entry(facts.seen.flow).peers().server;
+    let class = endpoint.map(|endpoint| endpoint.class);
+    if class.is_some() {
+        clients.replies.learn(server, facts.seen.last_heard).class = class;
+    }
+    let class = class_of(class, clients.replies.of(server), facts.midway);
+    let place = clients.retries.place(&caller(flows, facts.seen.flow));
+    if class == Class::Tool
+        && facts.seen.down_records > 0
+        && !facts.is_streamed()
+        && let Some(place) = place
+    {
+        let replies = clients.replies.learn(server, facts.seen.last_heard);
+        clients.retries.answered(place, facts, &mut replies.recurring);
+    }
     let outcome = outcome(facts, class, clients.replies.of(server));
     let error_shaped = class != Class::Tool && failure::observe(facts, class);
     let replies = clients.replies.learn(server, facts.seen.last_heard);
@@ -222,10 +240,7 @@ fn ended(
     clients.last_ended = Some((facts.seen.flow, outcome));
     let exchange = describe(facts, outcome, flows, policy);
     signal_end(&exchange, events);
-    let known = clients
-        .retries
-        .place(&caller(flows, facts.seen.flow))
-        .and_then(|place| clients.retries.ended(place, facts, outcome));
+    let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {
@@ -253,16 +268,24 @@ fn decide_next(
     if waiting.withdrawn {
         return;
     }
-    let class = waiting.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
+    let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let Undecided { id, flow, peers, at, endpoint, place, .. } = waiting;
     let Clients { retries, replies, .. } = clients;
     let replies = replies.of(peers.server);
-    let link = retries.decide(place, id, window, exchanges, |facts| outcome(facts, class, replies));
+    let link = retries.decide(place, id, window, exchanges, |facts| {
+        outcome(facts, class_of(class, replies, facts.midway), replies)
+    });
     let at = at + DECIDE_AFTER;
     clients.decided.push(Decided { id, at, endpoint, link, peers, flow, place });
-    if link.retry_of.is_some() {
-        let (exchange, kind, value) = (id, SignalKind::Retry, f64::from(link.attempt));
+    let kind = match link {
+        Link { retry_of: Some(_), .. } => Some(SignalKind::Retry),
+        Link { hedge: true, .. } => Some(SignalKind::Hedge),
+        Link { restart: true, .. } => Some(SignalKind::Restart),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        let (exchange, value) = (id, f64::from(link.attempt));
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value }));
     }
     match waiting.ended {
@@ -272,6 +295,13 @@ fn decide_next(
             clients.running[flow.0 as usize] = Some(running);
         }
     }
+}
+
+/// What a server does: what its endpoint says, else what it was seen to be on other flows. Of a flow
+/// met in the middle nothing else is known, and the shapes of a model prove nothing.
+fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Class {
+    let known = class.or(replies.and_then(|replies| replies.class));
+    known.unwrap_or(if midway { Class::Tool } else { Class::Llm })
 }
 
 /// Everything about an ended exchange but what it is a retry of.
@@ -306,6 +336,8 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         outcome,
         attempt: 1,
         retry_of: None,
+        hedge: false,
+        restart: false,
         stall: stall::observe(facts, policy.policy().limits.stall()),
         outcome_confidence: confidence(facts, outcome),
         retry_confidence: Link::UNKNOWN.confidence,
@@ -320,14 +352,23 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     }
 }
 
-/// Adds what an exchange is a retry of. Another attempt that came to nothing is waste of that kind,
-/// unless its response had begun: then the abort or the cut is what wasted it.
+/// Adds what an exchange is a retry of, a copy or a repeat. Another attempt that came to nothing is
+/// waste of that kind, unless its response had begun: then the abort or the cut is what wasted it. A
+/// model's answer to a question that it had answered before is waste, and so is a copy that lost.
 fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
     exchange.retry_confidence = link.confidence;
+    exchange.hedge = link.hedge;
+    exchange.restart = link.restart;
     if link.retry_of.is_some() && exchange.outcome.invites_retry() {
         exchange.waste = exchange.waste.or(Some(Waste::Retry));
+    }
+    if link.hedge && exchange.outcome == Outcome::ClientAbort {
+        exchange.waste = Some(Waste::Hedge);
+    }
+    if link.restart && exchange.outcome == Outcome::Complete && exchange.tokens.is_some() {
+        exchange.waste = exchange.waste.or(Some(Waste::Thrash));
     }
     exchange
 }
@@ -337,7 +378,7 @@ fn signal_end(exchange: &Exchange, events: &mut EventSender) {
     let kind = match exchange.waste {
         Some(Waste::LateAbort) => Some((SignalKind::LateAbort, since_first)),
         Some(Waste::Partial) => Some((SignalKind::Partial, since_first)),
-        Some(Waste::Retry) | None => None,
+        Some(Waste::Retry | Waste::Thrash | Waste::Hedge) | None => None,
     };
     let stall = exchange.stall.map(|silence| (SignalKind::Stall, silence.secs_f64()));
     for (kind, value) in kind.into_iter().chain(stall) {

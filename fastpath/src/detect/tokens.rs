@@ -14,7 +14,9 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
         return None;
     }
     let Calibration { stream, plain } = endpoint.calibration?;
-    let fit = if facts.is_streamed() { stream } else { plain? };
+    // A plain reply comes in one piece: what was cut was a stream, however short it stayed.
+    let cut = matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort);
+    let fit = if facts.is_streamed() || cut { stream } else { plain? };
     let (records, bytes) = facts.body();
     let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
     let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
@@ -59,6 +61,13 @@ mod tests {
         assert!(tokens.low < 20.0 && tokens.high > 20.0);
         let cost = cost(tokens, endpoint().price.unwrap());
         assert!((cost.likely - 0.04).abs() < 1e-6, "20 tokens at 2 dollars a million");
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_in_its_prelude_has_no_tokens_yet() {
+        let facts = facts(Shape { down: &[(100, 300), (101, 300)], ..Shape::default() });
+        let tokens = estimate(&facts, Outcome::ClientAbort, &endpoint()).unwrap();
+        assert_eq!(tokens.likely, 0.0);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Connection {
     previous_end: Option<Nanos>,
     /// What the flow is counted as; opaque: not at all.
     pub counted: Visibility,
+    /// The acknowledgment that showed a loss; repeated ones show no other.
+    missed_ack: Option<u32>,
 }
 
 /// What a record means for its connection.
@@ -130,6 +132,9 @@ pub struct Current {
     pub late_data_records: u16,
     /// A terminator came before the client closed.
     pub terminated_in_time: bool,
+    /// The client has acknowledged bytes of the response that never passed here, and nothing of it
+    /// has passed since.
+    pub missed: bool,
     /// It waits in the settle queue.
     pub queued: bool,
 }
@@ -146,6 +151,8 @@ struct Close {
 const TERMINATOR: u16 = 5;
 /// A record of an alert in TLS 1.3: two bytes, content type, tag.
 const ALERT_RECORD: u16 = 19;
+/// A shorter client record is no request: met in the middle, a connection may speak anything.
+const REQUEST_BYTES_MIN: u16 = 64;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
 /// What arrives this soon after a close was on its way before it.
@@ -172,10 +179,11 @@ impl Connection {
                     return Step::Multiplexed;
                 }
                 match &mut self.current {
-                    Some(current) if current.down_records == 0 => {
+                    Some(current) if current.down_records == 0 && !current.missed => {
                         current.request_record(length, record.at, hasher);
                         Step::Nothing
                     }
+                    None if self.handshake.midway && length < REQUEST_BYTES_MIN => Step::Nothing,
                     Some(_) | None => Step::Request,
                 }
             }
@@ -218,6 +226,15 @@ impl Connection {
                 close.server_reset |= reset && close.server.is_none() && !close.server_alert;
                 close.server = close.server.or(Some(at));
             }
+        }
+    }
+
+    /// The client acknowledges bytes of the response that were lost here, not on their way: whether
+    /// it was whole is not known.
+    pub fn missed_response(&mut self, ack: u32) {
+        let is_news = self.missed_ack.replace(ack) != Some(ack);
+        if let Some(current) = &mut self.current {
+            current.missed |= is_news;
         }
     }
 
@@ -297,6 +314,7 @@ impl Current {
             late_records: 0,
             late_data_records: 0,
             terminated_in_time: false,
+            missed: false,
             queued: false,
         }
     }
@@ -318,6 +336,7 @@ impl Current {
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
         self.last_down = at;
+        self.missed = false;
         self.last_length = length;
         self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
         self.down_records = self.down_records.saturating_add(1);
@@ -481,6 +500,22 @@ mod tests {
         steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
         c.closed(DOWN, true, Nanos::from_millis(6));
         assert_eq!(c.closing(), Some(Ending::ServerReset));
+    }
+
+    #[test]
+    fn a_response_that_passed_unseen_ends_the_request() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 400, 700)]), [Step::Request]);
+        c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 401, 900)]), [Step::Nothing], "the same loss");
+    }
+
+    #[test]
+    fn met_in_the_middle_a_short_record_is_no_request() {
+        let mut c = connection(Classified::default());
+        assert_eq!(steps(&mut c, &[(UP, 0, 17), (UP, 100, 700)]), [Step::Nothing, Step::Request]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod settle;
 use std::hash::RandomState;
 
 use crate::burst::{
-    BURST_RECORDS, ContentType, Datagram, FlowId, Headers, Packets, Protocol, Record,
+    BURST_RECORDS, ContentType, Datagram, Direction, FlowId, Headers, Packets, Protocol, Record,
 };
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
@@ -199,6 +199,8 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
     }
     let mut records = packets.records.iter().peekable();
     for i in 0..packets.len() {
+        // What a request acknowledges belongs to the response before it.
+        notice_miss(packets, i, flows, exchanges);
         while let Some(record) = records.next_if(|record| usize::from(record.packet) == i) {
             follow_record(record, flows, exchanges);
         }
@@ -238,6 +240,19 @@ fn follow_datagram(
     {
         class.visibility = Visibility::Quic;
         exchanges.count_as(flow, Visibility::Quic);
+    }
+}
+
+/// Looks whether the client acknowledges bytes of a response that never passed here.
+fn notice_miss(packets: &Packets, i: usize, flows: &FlowTable, exchanges: &mut Exchanges) {
+    let (Some(headers), Some((flow, Direction::ToServer))) = (&packets.headers[i], packets.flow[i])
+    else {
+        return;
+    };
+    let ack = headers.tcp.ack;
+    let server = &flows.entry(flow).halves[Direction::ToClient.index()].tcp;
+    if headers.tcp.flags.ack() && server.lacks(ack) {
+        exchanges.connection(flow).missed_response(ack);
     }
 }
 

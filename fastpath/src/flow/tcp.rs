@@ -166,6 +166,12 @@ impl Progress {
         filled
     }
 
+    /// Whether the receiver acknowledges bytes that have not passed here.
+    #[must_use]
+    pub fn lacks(&self, ack: u32) -> bool {
+        self.high.is_some_and(|high| (1..1 << 30).contains(&ack.wrapping_sub(high)))
+    }
+
     /// An RST far from where the connection is comes from somebody who cannot see it (RFC 5961, 3).
     fn plausible(&self, seq: u32) -> bool {
         /// The largest window there can be (RFC 7323, 2.3).

@@ -206,11 +206,16 @@ pub enum Waste {
     LateAbort,
     /// The server cut a response that had begun.
     Partial,
+    /// A workflow that began anew asked a model again for what it had been told.
+    Thrash,
+    /// The copy of a request that lost against the other.
+    Hedge,
 }
 
 impl Waste {
     /// Every class.
-    pub const ALL: [Self; 3] = [Self::Retry, Self::LateAbort, Self::Partial];
+    pub const ALL: [Self; 5] =
+        [Self::Retry, Self::LateAbort, Self::Partial, Self::Thrash, Self::Hedge];
 
     /// The word of the contract.
     #[must_use]
@@ -219,6 +224,8 @@ impl Waste {
             Self::Retry => "retry",
             Self::LateAbort => "late_abort",
             Self::Partial => "partial",
+            Self::Thrash => "thrash",
+            Self::Hedge => "hedge",
         }
     }
 }
@@ -291,6 +298,10 @@ pub struct Exchange {
     pub attempt: u16,
     /// The attempt before.
     pub retry_of: Option<ExchangeId>,
+    /// A second copy of a request that was still running.
+    pub hedge: bool,
+    /// It repeats a request that had been answered, as a workflow that begins anew does.
+    pub restart: bool,
     /// Longest silence inside the response, if it was a stall.
     pub stall: Option<Nanos>,
     /// How sure the outcome is, 0 to 1.
@@ -327,6 +338,10 @@ pub enum SignalKind {
     Partial,
     /// A response was silent for longer than the limit. Value: seconds of silence.
     Stall,
+    /// A second copy of a request that still runs. Value: its attempt number.
+    Hedge,
+    /// A request that had been answered is sent again. Value: its attempt number.
+    Restart,
     /// A verdict other than pass. Value: attempt number.
     OverBudget,
 }

@@ -129,9 +129,9 @@ pub struct ExchangeLine {
     pub attempt: u16,
     /// `id` of the attempt before.
     pub retry_of: Option<String>,
-    /// A duplicate sent while the first was still running. Not detected yet: false.
+    /// A duplicate sent while the first was still running.
     pub hedge: bool,
-    /// A call seen in an earlier run of the same workflow. Not detected yet: false.
+    /// A call seen in an earlier run of the same workflow.
     pub restart: bool,
     /// Seconds of the longest stall inside the response.
     pub stall: Option<f64>,
@@ -260,8 +260,8 @@ impl ExchangeLine {
             outcome: x.outcome,
             attempt: x.attempt,
             retry_of: x.retry_of.map(|id| id.to_string()),
-            hedge: false,
-            restart: false,
+            hedge: x.hedge,
+            restart: x.restart,
             stall: x.stall.map(seconds),
             confidence: Confidence {
                 outcome: hundredths(x.outcome_confidence),
@@ -310,7 +310,9 @@ impl EventLine {
     #[must_use]
     pub fn new(signal: &Signal, snapshot: &Snapshot) -> Self {
         let (event, unit) = match signal.kind {
-            SignalKind::Retry => (EventClass::Signal, "attempt"),
+            SignalKind::Retry | SignalKind::Hedge | SignalKind::Restart => {
+                (EventClass::Signal, "attempt")
+            }
             SignalKind::LateAbort | SignalKind::Partial | SignalKind::Stall => {
                 (EventClass::Signal, "seconds")
             }

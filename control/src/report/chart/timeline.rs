@@ -19,6 +19,8 @@ pub(in crate::report) const fn waste_class(waste: Waste) -> &'static str {
         Waste::Retry => "w-retry",
         Waste::LateAbort => "w-abort",
         Waste::Partial => "w-partial",
+        Waste::Thrash => "w-thrash",
+        Waste::Hedge => "w-hedge",
     }
 }
 

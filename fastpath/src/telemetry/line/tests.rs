@@ -82,6 +82,8 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         outcome: Outcome::ConnectFailed,
         attempt: 2,
         retry_of: Some(ExchangeId(3)),
+        hedge: false,
+        restart: false,
         stall: None,
         outcome_confidence: 0.98,
         retry_confidence: 0.99,
