@@ -435,10 +435,8 @@ mod tests {
 
     #[test]
     fn a_fingerprint_finds_its_endpoint_while_the_policy_has_it() {
-        let endpoint = Endpoint {
-            fingerprints: vec!["t13d1516h2_*".parse().unwrap()],
-            ..Endpoint::gone("a")
-        };
+        let endpoint =
+            Endpoint { fingerprints: vec!["t13d1516h2_*".parse().unwrap()], ..Endpoint::gone("a") };
         let policy = Policy { endpoints: vec![endpoint], ..Policy::default() };
         let first = Snapshot::compile(policy).unwrap();
         let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
