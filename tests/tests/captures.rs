@@ -39,9 +39,9 @@ fn exchanges(path: &Path) -> Result<(String, Summary), PcapError> {
     let summary = replay(
         path,
         snapshot,
-        |event, names| {
+        |event, outlets| {
             if let Event::Exchange(exchange) = event {
-                let line = ExchangeLine::new(exchange, names, &told);
+                let line = ExchangeLine::new(exchange, &outlets.names, &told);
                 writeln!(text, "{}", serde_json::to_string(&line).unwrap()).unwrap();
             }
         },
