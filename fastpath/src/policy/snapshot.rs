@@ -79,7 +79,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream pauses.
+    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream
+    /// pauses.
     fn default() -> Self {
         Self { retry_window_ms: 12_000, stall_ms: 500 }
     }
