@@ -1,5 +1,5 @@
-//! The loop allocates nothing once it runs (docs/specification.md): not for known flows, not for new ones, not
-//! for exchanges.
+//! The loop allocates nothing once it runs (docs/specification.md): not for known flows, not for
+//! new ones, not for exchanges.
 
 use std::sync::Arc;
 

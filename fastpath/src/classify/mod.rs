@@ -34,8 +34,8 @@ pub struct Classifier {
 /// Addresses, and applications of clients, that are remembered.
 const LESSONS: usize = 4096;
 
-/// How sure a name is that may be the outer one of an encrypted ClientHello. As a rule the extension
-/// is GREASE and the name true (RFC 9849, 6.2).
+/// How sure a name is that may be the outer one of an encrypted ClientHello. As a rule the
+/// extension is GREASE and the name true (RFC 9849, 6.2).
 const OUTER_NAME: f32 = 0.8;
 /// How sure the fingerprint of a policy is.
 const FINGERPRINT: f32 = 0.6;

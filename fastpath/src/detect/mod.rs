@@ -246,7 +246,8 @@ fn ended(
         None => {
             let running = clients.running[facts.seen.flow.0 as usize].take();
             let running = running.filter(|running| running.id == exchange.id);
-            // The retry memory knows better, where it still knows: a link can turn out to be mistaken.
+            // The retry memory knows better, where it still knows: a link can turn out to be
+            // mistaken.
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));

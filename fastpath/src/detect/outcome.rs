@@ -1,4 +1,5 @@
-//! How an exchange ended: the detectors' answers in order, corrected by what is known of its server.
+//! How an exchange ended: the detectors' answers in order, corrected by what is known of its
+//! server.
 
 use super::reply::Replies;
 use super::{abort, failure, partial};

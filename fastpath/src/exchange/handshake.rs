@@ -1,5 +1,5 @@
-//! Where a connection's handshake ends and its application begins, and what protocol that speaks: all
-//! of it from record lengths and the clear hellos.
+//! Where a connection's handshake ends and its application begins, and what protocol that speaks:
+//! all of it from record lengths and the clear hellos.
 
 use crate::burst::{Direction, Record, TlsVersion};
 use crate::flow::entry::Classified;

@@ -2,8 +2,8 @@
 //! QUIC or DTLS has carried is read.
 //!
 //! The first ClientHello of a connection counts. The same one comes again after a Retry (RFC 9000,
-//! 17.2.5.2) or a HelloVerifyRequest (RFC 6347, 4.2.1): it is known by its random. Another random on
-//! the same ports is another connection, unless a version was negotiated in between.
+//! 17.2.5.2) or a HelloVerifyRequest (RFC 6347, 4.2.1): it is known by its random. Another random
+//! on the same ports is another connection, unless a version was negotiated in between.
 
 use super::ja4::Fingerprinter;
 use super::messages::{HEADER_BYTES, Slot};

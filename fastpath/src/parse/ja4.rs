@@ -155,7 +155,8 @@ fn ja4(canonical: &Canonical<'_>) -> Ja4 {
     Ja4(text.bytes)
 }
 
-/// Sorts a list. Those of real hellos are short and in no order that a branch predictor could learn.
+/// Sorts a list. Those of real hellos are short and in no order that a branch predictor could
+/// learn.
 fn sort(codes: &mut [u16]) {
     let sorted = match codes.len() {
         0..=16 => sort_short::<16>(codes),
@@ -168,8 +169,8 @@ fn sort(codes: &mut [u16]) {
     }
 }
 
-/// Sorts up to `N` codes without a branch: how many are smaller than each is counted for all of them
-/// side by side. `None`, and nothing is changed, when two are equal.
+/// Sorts up to `N` codes without a branch: how many are smaller than each is counted for all of
+/// them side by side. `None`, and nothing is changed, when two are equal.
 fn sort_short<const N: usize>(codes: &mut [u16]) -> Option<()> {
     // Vector units compare signed numbers.
     const SIGN: u16 = 1 << 15;

@@ -1,10 +1,10 @@
 //! The bounded pool of handshake messages in the making, whose pieces come by offset: CRYPTO frames
 //! of QUIC (RFC 9000, 19.6) and fragments of DTLS (RFC 9147, 5.5).
 //!
-//! Pieces may come in any order, overlap and repeat. A bit for each byte says what is there, so that
-//! no number of pieces is too many. When the pool is full its oldest message leaves and is counted,
-//! unless it had been left alone for so long that nobody will finish it. The pool holds bytes of
-//! packets, so it stays inside `parse`.
+//! Pieces may come in any order, overlap and repeat. A bit for each byte says what is there, so
+//! that no number of pieces is too many. When the pool is full its oldest message leaves and is
+//! counted, unless it had been left alone for so long that nobody will finish it. The pool holds
+//! bytes of packets, so it stays inside `parse`.
 
 use super::reassembly::StreamKey;
 use crate::time::Nanos;

@@ -9,9 +9,10 @@
 //!
 //! TLS may start late: behind STARTTLS, a request to a proxy, a PROXY header. The first
 //! [`SEARCH_BYTES`] of a stream that is not TLS are searched in order for a hello; after that one
-//! comparison tells whether a segment begins with one. A hello far away in sequence space from where
-//! the stream is belongs to another connection on the same ports, whose SYN was not seen. There is
-//! no second hello otherwise: one after a HelloRetryRequest or of a renegotiation is passed over.
+//! comparison tells whether a segment begins with one. A hello far away in sequence space from
+//! where the stream is belongs to another connection on the same ports, whose SYN was not seen.
+//! There is no second hello otherwise: one after a HelloRetryRequest or of a renegotiation is
+//! passed over.
 //!
 //! This and `hello` are all that reads payload. What leaves are the types in `burst/record.rs`.
 

@@ -197,6 +197,8 @@ impl FromStr for HostPattern {
     type Err = EndpointError;
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let lower = text.to_ascii_lowercase();
+        // A name with the root's dot is the name without it; so are those in hellos (RFC 6066, 3).
+        let lower = lower.strip_suffix('.').filter(|name| !name.ends_with('.')).unwrap_or(&lower);
         let plain = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -205,7 +207,7 @@ impl FromStr for HostPattern {
             (Some(suffix), None) if plain(suffix) => Self::Below(suffix.to_owned()),
             (None, Some(prefix)) if plain(prefix) => Self::Starts(prefix.to_owned()),
             (None, None) => match lower.split_once('*') {
-                None if plain(&lower) => Self::Exact(lower),
+                None if plain(lower) => Self::Exact(lower.to_owned()),
                 Some((prefix, suffix)) if plain(suffix) && (prefix.is_empty() || plain(prefix)) => {
                     Self::Around(prefix.to_owned(), suffix.to_owned())
                 }

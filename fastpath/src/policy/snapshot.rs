@@ -79,7 +79,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream pauses.
+    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream
+    /// pauses.
     fn default() -> Self {
         Self { retry_window_ms: 12_000, stall_ms: 500 }
     }
@@ -435,10 +436,8 @@ mod tests {
 
     #[test]
     fn a_fingerprint_finds_its_endpoint_while_the_policy_has_it() {
-        let endpoint = Endpoint {
-            fingerprints: vec!["t13d1516h2_*".parse().unwrap()],
-            ..Endpoint::gone("a")
-        };
+        let endpoint =
+            Endpoint { fingerprints: vec!["t13d1516h2_*".parse().unwrap()], ..Endpoint::gone("a") };
         let policy = Policy { endpoints: vec![endpoint], ..Policy::default() };
         let first = Snapshot::compile(policy).unwrap();
         let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";

@@ -1,8 +1,8 @@
 //! Two ends joined by bounded queues: two lcores, or a test peer and an lcore, exchange frames.
 //!
 //! The cable carries port numbers: what leaves one end by a port arrives at the other end by the
-//! same one. A frame that the other end has no room for is dropped as [`DropReason::TxRingFull`], as a NIC
-//! does. Time is set by whoever owns the [`Clock`]; no clock is read.
+//! same one. A frame that the other end has no room for is dropped as [`DropReason::TxRingFull`],
+//! as a NIC does. Time is set by whoever owns the [`Clock`]; no clock is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

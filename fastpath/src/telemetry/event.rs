@@ -114,8 +114,8 @@ impl fmt::Display for ExchangeId {
 pub enum Visibility {
     /// HTTP/1.1 in TLS: one request at a time, outcome per exchange.
     H1,
-    /// HTTP/2 and HTTP/1.1 are offered and the choice is encrypted: nothing has shown it yet. Said of
-    /// flows, never of exchanges.
+    /// HTTP/2 and HTTP/1.1 are offered and the choice is encrypted: nothing has shown it yet. Said
+    /// of flows, never of exchanges.
     Both,
     /// HTTP/2 in TLS: multiplexed.
     Mux,

@@ -52,8 +52,8 @@ pub struct Totals {
     pub names_refused: u64,
     /// Addresses and applications that were forgotten to learn of newer ones (`classify::learnt`).
     pub learnt_evicted: u64,
-    /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by newer
-    /// ones before their time.
+    /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by
+    /// newer ones before their time.
     pub retry_evicted: u64,
 }
 

@@ -1,7 +1,9 @@
 //! A port that keeps a copy of what enters the loop and checks every burst that leaves it: the
 //! same frames, and columns that fit them.
 
-use fastpath::burst::{BURST_FRAMES, BURST_RECORDS, Burst, Fate, Frame, Headers, Packets};
+use fastpath::burst::{
+    BURST_FRAMES, BURST_RECORDS, Burst, Fate, Fragment, Frame, Headers, Packets,
+};
 use fastpath::lcore::Mode;
 use fastpath::port::mem::Buffer;
 use fastpath::port::{Port, Rx};
@@ -41,10 +43,17 @@ impl<P> Witness<P> {
     }
 }
 
+/// What an IP header can say of a length.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
 /// The network header lies before the transport header, that before the payload, and all of it in
-/// the frame.
+/// the frame, or in a datagram that the frame has completed.
 fn check_offsets(headers: &Headers, frame_bytes: usize) {
     let payload = headers.payload();
+    let frame_bytes = match headers.fragment {
+        Some(Fragment::Joined(_)) => DATAGRAM_BYTES_MAX,
+        Some(Fragment::Part) | None => frame_bytes,
+    };
     assert!(usize::from(headers.network_offset) <= usize::from(headers.transport_offset));
     assert!(usize::from(headers.transport_offset) <= payload.start, "{headers:?}");
     assert!(payload.end <= frame_bytes, "beyond {frame_bytes} bytes: {headers:?}");

@@ -4,8 +4,8 @@
 //! An Initial that opens with the keys of its own destination connection id is the first of a
 //! client; the server's never do. The keys stay with the hello until it is whole, as the client
 //! writes to the server's connection id as soon as it knows it. A Retry changes the keys. Once the
-//! hello is read, a packet costs its header only, unless it is a client's Initial to a connection id
-//! that neither end has used: another connection may begin on the same ports.
+//! hello is read, a packet costs its header only, unless it is a client's Initial to a connection
+//! id that neither end has used: another connection may begin on the same ports.
 
 mod frames;
 mod keys;
@@ -165,7 +165,8 @@ impl Reader<'_> {
         self.hello()
     }
 
-    /// Opens an Initial and keeps its CRYPTO data with these keys; false when they are not its keys.
+    /// Opens an Initial and keeps its CRYPTO data with these keys; false when they are not its
+    /// keys.
     fn open(&mut self, packet: &Packet<'_>, version: &Version, opening: Opening) -> bool {
         let Quic { messages, scratch } = &mut *self.quic;
         let Some(payload) = opening.keys.open(packet, scratch) else { return false };

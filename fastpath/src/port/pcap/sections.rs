@@ -181,8 +181,8 @@ impl Sections {
         })
     }
 
-    /// An error when no link that is read is described before the first packet: nothing would be left
-    /// to read.
+    /// An error when no link that is read is described before the first packet: nothing would be
+    /// left to read.
     fn some_link(&self) -> Result<(), Stop> {
         let mut interfaces = self.interfaces.iter().flatten();
         match interfaces.clone().next() {
