@@ -177,7 +177,7 @@ impl Connection {
                     return Step::Multiplexed;
                 }
                 match &mut self.current {
-                    Some(current) if current.down_records == 0 && !current.missed => {
+                    Some(current) if !current.may_be_answered(record.at, self.handshake.rtt) => {
                         current.request_record(length, record.at, hasher);
                         Step::Nothing
                     }
@@ -315,6 +315,13 @@ impl Current {
             missed: false,
             queued: false,
         }
+    }
+
+    /// Whether a response has begun, or one that was missed may have: nothing is answered before a
+    /// round trip is over.
+    fn may_be_answered(&self, at: Nanos, rtt: Option<Nanos>) -> bool {
+        let soonest = self.last_up + rtt.unwrap_or(RTT_DEFAULT).max(RTT_DEFAULT);
+        self.down_records > 0 || (self.missed && at > soonest)
     }
 
     fn request_record(&mut self, length: u16, at: Nanos, hasher: &RandomState) {
@@ -505,6 +512,7 @@ mod tests {
         let mut c = connection(tls13());
         steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
         c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 3, 900)]), [Step::Nothing], "nobody answers that fast");
         assert_eq!(steps(&mut c, &[(UP, 400, 700)]), [Step::Request]);
         c.missed_response(5000);
         assert_eq!(steps(&mut c, &[(UP, 401, 900)]), [Step::Nothing], "the same loss");
