@@ -122,7 +122,7 @@ pub struct Current {
     pub second_length: u16,
     /// Length of the last response record.
     pub last_length: u16,
-    /// Longest time between two response records.
+    /// Longest time between two response records, once a stream has begun.
     pub longest_gap: Nanos,
     /// Response records that came after the client had closed.
     pub late_records: u16,
@@ -153,6 +153,8 @@ const ALERT_RECORD: u16 = 19;
 const REQUEST_BYTES_MIN: u16 = 64;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
+/// Records of a response after which its silence is no thought any more.
+pub const STREAM_BEGUN_RECORDS: u16 = 4;
 /// What arrives this soon after a close was on its way before it.
 const CLOSE_SLACK: Nanos = Nanos::from_micros(200);
 impl Connection {
@@ -337,7 +339,9 @@ impl Current {
             self.bursts = 1;
         } else {
             let gap = at.since(self.last_down);
-            self.longest_gap = self.longest_gap.max(gap);
+            if self.down_records >= STREAM_BEGUN_RECORDS {
+                self.longest_gap = self.longest_gap.max(gap);
+            }
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
         self.last_down = at;
