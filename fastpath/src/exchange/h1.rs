@@ -124,7 +124,7 @@ pub struct Current {
     pub second_length: u16,
     /// Length of the last response record.
     pub last_length: u16,
-    /// Longest time between two response records.
+    /// Longest time between two response records, once a stream has begun.
     pub longest_gap: Nanos,
     /// Response records that came after the client had closed.
     pub late_records: u16,
@@ -155,6 +155,8 @@ const ALERT_RECORD: u16 = 19;
 const REQUEST_BYTES_MIN: u16 = 64;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
+/// Records of a response after which its silence is no thought any more.
+pub const STREAM_BEGUN_RECORDS: u16 = 4;
 /// What arrives this soon after a close was on its way before it.
 const CLOSE_SLACK: Nanos = Nanos::from_micros(200);
 impl Connection {
@@ -179,7 +181,7 @@ impl Connection {
                     return Step::Multiplexed;
                 }
                 match &mut self.current {
-                    Some(current) if current.down_records == 0 && !current.missed => {
+                    Some(current) if !current.may_be_answered(record.at, self.handshake.rtt) => {
                         current.request_record(length, record.at, hasher);
                         Step::Nothing
                     }
@@ -319,6 +321,13 @@ impl Current {
         }
     }
 
+    /// Whether a response has begun, or one that was missed may have: nothing is answered before a
+    /// round trip is over.
+    fn may_be_answered(&self, at: Nanos, rtt: Option<Nanos>) -> bool {
+        let soonest = self.last_up + rtt.unwrap_or(RTT_DEFAULT).max(RTT_DEFAULT);
+        self.down_records > 0 || (self.missed && at > soonest)
+    }
+
     fn request_record(&mut self, length: u16, at: Nanos, hasher: &RandomState) {
         self.last_up = at;
         self.up_bytes = self.up_bytes.saturating_add(u32::from(length));
@@ -332,7 +341,9 @@ impl Current {
             self.bursts = 1;
         } else {
             let gap = at.since(self.last_down);
-            self.longest_gap = self.longest_gap.max(gap);
+            if self.down_records >= STREAM_BEGUN_RECORDS {
+                self.longest_gap = self.longest_gap.max(gap);
+            }
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
         self.last_down = at;
@@ -507,6 +518,7 @@ mod tests {
         let mut c = connection(tls13());
         steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
         c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 3, 900)]), [Step::Nothing], "nobody answers that fast");
         assert_eq!(steps(&mut c, &[(UP, 400, 700)]), [Step::Request]);
         c.missed_response(5000);
         assert_eq!(steps(&mut c, &[(UP, 401, 900)]), [Step::Nothing], "the same loss");
