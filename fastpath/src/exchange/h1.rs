@@ -38,8 +38,8 @@ pub enum Step {
     Terminator,
     /// It is an alert: its sender closes.
     Close,
-    /// The connection speaks HTTP/2.
-    Multiplexed,
+    /// The connection speaks HTTP/2, and this record of so much plaintext is its first that says so.
+    Multiplexed(u16),
 }
 
 /// How an exchange came to its end.
@@ -154,20 +154,31 @@ impl Connection {
         self.handshake.meet(class, rtt);
     }
 
-    /// A record of application data (in TLS 1.3: of anything encrypted).
-    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+    /// The plaintext length of a record that belongs to the application; an alert is taken in.
+    pub(super) fn plaintext(&mut self, record: &Record) -> Result<u16, Step> {
         if !self.handshake.is_over(record) {
-            return Step::Nothing;
+            return Err(Step::Nothing);
         }
         if self.handshake.tls13 && record.length == ALERT_RECORD {
             self.alert(record.direction, record.at);
-            return Step::Close;
+            return Err(Step::Close);
         }
-        let length = record.length.saturating_sub(self.handshake.overhead);
+        if record.direction == Direction::ToClient && self.handshake.is_ticket(record) {
+            return Err(Step::Nothing);
+        }
+        Ok(record.length.saturating_sub(self.handshake.overhead))
+    }
+
+    /// A record of application data (in TLS 1.3: of anything encrypted).
+    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+        let length = match self.plaintext(record) {
+            Ok(length) => length,
+            Err(step) => return step,
+        };
         match record.direction {
             Direction::ToServer => {
                 if self.handshake.speaks_h2(length) {
-                    return Step::Multiplexed;
+                    return Step::Multiplexed(length);
                 }
                 match &mut self.current {
                     Some(current) if current.down_records == 0 => {
@@ -178,9 +189,6 @@ impl Connection {
                 }
             }
             Direction::ToClient => {
-                if self.handshake.is_ticket(record) {
-                    return Step::Nothing;
-                }
                 let Some(current) = &mut self.current else { return Step::Nothing };
                 current.response_record(length, record.at, self.close.client);
                 if length == TERMINATOR { Step::Terminator } else { Step::Nothing }
@@ -205,6 +213,12 @@ impl Connection {
     pub fn alert(&mut self, direction: Direction, at: Nanos) {
         self.close.server_alert |= direction == Direction::ToClient;
         self.closed(direction, false, at);
+    }
+
+    /// The connection was met in the middle.
+    #[must_use]
+    pub(super) fn is_midway(&self) -> bool {
+        self.handshake.midway
     }
 
     /// FIN or RST from one side.
@@ -452,7 +466,7 @@ mod tests {
     #[test]
     fn a_preface_shows_http2_and_without_the_offer_it_does_not() {
         let mut offering = connection(Classified { offers_h2: true, ..tls13() });
-        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed);
+        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed(64));
         let mut plain = connection(tls13());
         assert_eq!(steps(&mut plain, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Request);
     }

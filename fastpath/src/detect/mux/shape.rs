@@ -1,0 +1,159 @@
+//! What error answers of a server look like over HTTP/2, learnt from streams that ran alone. HPACK
+//! compresses headers differently on every edge, so what is compared is the data behind them.
+//!
+//! The measured rules are the prior. Lengths are kept as cluster centres of a server, never as a
+//! sequence (docs/privacy.md).
+
+use crate::exchange::mux::{StreamEnding, StreamFacts};
+use crate::policy::endpoint::Class;
+use crate::time::Nanos;
+
+/// What is known of one server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shapes {
+    /// HEADERS in a record of their own.
+    headers: Clusters,
+    /// DATA of answers that were error-shaped.
+    errors: Clusters,
+    /// DATA of ordinary plain answers.
+    ordinary: Clusters,
+}
+
+/// Values that recur, by their first occurrence; the rarest leaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clusters([(u32, u16); CLUSTERS]);
+
+const CLUSTERS: usize = 16;
+/// Two answers this close are the same answer: a request id, a date.
+const SAME_BYTES: u32 = 8;
+/// Headers of one kind of answer differ by this much.
+const HEADERS_BYTES: u32 = 16;
+/// HEADERS in a record of their own are no longer than this.
+const HEADERS_MAX: u16 = 800;
+/// The longest error answer of a model, headers included, and of embeddings.
+const LLM_BYTES_MAX: u32 = 2200;
+const EMBEDDING_BYTES_MAX: u32 = 700;
+/// Nearly every error fits in so much DATA, and no answer of a model does.
+const ERROR_DATA: std::ops::RangeInclusive<u32> = 31..=260;
+/// Headers in front of such an error; shorter ones belong to events of a stream.
+const ERROR_HEADERS_MIN: u16 = 90;
+/// An error with headers that are sent in full, as nginx does, before its headers are known.
+const WHOLE_ERROR: std::ops::RangeInclusive<u32> = 700..=1200;
+/// An error is known at once; a model has to think.
+const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
+/// For what is too short to be anything else.
+const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
+/// An answer in one piece comes within this, in so many records.
+const SPAN_MAX: Nanos = Nanos::from_millis(50);
+const RECORDS_MAX: u16 = 3;
+
+impl Shapes {
+    /// Whether a response that has come to its end is error-shaped. A tool's never is: any size, at
+    /// any speed, can be an ordinary answer.
+    pub(super) fn is_error(&self, facts: &StreamFacts, class: Class) -> bool {
+        match class {
+            Class::Tool => false,
+            Class::Llm | Class::Embedding if facts.stream.alone => self.is_lone_error(facts, class),
+            Class::Embedding => {
+                let small = facts.stream.down_bytes <= EMBEDDING_BYTES_MAX;
+                small && facts.stream.down_records > 0 && facts.stream.down_records <= RECORDS_MAX
+            }
+            Class::Llm => self.is_error_unit(facts),
+        }
+    }
+
+    /// Learns from a response that has come to its end.
+    pub(super) fn learn(&mut self, facts: &StreamFacts, error: bool) {
+        let seen = &facts.stream;
+        let complete = matches!(facts.ending, StreamEnding::EndStream | StreamEnding::Quiet);
+        if !seen.alone || !complete || seen.down_records == 0 {
+            return;
+        }
+        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+            self.headers.add(seen.first_length.into(), HEADERS_BYTES);
+        }
+        if is_in_one_piece(facts) {
+            let data = self.data(facts);
+            if error { &mut self.errors } else { &mut self.ordinary }.add(data, SAME_BYTES);
+        }
+    }
+
+    fn is_lone_error(&self, facts: &StreamFacts, class: Class) -> bool {
+        if !is_in_one_piece(facts) {
+            return false;
+        }
+        let data = self.data(facts);
+        let within = |limit| facts.service_time().is_some_and(|time| time < limit);
+        let bytes = facts.stream.down_bytes;
+        let longest = if class == Class::Llm { LLM_BYTES_MAX } else { EMBEDDING_BYTES_MAX };
+        let known = self.errors.near(data) >= 2;
+        let short = ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX);
+        let prompt = within(SERVICE_TIME_MAX) && bytes <= longest && !self.is_ordinary(data);
+        known || (short && class == Class::Llm) || prompt
+    }
+
+    /// Among others the time a response took is not known: its shape alone decides.
+    fn is_error_unit(&self, facts: &StreamFacts) -> bool {
+        let unit = facts.unit;
+        let data = u32::from(unit.data);
+        let apart = unit.headers > ERROR_HEADERS_MIN
+            && (ERROR_DATA.contains(&data) || self.errors.near(data) >= 2);
+        let joined = match self.headers.commonest() {
+            Some(headers) => {
+                let rest = data.saturating_sub(headers);
+                headers > ERROR_DATA.end() + SAME_BYTES
+                    && (ERROR_DATA.contains(&rest) || self.errors.near(rest) >= 2)
+            }
+            None => WHOLE_ERROR.contains(&data),
+        };
+        apart || joined
+    }
+
+    /// At least two ordinary answers were no longer.
+    fn is_ordinary(&self, data: u32) -> bool {
+        let shorter = self.ordinary.0.iter().filter(|(size, _)| *size <= data + data / 20);
+        shorter.map(|&(_, count)| u32::from(count)).sum::<u32>() >= 2
+    }
+
+    /// DATA of a response in one piece, as far as it can be told from its headers.
+    fn data(&self, facts: &StreamFacts) -> u32 {
+        let seen = &facts.stream;
+        let headers = if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+            seen.first_length.into()
+        } else {
+            self.headers.commonest().unwrap_or(0)
+        };
+        seen.down_bytes.saturating_sub(headers)
+    }
+}
+
+/// The response came at once and in few records.
+fn is_in_one_piece(facts: &StreamFacts) -> bool {
+    let seen = &facts.stream;
+    let span = seen.first_byte.map_or(Nanos::ZERO, |first| seen.last_down.since(first));
+    (1..=RECORDS_MAX).contains(&seen.down_records) && span < SPAN_MAX
+}
+
+impl Clusters {
+    /// How often a value this close has occurred.
+    fn near(&self, value: u32) -> u16 {
+        let near = self.0.iter().filter(|(center, _)| center.abs_diff(value) <= SAME_BYTES);
+        near.map(|&(_, count)| count).fold(0, u16::saturating_add)
+    }
+
+    /// The value that has occurred most often.
+    fn commonest(&self) -> Option<u32> {
+        let (center, count) = *self.0.iter().max_by_key(|(_, count)| *count)?;
+        (count > 0).then_some(center)
+    }
+
+    fn add(&mut self, value: u32, radius: u32) {
+        let near =
+            |(center, count): &&mut (u32, u16)| *count > 0 && center.abs_diff(value) <= radius;
+        if let Some((_, count)) = self.0.iter_mut().find(near) {
+            *count = count.saturating_add(1);
+        } else if let Some(rarest) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
+            *rarest = (value, 1);
+        }
+    }
+}
