@@ -153,8 +153,9 @@ fn ended(
     let shapes = clients.streams.shapes.learn(caller.server, facts.ended);
     let error = shapes.is_error(facts, class);
     shapes.learn(facts, error);
-    let outcome = outcome(facts, error);
-    let exchange = describe(facts, outcome, flows, policy);
+    let outcome = outcome(facts, class, error);
+    let data = shapes.data(facts);
+    let exchange = describe(facts, outcome, data, flows, policy);
     signal_end(&exchange, events);
     let streams = &mut clients.streams;
     let key = streams.links.key(&caller);
@@ -206,7 +207,7 @@ fn decide_next(
     let shapes = streams.shapes.get(peers.server).copied().unwrap_or_default();
     let decision = streams.links.decide(key, id, own, window, |flow, id| {
         let facts = exchanges.mux.facts(flow, peers.server, id)?;
-        let outcome = outcome(&facts, shapes.is_error(&facts, class));
+        let outcome = outcome(&facts, class, shapes.is_error(&facts, class));
         Some((facts.stream.alone, outcome, end(&facts, outcome), size(&facts.stream)))
     });
     if let Some(owner) = decision.end_of {
@@ -243,7 +244,7 @@ fn correct(streams: &mut Streams, owner: ExchangeId, failed: Option<ExchangeId>)
 }
 
 /// How a stream ended. `error`: its response is error-shaped.
-fn outcome(facts: &StreamFacts, error: bool) -> Outcome {
+fn outcome(facts: &StreamFacts, class: Class, error: bool) -> Outcome {
     let seen = &facts.stream;
     let answered = seen.down_records > 0;
     let complete = if error { Outcome::Failed } else { Outcome::Complete };
@@ -252,21 +253,18 @@ fn outcome(facts: &StreamFacts, error: bool) -> Outcome {
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running if answered => complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running => Outcome::Open,
         StreamEnding::ClientReset => Outcome::ClientAbort,
-        StreamEnding::ClientClosed if answered && was_read(facts) => complete,
+        StreamEnding::ClientClosed if answered && was_read(facts, class) => complete,
         StreamEnding::ClientClosed => Outcome::ClientAbort,
         StreamEnding::ServerReset | StreamEnding::ServerClosed if answered => Outcome::ServerAbort,
         StreamEnding::ServerReset | StreamEnding::ServerClosed => Outcome::ConnectFailed,
     }
 }
 
-/// A response without a mark that the client had when it closed.
-fn was_read(facts: &StreamFacts) -> bool {
-    let seen = &facts.stream;
-    seen.late_records == 0
-        && match facts.marked {
-            Some(marked) => !marked,
-            None => !seen.is_streamed(),
-        }
+/// A response without a mark that the client had when it closed. Only models stream.
+fn was_read(facts: &StreamFacts, class: Class) -> bool {
+    let plain = !facts.stream.is_streamed();
+    facts.stream.late_records == 0 && !facts.marked.unwrap_or(!plain)
+        || (facts.stream.late_records == 0 && plain && class != Class::Llm)
 }
 
 /// When a stream ended, as a retry sees it.
@@ -298,10 +296,12 @@ fn confidence(facts: &StreamFacts, outcome: Outcome) -> f64 {
     if facts.midway { base * 0.6 } else { base }
 }
 
-/// Everything about a stream but what it is a retry of.
+/// Everything about a stream but what it is a retry of. `data`: bytes of its response without
+/// headers.
 fn describe(
     facts: &StreamFacts,
     outcome: Outcome,
+    data: u32,
     flows: &FlowTable,
     policy: &Snapshot,
 ) -> Exchange {
@@ -309,7 +309,13 @@ fn describe(
     let entry = flows.entry(facts.flow);
     let endpoint = facts.endpoint.map(|id| policy.endpoint(id));
     let streamed = seen.is_streamed();
-    let counts = (u32::from(seen.down_records), seen.down_bytes);
+    let (head_records, head_bytes) = seen.head;
+    let counts = match streamed {
+        true => {
+            (u32::from(seen.down_records - head_records), seen.down_bytes.saturating_sub(head_bytes))
+        }
+        false => (u32::from(seen.down_records), data),
+    };
     let tokens = endpoint
         .and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
     let price = endpoint.and_then(|endpoint| endpoint.price);

@@ -28,7 +28,8 @@ pub fn cost(tokens: Estimate, price: Price) -> Estimate {
     Estimate { low: tokens.low * cheap, likely: tokens.likely * usual, high: tokens.high * dear }
 }
 
-/// Tokens of a response over HTTP/2, whose frames are counted without the mark.
+/// Tokens of a response over HTTP/2: records and bytes without headers, and without what a stream
+/// begins with.
 #[must_use]
 pub fn estimate_mux(
     (records, bytes): (u32, u32),

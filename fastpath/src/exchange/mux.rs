@@ -112,7 +112,7 @@ impl Muxes {
     #[must_use]
     pub fn facts(&self, flow: FlowId, server: Address, id: ExchangeId) -> Option<StreamFacts> {
         let connection = self.pool.get(self.place(flow)?)?;
-        connection.facts(id, flow, marked(self.habits.get(server)))
+        connection.facts(id, flow, self.habits.get(server).and_then(Habit::marks_the_end))
     }
 
     /// What was known of the connection before: `adopted` is when its first records came and how
@@ -169,11 +169,8 @@ impl Muxes {
     ) {
         self.on(flow, entry, at, next, |connection, scene| {
             connection.flush(scene);
-            if ending == Ending::ClientClosed {
-                connection.closed_by_client(at);
-                if !both {
-                    return true;
-                }
+            if ending == Ending::ClientClosed && !both {
+                return true;
             }
             connection.end_all(ending, at, scene);
             false
@@ -259,9 +256,4 @@ impl Muxes {
             connection.queued = self.settling.push(at, flow, ExchangeId(0));
         }
     }
-}
-
-/// Whether a server marks the end of its responses, when that is known.
-fn marked(habit: Option<&Habit>) -> Option<bool> {
-    habit.filter(|habit| !habit.is_new()).map(Habit::marks_the_end)
 }

@@ -4,6 +4,8 @@
 //! The measured rules are the prior. Lengths are kept as cluster centres of a server, never as a
 //! sequence (docs/privacy.md).
 
+use std::ops::RangeInclusive;
+
 use crate::exchange::mux::{StreamEnding, StreamFacts};
 use crate::policy::endpoint::Class;
 use crate::time::Nanos;
@@ -17,6 +19,9 @@ pub(super) struct Shapes {
     errors: Clusters,
     /// DATA of ordinary plain answers.
     ordinary: Clusters,
+    /// DATA of plain answers that came at once, whatever they were: a size that recurs is a canned
+    /// answer.
+    prompt: Clusters,
 }
 
 /// Values that recur, by their first occurrence; the rarest leaves.
@@ -30,15 +35,20 @@ const SAME_BYTES: u32 = 8;
 const HEADERS_BYTES: u32 = 16;
 /// HEADERS in a record of their own are no longer than this.
 const HEADERS_MAX: u16 = 800;
-/// The longest error answer of a model, headers included, and of embeddings.
-const LLM_BYTES_MAX: u32 = 2200;
+/// An error of this size has occurred so often before, and a prompt answer has.
+const KNOWN_MIN: u16 = 2;
+const CANNED_MIN: u16 = 3;
+/// The longest error answer of embeddings, headers included.
 const EMBEDDING_BYTES_MAX: u32 = 700;
-/// Nearly every error fits in so much DATA, and no answer of a model does.
-const ERROR_DATA: std::ops::RangeInclusive<u32> = 31..=260;
-/// Headers in front of such an error; shorter ones belong to events of a stream.
-const ERROR_HEADERS_MIN: u16 = 90;
+/// Nearly every error fits in so much DATA, and no answer of a model does: the second behind edges
+/// that send headers in full, whose models answer in envelopes of half a kilobyte.
+const ERROR_DATA: RangeInclusive<u32> = 31..=260;
+const ERROR_DATA_OF_FULL_HEADERS: RangeInclusive<u32> = 31..=440;
+const FULL_HEADERS_MIN: u32 = 600;
+/// What stands in front of an error among others is longer than this.
+const FRONT_MIN: u16 = 90;
 /// An error with headers that are sent in full, as nginx does, before its headers are known.
-const WHOLE_ERROR: std::ops::RangeInclusive<u32> = 700..=1200;
+const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
 /// An error is known at once; a model has to think.
 const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// For what is too short to be anything else.
@@ -74,6 +84,9 @@ impl Shapes {
         }
         if is_in_one_piece(facts) {
             let data = self.data(facts);
+            if facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) {
+                self.prompt.add(data, SAME_BYTES);
+            }
             if error { &mut self.errors } else { &mut self.ordinary }.add(data, SAME_BYTES);
         }
     }
@@ -84,29 +97,36 @@ impl Shapes {
         }
         let data = self.data(facts);
         let within = |limit| facts.service_time().is_some_and(|time| time < limit);
-        let bytes = facts.stream.down_bytes;
-        let longest = if class == Class::Llm { LLM_BYTES_MAX } else { EMBEDDING_BYTES_MAX };
-        let known = self.errors.near(data) >= 2;
-        let short = ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX);
-        let prompt = within(SERVICE_TIME_MAX) && bytes <= longest && !self.is_ordinary(data);
-        known || (short && class == Class::Llm) || prompt
+        let small = match (class, self.headers(facts)) {
+            (Class::Llm, Some(headers)) => {
+                (error_data(headers).contains(&data) && within(SERVICE_TIME_MAX))
+                    || (ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
+            }
+            (Class::Llm, None) => WHOLE_ERROR.contains(&data) && within(SERVICE_TIME_MAX),
+            (Class::Embedding | Class::Tool, _) => {
+                facts.stream.down_bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
+            }
+        };
+        let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data) >= CANNED_MIN;
+        self.is_known_error(data) || ((small || canned) && !self.is_ordinary(data))
     }
 
     /// Among others the time a response took is not known: its shape alone decides.
     fn is_error_unit(&self, facts: &StreamFacts) -> bool {
-        let unit = facts.unit;
-        let data = u32::from(unit.data);
-        let apart = unit.headers > ERROR_HEADERS_MIN
-            && (ERROR_DATA.contains(&data) || self.errors.near(data) >= 2);
-        let joined = match self.headers.commonest() {
-            Some(headers) => {
-                let rest = data.saturating_sub(headers);
-                headers > ERROR_DATA.end() + SAME_BYTES
-                    && (ERROR_DATA.contains(&rest) || self.errors.near(rest) >= 2)
-            }
-            None => WHOLE_ERROR.contains(&data),
+        let (front, data) = (facts.unit.headers, u32::from(facts.unit.data));
+        let Some(headers) = self.headers.commonest() else {
+            return WHOLE_ERROR.contains(&data) || (front > FRONT_MIN && ERROR_DATA.contains(&data));
         };
-        apart || joined
+        let is_error = |data| error_data(headers).contains(&data) || self.is_known_error(data);
+        let full = headers >= FULL_HEADERS_MIN;
+        match full && headers.abs_diff(front.into()) > HEADERS_BYTES {
+            true => is_error(data.saturating_sub(headers)),
+            false => front > FRONT_MIN && is_error(data),
+        }
+    }
+
+    fn is_known_error(&self, data: u32) -> bool {
+        self.errors.near(data) >= KNOWN_MIN
     }
 
     /// At least two ordinary answers were no longer.
@@ -116,15 +136,21 @@ impl Shapes {
     }
 
     /// DATA of a response in one piece, as far as it can be told from its headers.
-    fn data(&self, facts: &StreamFacts) -> u32 {
-        let seen = &facts.stream;
-        let headers = if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
-            seen.first_length.into()
-        } else {
-            self.headers.commonest().unwrap_or(0)
-        };
-        seen.down_bytes.saturating_sub(headers)
+    pub(super) fn data(&self, facts: &StreamFacts) -> u32 {
+        facts.stream.down_bytes.saturating_sub(self.headers(facts).unwrap_or(0))
     }
+
+    /// Headers of a response: its own, where they have a record of their own, else those that this
+    /// server sends most.
+    fn headers(&self, facts: &StreamFacts) -> Option<u32> {
+        let seen = &facts.stream;
+        let apart = seen.down_records >= 2 && seen.first_length <= HEADERS_MAX;
+        if apart { Some(seen.first_length.into()) } else { self.headers.commonest() }
+    }
+}
+
+fn error_data(headers: u32) -> RangeInclusive<u32> {
+    if headers < FULL_HEADERS_MIN { ERROR_DATA } else { ERROR_DATA_OF_FULL_HEADERS }
 }
 
 /// The response came at once and in few records.

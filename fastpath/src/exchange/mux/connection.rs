@@ -2,7 +2,7 @@
 
 use super::request::{Request, Sent, Splitter};
 use super::stream::{Stream, StreamEnding, StreamFacts, Unit};
-use super::{MuxEdge, STREAMS_MAX, Scene, marked, nearly};
+use super::{MuxEdge, STREAMS_MAX, Scene, nearly};
 use crate::burst::FlowId;
 use crate::exchange::h1::Ending;
 use crate::telemetry::event::ExchangeId;
@@ -47,8 +47,12 @@ const NO_DATA: [u16; 6] = [9, 13, 17, 26, 34, 39];
 const ACKS: [u16; 5] = [9, 18, 22, 31, 35];
 /// The server's SETTINGS are shorter than this.
 const SETTINGS_BELOW: u16 = 120;
+/// HEADERS of a response in a record of their own, compressed.
+const HEADERS: std::ops::RangeInclusive<u16> = 30..=130;
 /// Records of one response in one piece come within this.
 const UNIT_GAP: Nanos = Nanos::from_millis(4);
+/// A mark follows the last data within this; more than that, and it ended something else.
+const MARK_GAP: Nanos = Nanos::from_millis(12);
 /// Window is granted within a round trip and this.
 const GRANT_WITHIN: Nanos = Nanos::from_millis(30);
 /// What is answered has to arrive: a frame this soon after a request was on its way before.
@@ -57,7 +61,8 @@ const CROSSING: Nanos = Nanos::from_micros(500);
 /// are not marked, and where that is not known.
 const QUIET: Nanos = Nanos::from_millis(20);
 const QUIET_UNKNOWN: Nanos = Nanos::from_millis(60);
-/// The same for one of several responses.
+/// The same for one of several responses, in one piece and streamed.
+const QUIET_PLAIN: Nanos = Nanos::from_millis(60);
 const QUIET_AMONG: Nanos = Nanos::from_millis(1200);
 
 impl Default for Connection {
@@ -128,7 +133,6 @@ impl Connection {
         if let Some(request) = self.splitter.answered(at, self.rtt) {
             self.request(&request, at, scene);
         }
-        self.end_silent(at, scene);
         match length {
             EMPTY => self.end_stream(at, scene),
             UPDATE_OR_RESET => self.update_or_reset(at, scene),
@@ -156,11 +160,12 @@ impl Connection {
         }
     }
 
-    /// Opens what was kept back for too long.
+    /// Opens what was kept back for long enough, and ends what was silent for long enough.
     pub(super) fn due(&mut self, at: Nanos, scene: &mut Scene<'_>) {
         if let Some(request) = self.splitter.due(at) {
             self.request(&request, at, scene);
         }
+        self.end_silent(at, scene);
     }
 
     /// Opens what is kept back: nothing will follow it.
@@ -168,11 +173,6 @@ impl Connection {
         if let Some(request) = self.splitter.close() {
             self.request(&request, request.last, scene);
         }
-    }
-
-    /// The client has closed: an open response ends now, and what still arrives proves it.
-    pub(super) fn closed_by_client(&mut self, at: Nanos) {
-        self.last_server = self.last_server.max(at);
     }
 
     /// Ends every open stream: the connection is over.
@@ -183,11 +183,22 @@ impl Connection {
             Ending::ServerClosed | Ending::ServerReset => StreamEnding::ServerClosed,
             _ => StreamEnding::Gone,
         };
+        let was_under_way =
+            self.open.iter().any(|s| s.late_records > 0 || (!s.alone && s.down_records == 0));
         while let Some(&stream) = self.open.last() {
             let (mut ending, mut ended) = stream.resolve(why, at, marks);
-            if self.cancelled > 0 && why != StreamEnding::Gone && marks {
-                self.cancelled -= 1;
-                (ending, ended) = (StreamEnding::ClientReset, at);
+            if stream.is_plain() && at.since(stream.last_down) > QUIET_AMONG {
+                scene.habit.ended(false);
+            }
+            if marks == Some(true) && !stream.alone && ending == why {
+                if self.cancelled > 0 && why != StreamEnding::Gone {
+                    self.cancelled -= 1;
+                    ending = StreamEnding::ClientReset;
+                } else if why == StreamEnding::ClientClosed && !was_under_way {
+                    // Nothing was on its way to a client that left in peace: its mark was lost to a
+                    // reset in front of other frames.
+                    (ending, ended) = (StreamEnding::ServerReset, self.last_server);
+                }
             }
             self.finish(self.open.len() - 1, ending, ended, scene);
         }
@@ -222,7 +233,7 @@ impl Connection {
     ) -> Option<StreamFacts> {
         let stream = *self.open.iter().find(|stream| stream.id == id)?;
         let (ending, ended) =
-            stream.resolve(StreamEnding::Running, self.last_server, marked == Some(true));
+            stream.resolve(StreamEnding::Running, self.last_server, marked);
         let Self { rtt, midway, .. } = *self;
         let unit = Unit::default();
         Some(StreamFacts { stream, flow, endpoint: None, ending, ended, unit, marked, rtt, midway })
@@ -264,18 +275,26 @@ impl Connection {
     /// Ends what must have been over before a request that starts `at`.
     fn end_before_request(&mut self, at: Nanos, scene: &mut Scene<'_>) {
         let marks = scene.habit.marks_the_end();
-        let quiet = if scene.habit.is_new() { QUIET_UNKNOWN } else { QUIET };
         if let [lone] = self.open[..] {
             let silent = at.since(lone.last_down);
+            let quiet = match marks {
+                Some(true) if lone.is_plain() && !scene.habit.is_settled() => QUIET_UNKNOWN,
+                Some(true) => QUIET_AMONG,
+                Some(false) => QUIET,
+                None => QUIET_UNKNOWN,
+            };
             let over = lone.client_reset.is_some()
                 || (lone.server_reset.is_some() && silent > QUIET)
-                || (!marks && lone.down_records > 0 && silent > quiet);
+                || (lone.down_records > 0 && silent > quiet);
             if over {
                 let (ending, ended) = lone.resolve(StreamEnding::Quiet, at, marks);
                 let ended = if ending == StreamEnding::Quiet { lone.last_down } else { ended };
+                if ending == StreamEnding::Quiet && lone.alone {
+                    scene.habit.ended(false);
+                }
                 self.finish(0, ending, ended, scene);
             }
-        } else if marks && at.since(self.last_server) > QUIET_AMONG {
+        } else if marks == Some(true) && at.since(self.last_server) > QUIET_AMONG {
             while self.cancelled > 0 && !self.open.is_empty() {
                 self.cancelled -= 1;
                 self.finish(self.open.len() - 1, StreamEnding::ClientReset, self.last_server, scene);
@@ -285,13 +304,19 @@ impl Connection {
 
     /// Where ends are not marked, one of several responses ends by falling silent.
     fn end_silent(&mut self, now: Nanos, scene: &mut Scene<'_>) {
-        if scene.habit.marks_the_end() || self.open.len() < 2 {
+        let marks = scene.habit.marks_the_end();
+        if marks == Some(true) || self.open.len() < 2 {
             return;
         }
         for place in (0..self.open.len()).rev() {
-            let Stream { down_records, last_down, .. } = self.open[place];
-            if down_records > 0 && now.since(last_down) > QUIET_AMONG {
-                self.finish(place, StreamEnding::Quiet, last_down, scene);
+            let stream = self.open[place];
+            let quiet = match marks {
+                Some(_) if !stream.is_streamed() => QUIET_PLAIN,
+                Some(_) | None => QUIET_AMONG,
+            };
+            if stream.down_records > 1 && now.since(stream.last_down) > quiet {
+                scene.habit.ended(false);
+                self.finish(place, StreamEnding::Quiet, stream.last_down, scene);
             }
         }
     }
@@ -313,7 +338,8 @@ impl Connection {
     fn data(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
         let rtt = self.rtt;
         let begun = |stream: &&Stream| at.since(stream.last_up) >= nearly(rtt);
-        let together = at.since(self.tail[1].0) < UNIT_GAP;
+        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end() == Some(false);
+        let together = !begins && at.since(self.tail[1].0) < UNIT_GAP;
         let same = self.open.iter().find(|s| together && s.id == self.latest).map(|s| s.id);
         let least = || self.open.iter().filter(begun).min_by_key(|s| s.down_bytes).map(|s| s.id);
         let id = same.or_else(least);
@@ -332,7 +358,7 @@ impl Connection {
         let answered = self.open.iter().position(|stream| stream.down_records > 0);
         let place = answered.unwrap_or(0);
         if let Some(stream) = self.open.get(place) {
-            if stream.alone && stream.down_records > 0 {
+            if stream.down_records > 0 {
                 scene.habit.ended(true);
             }
             self.finish(place, StreamEnding::EndStream, at, scene);
@@ -345,19 +371,25 @@ impl Connection {
             let age = at.since(stream.last_up);
             !stream.granted && (soonest..=latest).contains(&age)
         };
+        let grants = scene.habit.grants_window();
         if let Some(stream) = self.open.iter_mut().find(fresh) {
             stream.granted = true;
-            if scene.habit.grants_window() {
+            if grants {
                 return;
             }
         }
+        let marks = scene.habit.marks_the_end();
         match &mut self.open[..] {
             [] => {}
             [lone] => {
-                if at > lone.last_up + soonest {
+                let earliest = if grants { latest } else { soonest };
+                if at > lone.last_up + earliest {
                     lone.server_reset = Some(at);
                 }
             }
+            _ if marks != Some(true) => {}
+            // Several grants may answer one request.
+            several if grants && several.iter().any(|s| at <= s.last_up + latest) => {}
             several => {
                 let begun = several.iter().rposition(|stream| at > stream.last_up + soonest);
                 if let Some(place) = begun {
@@ -369,9 +401,6 @@ impl Connection {
 
     fn finish(&mut self, place: usize, ending: StreamEnding, at: Nanos, scene: &mut Scene<'_>) {
         let stream = self.open.remove(place);
-        if ending == StreamEnding::Quiet && stream.alone {
-            scene.habit.ended(false);
-        }
         let Self { rtt, midway, .. } = *self;
         scene.edges.push(MuxEdge::Ended(StreamFacts {
             stream,
@@ -380,7 +409,7 @@ impl Connection {
             ending,
             ended: at.max(stream.last_up),
             unit: if ending == StreamEnding::EndStream { self.unit(at) } else { Unit::default() },
-            marked: marked(Some(scene.habit)),
+            marked: scene.habit.marks_the_end(),
             rtt,
             midway,
         }));
@@ -389,7 +418,7 @@ impl Connection {
     /// What came directly before the mark.
     fn unit(&self, mark: Nanos) -> Unit {
         let [(before_at, headers), (last_at, data)] = self.tail;
-        if mark.since(last_at) > UNIT_GAP {
+        if mark.since(last_at) > MARK_GAP {
             return Unit::default();
         }
         let together = last_at.since(before_at) < UNIT_GAP;

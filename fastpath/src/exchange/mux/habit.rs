@@ -13,19 +13,24 @@ pub(super) struct Habit {
     granted: u16,
 }
 
+/// Some edges mark only what they had not yet sent when the end came.
+const MARKED_FOR_ONE_UNMARKED: u16 = 4;
+const SETTLED_MIN: u16 = 16;
 /// When this many were counted, all counts are halved: what is old fades.
 const COUNTED_MAX: u16 = 256;
 
 impl Habit {
     /// Responses end with an empty DATA frame that carries END_STREAM (RFC 9113, 6.1). Edges that
     /// buffer put the flag on the last data instead, and then nothing marks the end.
-    pub(super) fn marks_the_end(&self) -> bool {
-        self.marked > self.unmarked
+    /// `None` before any response has ended.
+    pub(super) fn marks_the_end(&self) -> Option<bool> {
+        let seen = self.marked + self.unmarked > 0;
+        seen.then_some(self.marked > MARKED_FOR_ONE_UNMARKED * self.unmarked)
     }
 
-    /// Nothing is known yet of how responses end.
-    pub(super) fn is_new(&self) -> bool {
-        self.marked + self.unmarked == 0
+    /// Enough responses have ended for the habit to be believed against appearances.
+    pub(super) fn is_settled(&self) -> bool {
+        self.marked + self.unmarked >= SETTLED_MIN
     }
 
     /// A frame of the size of a WINDOW_UPDATE one round trip after a request is one, and no
@@ -57,13 +62,11 @@ mod tests {
     #[test]
     fn the_habit_of_a_server_is_what_it_does_mostly() {
         let mut habit = Habit::default();
-        assert!(habit.is_new() && !habit.marks_the_end());
+        assert_eq!(habit.marks_the_end(), None);
         habit.ended(true);
-        assert!(habit.marks_the_end());
-        for _ in 0..3 {
-            habit.ended(false);
-        }
-        assert!(!habit.marks_the_end());
+        assert_eq!(habit.marks_the_end(), Some(true));
+        habit.ended(false);
+        assert_eq!(habit.marks_the_end(), Some(false));
     }
 
     #[test]
@@ -85,6 +88,6 @@ mod tests {
         for _ in 0..300 {
             habit.ended(false);
         }
-        assert!(!habit.marks_the_end());
+        assert_eq!(habit.marks_the_end(), Some(false));
     }
 }

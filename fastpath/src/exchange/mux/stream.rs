@@ -32,6 +32,8 @@ pub struct Stream {
     pub down_bytes: u32,
     /// Response records.
     pub down_records: u16,
+    /// Records and bytes of the first group: headers, and what a stream begins with.
+    pub head: (u16, u32),
     /// Groups of response records more than 3 ms apart.
     pub bursts: u16,
     /// Length of the first response record.
@@ -122,6 +124,7 @@ impl Stream {
             last_down: request.last,
             down_bytes: 0,
             down_records: 0,
+            head: (0, 0),
             bursts: 0,
             first_length: 0,
             longest_gap: Nanos::ZERO,
@@ -148,6 +151,10 @@ impl Stream {
         } else {
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
+        if self.bursts == 1 {
+            let (records, bytes) = self.head;
+            self.head = (records.saturating_add(1), bytes.saturating_add(u32::from(length)));
+        }
         if self.down_records >= HEAD_RECORDS {
             self.longest_gap = self.longest_gap.max(gap);
         }
@@ -167,18 +174,31 @@ impl Stream {
         &self,
         why: StreamEnding,
         at: Nanos,
-        marked: bool,
+        marked: Option<bool>,
     ) -> (StreamEnding, Nanos) {
-        if let Some(reset) = self.client_reset {
+        if let Some(reset) = self.client_reset.filter(|_| !self.may_be_whole(marked)) {
             return (StreamEnding::ClientReset, reset);
         }
-        if let Some(reset) = self.server_reset.filter(|_| marked || self.down_records == 0) {
+        if let Some(reset) =
+            self.server_reset.filter(|_| marked == Some(true) || self.down_records == 0)
+        {
             return (StreamEnding::ServerReset, reset);
         }
-        if !marked && self.down_records > 0 && at.since(self.last_down) > QUIET {
+        if self.may_be_whole(marked) && at.since(self.last_down) > QUIET {
             return (StreamEnding::Quiet, self.last_down);
         }
         (why, at)
+    }
+
+    /// The response may be over: ends are not marked, or nobody knows and it is no stream.
+    pub(super) fn may_be_whole(&self, marked: Option<bool>) -> bool {
+        self.down_records > 0 && !marked.unwrap_or_else(|| self.is_streamed())
+    }
+
+    /// Its response has headers and data, and came in one piece as far as it came.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.down_records > 1 && !self.is_streamed()
     }
 
     /// Its response has the shape of a stream.
