@@ -270,7 +270,7 @@ fn was_read(facts: &StreamFacts, class: Class) -> bool {
 /// When a stream ended, as a retry sees it.
 fn end(facts: &StreamFacts, outcome: Outcome) -> Nanos {
     match outcome {
-        Outcome::Failed | Outcome::Throttled => facts.stream.last_down,
+        Outcome::Failed | Outcome::Throttled if facts.stream.alone => facts.stream.last_down,
         _ => facts.ended,
     }
 }
@@ -311,13 +311,14 @@ fn describe(
     let streamed = seen.is_streamed();
     let (head_records, head_bytes) = seen.head;
     let counts = match streamed {
-        true => {
-            (u32::from(seen.down_records - head_records), seen.down_bytes.saturating_sub(head_bytes))
-        }
+        true => (
+            u32::from(seen.down_records - head_records),
+            seen.down_bytes.saturating_sub(head_bytes),
+        ),
         false => (u32::from(seen.down_records), data),
     };
-    let tokens = endpoint
-        .and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
+    let tokens =
+        endpoint.and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
     let price = endpoint.and_then(|endpoint| endpoint.price);
     let cut_short =
         matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed);

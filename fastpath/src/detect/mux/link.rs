@@ -166,8 +166,7 @@ impl Links {
         attempt.rtt = rtt;
         (attempt.length, attempt.joined, attempt.first) = (Some(length), size.joined, size.first);
         let failed = outcome.invites_retry();
-        attempt.alone =
-            alone.then_some(if failed { State::Failed(at) } else { State::Complete });
+        attempt.alone = alone.then_some(if failed { State::Failed(at) } else { State::Complete });
         if failed && !alone {
             let flow = attempt.flow;
             group.push_end(End { flow, at, owner: Some(id), used: false });
@@ -223,8 +222,8 @@ impl Links {
             }
             let Some((at, end)) = group.end_for(&before, own.start) else { continue };
             let gap = own.start.since(at).secs_f64();
-            let likely = group.habit.density(gap, before.number).ln()
-                - (rate + BACKGROUND_PER_SEC).ln();
+            let likely =
+                group.habit.density(gap, before.number).ln() - (rate + BACKGROUND_PER_SEC).ln();
             if gap > window.secs_f64() || (rate > 0.0 && likely <= LINK_ABOVE) {
                 continue;
             }
@@ -245,7 +244,8 @@ impl Links {
     /// The hashes of all lengths that the same request may have had before.
     fn alike(&self, size: Size) -> Alike {
         let bytes = size.bytes;
-        let mut alike = Alike { own: size, exact: self.length(bytes), near: [0; 13], far: [0; 101] };
+        let mut alike =
+            Alike { own: size, exact: self.length(bytes), near: [0; 13], far: [0; 101] };
         if size.joined {
             for (hash, more) in alike.near.iter_mut().zip(0..=COUNTER_BYTES) {
                 *hash = self.length(bytes.saturating_add(more));
@@ -339,4 +339,3 @@ impl Group {
         Decision { link, end_of: end_of.filter(|owner| *owner != id) }
     }
 }
-

@@ -115,7 +115,8 @@ impl Shapes {
     fn is_error_unit(&self, facts: &StreamFacts) -> bool {
         let (front, data) = (facts.unit.headers, u32::from(facts.unit.data));
         let Some(headers) = self.headers.commonest() else {
-            return WHOLE_ERROR.contains(&data) || (front > FRONT_MIN && ERROR_DATA.contains(&data));
+            return WHOLE_ERROR.contains(&data)
+                || (front > FRONT_MIN && ERROR_DATA.contains(&data));
         };
         let is_error = |data| error_data(headers).contains(&data) || self.is_known_error(data);
         let full = headers >= FULL_HEADERS_MIN;

@@ -186,14 +186,18 @@ impl Connection {
         let was_under_way =
             self.open.iter().any(|s| s.late_records > 0 || (!s.alone && s.down_records == 0));
         while let Some(&stream) = self.open.last() {
+            // A client that grants window again and again has not reset as many streams.
+            let left = u16::try_from(self.open.len()).unwrap_or(u16::MAX);
             let (mut ending, mut ended) = stream.resolve(why, at, marks);
             if stream.is_plain() && at.since(stream.last_down) > QUIET_AMONG {
                 scene.habit.ended(false);
             }
             if marks == Some(true) && !stream.alone && ending == why {
-                if self.cancelled > 0 && why != StreamEnding::Gone {
+                if (1..=left).contains(&self.cancelled) && why != StreamEnding::Gone {
                     self.cancelled -= 1;
                     ending = StreamEnding::ClientReset;
+                } else if why == StreamEnding::ClientClosed && stream.is_whole() {
+                    (ending, ended) = (StreamEnding::Quiet, stream.last_down);
                 } else if why == StreamEnding::ClientClosed && !was_under_way {
                     // Nothing was on its way to a client that left in peace: its mark was lost to a
                     // reset in front of other frames.
@@ -232,8 +236,7 @@ impl Connection {
         marked: Option<bool>,
     ) -> Option<StreamFacts> {
         let stream = *self.open.iter().find(|stream| stream.id == id)?;
-        let (ending, ended) =
-            stream.resolve(StreamEnding::Running, self.last_server, marked);
+        let (ending, ended) = stream.resolve(StreamEnding::Running, self.last_server, marked);
         let Self { rtt, midway, .. } = *self;
         let unit = Unit::default();
         Some(StreamFacts { stream, flow, endpoint: None, ending, ended, unit, marked, rtt, midway })
@@ -241,9 +244,9 @@ impl Connection {
 
     /// Whether a server record is of the server's preface: its SETTINGS and the ACK of the client's.
     fn is_preface(&mut self, length: u16, at: Nanos) -> bool {
-        let soon = self.first_at.is_none_or(|first| {
-            at <= first + self.rtt + nearly(self.rtt) + Nanos::from_millis(30)
-        });
+        let soon = self
+            .first_at
+            .is_none_or(|first| at <= first + self.rtt + nearly(self.rtt) + Nanos::from_millis(30));
         let answered = self.tail[1].1 > 0;
         if !self.ack_seen && soon && !answered && ACKS.contains(&length) {
             self.ack_seen = true;
@@ -297,7 +300,12 @@ impl Connection {
         } else if marks == Some(true) && at.since(self.last_server) > QUIET_AMONG {
             while self.cancelled > 0 && !self.open.is_empty() {
                 self.cancelled -= 1;
-                self.finish(self.open.len() - 1, StreamEnding::ClientReset, self.last_server, scene);
+                self.finish(
+                    self.open.len() - 1,
+                    StreamEnding::ClientReset,
+                    self.last_server,
+                    scene,
+                );
             }
         }
     }
@@ -338,7 +346,7 @@ impl Connection {
     fn data(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
         let rtt = self.rtt;
         let begun = |stream: &&Stream| at.since(stream.last_up) >= nearly(rtt);
-        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end() == Some(false);
+        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end() != Some(true);
         let together = !begins && at.since(self.tail[1].0) < UNIT_GAP;
         let same = self.open.iter().find(|s| together && s.id == self.latest).map(|s| s.id);
         let least = || self.open.iter().filter(begun).min_by_key(|s| s.down_bytes).map(|s| s.id);
@@ -353,10 +361,13 @@ impl Connection {
         self.tail = [self.tail[1], (at, length)];
     }
 
-    /// The mark: of the one open stream, or of the oldest that has data.
+    /// The mark: of the one open stream, of the one whose whole response has just come, or of the
+    /// oldest that has data.
     fn end_stream(&mut self, at: Nanos, scene: &mut Scene<'_>) {
-        let answered = self.open.iter().position(|stream| stream.down_records > 0);
-        let place = answered.unwrap_or(0);
+        let just_now = at.since(self.tail[1].0) <= MARK_GAP;
+        let whole = |s: &Stream| just_now && s.id == self.latest && s.is_whole();
+        let answered = || self.open.iter().position(|stream| stream.down_records > 0);
+        let place = self.open.iter().position(whole).or_else(answered).unwrap_or(0);
         if let Some(stream) = self.open.get(place) {
             if stream.down_records > 0 {
                 scene.habit.ended(true);

@@ -132,7 +132,9 @@ impl Splitter {
         }
         let small = self.small_at.take().filter(|&small| at.since(small) < BURST_GAP);
         match self.held.take() {
-            Some(held) if self.is_data_of(held, length, at) => self.data(held.at, length, at, false),
+            Some(held) if self.is_data_of(held, length, at) => {
+                self.data(held.at, length, at, false)
+            }
             Some(held) if held.role == Role::Headers && at.since(held.at) < HELD_MAX => {
                 self.hold(Role::Headers, length, at)
             }

@@ -195,6 +195,11 @@ impl Stream {
         self.down_records > 0 && !marked.unwrap_or_else(|| self.is_streamed())
     }
 
+    /// Its response has come, in one piece.
+    pub(super) fn is_whole(&self) -> bool {
+        self.down_records > 0 && !self.is_streamed()
+    }
+
     /// Its response has headers and data, and came in one piece as far as it came.
     #[must_use]
     pub fn is_plain(&self) -> bool {
