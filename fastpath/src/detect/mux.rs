@@ -127,7 +127,7 @@ pub(super) fn observe(
     }
     for _ in 0..PER_BURST {
         let next = clients.streams.undecided.front();
-        if !next.is_some_and(|waiting| waiting.at + DECIDE_AFTER <= packets.now) {
+        if next.is_none_or(|waiting| waiting.at + DECIDE_AFTER > packets.now) {
             break;
         }
         decide_next(exchanges, clients, policy, events);

@@ -256,6 +256,13 @@ impl Connection {
         }
     }
 
+    /// When the first side closed.
+    #[must_use]
+    pub(super) fn closed_at(&self) -> Option<Nanos> {
+        let Close { client, server, .. } = self.close;
+        client.into_iter().chain(server).min()
+    }
+
     /// Both sides have closed.
     #[must_use]
     pub fn both_closed(&self) -> bool {

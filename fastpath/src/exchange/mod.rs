@@ -119,7 +119,8 @@ impl Exchanges {
         let connection = self.connection(flow);
         if let Some(ending) = connection.closing() {
             let closed = (ending, connection.both_closed());
-            self.mux.closed(flow, entry, closed, at, &mut self.next);
+            let since = connection.closed_at().unwrap_or(at);
+            self.mux.closed(flow, entry, closed, since, &mut self.next);
         }
         let connection = self.connection(flow);
         match connection.closing() {
@@ -180,7 +181,8 @@ impl Exchanges {
     fn settle_mux(&mut self, flows: &FlowTable, now: Nanos) {
         for _ in 0..SETTLED_PER_BURST {
             let Some(flow) = self.mux.due(now) else { break };
-            let closing = self.connection(flow).closing();
+            let connection = self.connection(flow);
+            let closing = connection.closing().zip(connection.closed_at());
             self.mux.settle(flow, flows.entry(flow), closing, now, &mut self.next);
         }
     }
@@ -224,8 +226,10 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
     exchanges.settle_mux(flows, packets.now);
     flows.take_ended(|flow, entry| {
         exchanges.end(flow, Ending::Gone);
-        let closing = exchanges.connection(flow).closing().unwrap_or(Ending::Gone);
-        exchanges.mux.end(flow, entry, (closing, packets.now), &mut exchanges.next);
+        let connection = exchanges.connection(flow);
+        let closing = connection.closing().zip(connection.closed_at());
+        let closing = closing.unwrap_or((Ending::Gone, packets.now));
+        exchanges.mux.end(flow, entry, closing, &mut exchanges.next);
     });
 }
 

@@ -211,14 +211,14 @@ impl Muxes {
         &mut self,
         flow: FlowId,
         entry: &FlowEntry,
-        closing: Option<Ending>,
+        closing: Option<(Ending, Nanos)>,
         now: Nanos,
         next: &mut u64,
     ) {
         self.on(flow, entry, now, next, |connection, scene| {
             connection.queued = false;
             match closing {
-                Some(ending) => connection.end_all(ending, now, scene),
+                Some((ending, at)) => connection.end_all(ending, at, scene),
                 None => connection.end_reset(now.since(SETTLE), scene),
             }
             connection.suspects_reset()
