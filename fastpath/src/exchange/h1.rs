@@ -141,7 +141,7 @@ struct Close {
 }
 
 /// Plaintext length of a chunked body's last chunk, `0\r\n\r\n`.
-const TERMINATOR: u16 = 5;
+pub(super) const TERMINATOR: u16 = 5;
 /// A record of an alert in TLS 1.3: two bytes, content type, tag.
 const ALERT_RECORD: u16 = 19;
 /// Records that follow one another faster than this are one burst.
@@ -152,6 +152,11 @@ impl Connection {
     /// Takes over what the flow's handshake says, when it says more than before.
     pub fn meet(&mut self, class: &Classified, rtt: Option<Nanos>) {
         self.handshake.meet(class, rtt);
+    }
+
+    /// There is no handshake: nothing is encrypted.
+    pub(super) fn meet_plain(&mut self, rtt: Option<Nanos>) {
+        self.handshake.skip(rtt);
     }
 
     /// The plaintext length of a record that belongs to the application; an alert is taken in.

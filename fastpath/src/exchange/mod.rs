@@ -7,6 +7,7 @@
 pub mod h1;
 mod handshake;
 pub mod mux;
+mod opaque;
 pub mod recent;
 pub mod settle;
 
@@ -202,8 +203,14 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
         }
         if let (Some(headers), Some((flow, direction))) = (&packets.headers[i], packets.flow[i]) {
             let at = packets.at[i];
-            if packets.fresh_bytes[i] > 0 {
+            let fresh_bytes = packets.fresh_bytes[i];
+            if fresh_bytes > 0 {
                 exchanges.connection(flow).heard(at);
+                if opaque::is_ours(flows.entry(flow)) {
+                    let packet = u16::try_from(i).unwrap_or(u16::MAX);
+                    let record = opaque::segment(packet, at, (flow, direction), fresh_bytes);
+                    follow_segment(&record, flows, exchanges);
+                }
             }
             let progress = &flows.entry(flow).halves[direction.index()].tcp;
             if closes(headers, progress) {
@@ -262,6 +269,28 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
         }
         ContentType::ChangeCipherSpec | ContentType::Handshake => Step::Nothing,
     };
+    act_on(step, record, endpoint, flows, exchanges);
+}
+
+/// The same for new payload of a flow that is not TLS.
+fn follow_segment(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
+    let Exchanges { connections, hasher, .. } = exchanges;
+    let connection = &mut connections[record.flow.0 as usize];
+    let entry = flows.entry(record.flow);
+    let step = opaque::follow(connection, record, entry.rtt, hasher);
+    let endpoint = entry.class.endpoint;
+    act_on(step, record, endpoint, flows, exchanges);
+}
+
+fn act_on(
+    step: Step,
+    record: &Record,
+    endpoint: Option<EndpointId>,
+    flows: &mut FlowTable,
+    exchanges: &mut Exchanges,
+) {
+    let flow = record.flow;
+    let entry = flows.entry_mut(flow);
     match step {
         Step::Nothing => {}
         Step::Close => exchanges.after_close(flow, entry, record.at),
@@ -270,14 +299,17 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
             exchanges.end(flow, Ending::Reuse);
             let id = ExchangeId(exchanges.next);
             exchanges.next += 1;
-            exchanges.h1_flows += u64::from(exchanges.count(flow) == 0);
+            let is_first = exchanges.count(flow) == 0;
+            let counts = is_first && entry.class.visibility == Visibility::H1;
+            exchanges.h1_flows += u64::from(counts);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
             exchanges.edges.push(Edge::Opened { id, flow, endpoint, at: record.at, previous });
         }
         Step::Multiplexed(length) => {
+            let counted = exchanges.count(flow) > 0 && entry.class.visibility == Visibility::H1;
+            exchanges.h1_flows -= u64::from(counted);
             entry.class.visibility = Visibility::Mux;
             exchanges.mux_flows += 1;
-            exchanges.h1_flows -= u64::from(exchanges.count(flow) > 0);
             exchanges.turn_to_mux(flow, entry);
             exchanges.multiplexed(record, length, entry);
         }

@@ -98,6 +98,12 @@ impl Stream {
         }
     }
 
+    /// It is not TLS.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.phase == Phase::Foreign
+    }
+
     fn lose(&mut self, counters: &mut WalkCounters) {
         self.phase = Phase::Searching;
         self.header_have = 0;
