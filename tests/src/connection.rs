@@ -60,9 +60,14 @@ impl Connection {
     /// The TCP and TLS 1.3 handshakes: hellos, the server's flight, the client's Finished, two
     /// tickets.
     pub fn open(&mut self, sni: &str) -> &mut Self {
+        self.open_offering(sni, &["http/1.1"])
+    }
+
+    /// The same with another ALPN offer.
+    pub fn open_offering(&mut self, sni: &str, alpn: &[&str]) -> &mut Self {
         let rtt = self.rtt;
         self.connect();
-        let hello = tls::client_hello(sni, &["http/1.1"], 0);
+        let hello = tls::client_hello(sni, alpn, 0);
         self.send(Direction::ToServer, &hello).wait(rtt);
         self.answer_hello();
         self.send(Direction::ToServer, &[tls::change_cipher_spec(), tls::data(36, 1)].concat());

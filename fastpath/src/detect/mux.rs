@@ -374,3 +374,62 @@ fn stall(facts: &StreamFacts, limit: Nanos) -> Option<Nanos> {
 
 /// A response with fewer records has not begun to stream: its silence is thought.
 const STALL_RECORDS_MIN: u16 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Nanos = Nanos::from_millis(20);
+
+    /// A stream that ran alone from 0 ms: its response records (milliseconds, bytes), and how it
+    /// ended, with the last of them.
+    pub(super) fn lone(flow: FlowId, ending: StreamEnding, records: &[(u64, u16)]) -> StreamFacts {
+        let stream = Stream::of_records(RTT, records);
+        let (endpoint, unit, marked, midway) = (None, Default::default(), Some(true), false);
+        let ended = stream.last_down;
+        StreamFacts { stream, flow, endpoint, ending, ended, unit, marked, rtt: RTT, midway }
+    }
+
+    fn told(ending: StreamEnding, records: &[(u64, u16)]) -> Outcome {
+        outcome(&lone(FlowId(0), ending, records), Class::Llm, false)
+    }
+
+    #[test]
+    fn who_ended_a_stream_and_when_is_its_outcome() {
+        let stream: Vec<_> = (0..12).map(|n| (100 + 20 * n, 300)).collect();
+        assert_eq!(told(StreamEnding::EndStream, &stream), Outcome::Complete);
+        assert_eq!(told(StreamEnding::ClientReset, &stream), Outcome::ClientAbort);
+        assert_eq!(told(StreamEnding::ClientClosed, &stream), Outcome::ClientAbort);
+        assert_eq!(told(StreamEnding::ServerReset, &stream), Outcome::ServerAbort);
+        assert_eq!(told(StreamEnding::ServerReset, &[]), Outcome::ConnectFailed);
+        assert_eq!(told(StreamEnding::Gone, &[]), Outcome::Open);
+    }
+
+    #[test]
+    fn without_marks_a_response_that_was_all_there_was_read() {
+        let mut facts = lone(FlowId(0), StreamEnding::ClientClosed, &[(100, 111), (100, 900)]);
+        facts.marked = Some(false);
+        assert_eq!(outcome(&facts, Class::Llm, false), Outcome::Complete);
+        facts.stream.late_records = 1;
+        assert_eq!(outcome(&facts, Class::Llm, false), Outcome::ClientAbort);
+    }
+
+    #[test]
+    fn among_others_confidence_is_that_of_a_guess() {
+        let mut facts = lone(FlowId(0), StreamEnding::EndStream, &[(100, 900)]);
+        let alone = confidence(&facts, Outcome::Failed);
+        facts.stream.alone = false;
+        assert!(confidence(&facts, Outcome::Failed) < alone.min(ALONE_CONFIDENCE_MIN));
+    }
+
+    #[test]
+    fn silence_in_a_stream_is_a_stall_and_before_its_first_token_none() {
+        let limit = Nanos::from_millis(500);
+        let mut records: Vec<_> = (0..8).map(|n| (100 + 20 * n, 300)).collect();
+        records.push((1500, 300));
+        let facts = lone(FlowId(0), StreamEnding::EndStream, &records);
+        assert_eq!(stall(&facts, limit), Some(Nanos::from_millis(1260)));
+        let thinking = [(100, 133), (900, 486), (920, 130), (940, 130), (960, 130), (980, 130)];
+        assert_eq!(stall(&lone(FlowId(0), StreamEnding::EndStream, &thinking), limit), None);
+    }
+}

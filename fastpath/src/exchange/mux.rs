@@ -257,3 +257,6 @@ impl Muxes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

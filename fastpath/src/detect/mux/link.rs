@@ -339,3 +339,79 @@ impl Group {
         Decision { link, end_of: end_of.filter(|owner| *owner != id) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Nanos = Nanos::from_millis(20);
+    const WINDOW: Nanos = Nanos::from_secs(12);
+    const FLOW: (FlowId, u64) = (FlowId(0), 7);
+
+    fn at(ms: u64) -> Nanos {
+        Nanos::from_millis(ms)
+    }
+
+    fn separate(bytes: u32) -> Size {
+        Size { bytes, joined: false, first: false }
+    }
+
+    /// An attempt from `start` to `end`, milliseconds, decided in between.
+    fn attempt(links: &mut Links, id: u64, size: Size, start: u64, end: (Outcome, bool, u64)) {
+        let (outcome, alone, ended) = end;
+        links.started(1, ExchangeId(id), FLOW, at(start));
+        let decision = links.decide(1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
+        assert_eq!(decision.link.retry_of, None, "of attempt {id}");
+        links.ended(1, ExchangeId(id), (size, RTT), (outcome, alone, at(ended)));
+    }
+
+    fn retry_of(links: &mut Links, id: u64, size: Size, start: u64) -> Option<u64> {
+        links.started(1, ExchangeId(id), FLOW, at(start));
+        let decision = links.decide(1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
+        decision.link.retry_of.map(|id| id.0)
+    }
+
+    #[test]
+    fn the_same_body_after_a_failure_is_a_retry_and_after_success_none() {
+        let mut links = Links::default();
+        attempt(&mut links, 1, separate(900), 0, (Outcome::Failed, true, 60));
+        attempt(&mut links, 2, separate(700), 100, (Outcome::Complete, true, 300));
+        assert_eq!(retry_of(&mut links, 3, separate(900), 500), Some(1));
+        assert_eq!(retry_of(&mut links, 4, separate(900), 900), None, "each failure is used once");
+        assert_eq!(retry_of(&mut links, 5, separate(700), 950), None);
+    }
+
+    #[test]
+    fn joined_requests_may_differ_by_a_counter_and_by_first_headers() {
+        let joined = |bytes, first| Size { bytes, joined: true, first };
+        let mut links = Links::default();
+        attempt(&mut links, 1, joined(2156, true), 0, (Outcome::Failed, true, 60));
+        assert_eq!(retry_of(&mut links, 2, joined(1850, false), 500), Some(1));
+        let mut links = Links::default();
+        attempt(&mut links, 1, joined(4093, false), 0, (Outcome::Failed, true, 60));
+        assert_eq!(retry_of(&mut links, 2, joined(4101, false), 300), None, "a retry is no longer");
+        assert_eq!(retry_of(&mut links, 3, joined(4085, false), 500), Some(1));
+    }
+
+    #[test]
+    fn among_others_any_unused_end_in_time_will_do() {
+        let mut links = Links::default();
+        attempt(&mut links, 1, separate(900), 0, (Outcome::Complete, false, 200));
+        assert_eq!(retry_of(&mut links, 2, separate(900), 400), None, "nothing has ended badly");
+        links.maybe_ended(1, FLOW.1, at(410));
+        assert_eq!(retry_of(&mut links, 3, separate(900), 500), Some(1));
+        assert_eq!(retry_of(&mut links, 4, separate(900), 600), None);
+    }
+
+    #[test]
+    fn attempts_and_ends_are_bounded() {
+        let mut links = Links::default();
+        for id in 0..1000 {
+            links.started(1, ExchangeId(id), FLOW, at(id));
+            links.maybe_ended(1, FLOW.1, at(id));
+        }
+        let group = links.groups.get(1).unwrap();
+        assert_eq!((group.attempts.len(), group.ends.len()), (ATTEMPTS, ENDS));
+        assert_eq!((group.attempts.capacity(), group.ends.capacity()), (ATTEMPTS, ENDS));
+    }
+}

@@ -184,3 +184,58 @@ impl Clusters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::burst::FlowId;
+    use crate::detect::mux::tests::lone;
+    use crate::exchange::mux::Unit;
+
+    /// A response of a lone stream: milliseconds and lengths; its request ends at 0.
+    fn reply(records: &[(u64, u16)]) -> StreamFacts {
+        lone(FlowId(0), StreamEnding::EndStream, records)
+    }
+
+    #[test]
+    fn a_short_prompt_answer_is_an_error_and_a_slow_one_none() {
+        let shapes = Shapes::default();
+        assert!(shapes.is_error(&reply(&[(60, 141), (60, 136)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(400, 141), (400, 136)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(60, 141), (60, 900)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(60, 141), (60, 136)]), Class::Tool));
+    }
+
+    #[test]
+    fn an_error_that_recurs_is_known_whatever_it_takes() {
+        let mut shapes = Shapes::default();
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 141), (60, 136)]), true);
+        }
+        assert!(shapes.is_error(&reply(&[(900, 133), (900, 138)]), Class::Llm));
+    }
+
+    #[test]
+    fn a_prompt_answer_of_one_size_again_and_again_is_canned() {
+        let mut shapes = Shapes::default();
+        let canned = reply(&[(50, 141), (50, 1800)]);
+        for _ in 0..3 {
+            assert!(!shapes.is_error(&canned, Class::Llm));
+            shapes.learn(&canned, false);
+            shapes.ordinary = Clusters::default();
+        }
+        assert!(shapes.is_error(&canned, Class::Llm));
+    }
+
+    #[test]
+    fn headers_sent_in_full_are_learnt_and_taken_off() {
+        let mut shapes = Shapes::default();
+        shapes.learn(&reply(&[(400, 761), (400, 969)]), false);
+        let mut among = reply(&[(60, 931)]);
+        among.stream.alone = false;
+        among.unit = Unit { headers: 0, data: 931 };
+        assert!(shapes.is_error(&among, Class::Llm));
+        among.unit = Unit { headers: 0, data: 1455 };
+        assert!(!shapes.is_error(&among, Class::Llm));
+    }
+}

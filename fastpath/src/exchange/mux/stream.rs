@@ -135,6 +135,18 @@ impl Stream {
         }
     }
 
+    /// A stream whose request is over at 0 and whose response has come: milliseconds and lengths.
+    #[cfg(test)]
+    pub(crate) fn of_records(rtt: Nanos, records: &[(u64, u16)]) -> Self {
+        let zero = Nanos::ZERO;
+        let request = Request { start: zero, last: zero, bytes: 700, joined: false, first: true };
+        let mut stream = Self::new(ExchangeId(1), &request, true);
+        for &(ms, length) in records {
+            stream.data(length, Nanos::from_millis(ms), rtt);
+        }
+        stream
+    }
+
     /// The body of its request goes on.
     pub(super) fn more(&mut self, length: u16, at: Nanos) {
         self.up_bytes = self.up_bytes.saturating_add(u32::from(length));
