@@ -17,6 +17,8 @@ use fastpath::telemetry::line::ExchangeLine;
 /// What the issue asks of HTTP/1.1.
 const SPLITTING_MIN: f64 = 0.99;
 const RETRY_F1_MIN: f64 = 0.9;
+/// And of HTTP/2.
+const HTTP2_FIGURE_MIN: f64 = 0.985;
 
 fn snapshot() -> Arc<Snapshot> {
     Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
@@ -87,6 +89,9 @@ fn exchanges_of_the_captures_are_those_of_the_truth() {
     println!("HTTP/1.1: splitting {split}, retry {retry}, figure {}", scores["figure"]);
     assert!(split >= SPLITTING_MIN, "splitting {split}, expected {SPLITTING_MIN}");
     assert!(retry >= RETRY_F1_MIN, "retry F1 {retry}, expected {RETRY_F1_MIN}");
+    let http2 = scores["figure_h2"].as_f64().unwrap();
+    println!("HTTP/2: figure {http2}");
+    assert!(http2 >= HTTP2_FIGURE_MIN, "HTTP/2 {http2}, expected {HTTP2_FIGURE_MIN}");
 }
 
 #[test]

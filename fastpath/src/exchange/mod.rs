@@ -206,7 +206,13 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
             let fresh_bytes = packets.fresh_bytes[i];
             if fresh_bytes > 0 {
                 exchanges.connection(flow).heard(at);
-                if opaque::is_ours(flows.entry(flow)) {
+                let entry = flows.entry(flow);
+                if entry.class.visibility == Visibility::Mux
+                    && entry.halves[direction.index()].stream.is_searching()
+                {
+                    exchanges.mux.lost(flow);
+                }
+                if opaque::is_ours(entry) {
                     let packet = u16::try_from(i).unwrap_or(u16::MAX);
                     let record = opaque::segment(packet, at, (flow, direction), fresh_bytes);
                     follow_segment(&record, flows, exchanges);

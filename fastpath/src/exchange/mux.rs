@@ -177,6 +177,13 @@ impl Muxes {
         });
     }
 
+    /// Records were lost: what is said of this connection is less sure from here on.
+    pub(super) fn lost(&mut self, flow: FlowId) {
+        if let Some(place) = self.place(flow) {
+            self.pool[place].midway = true;
+        }
+    }
+
     /// The flow is over: ends what is open and gives the place back.
     pub(super) fn end(
         &mut self,

@@ -104,6 +104,12 @@ impl Stream {
         self.phase == Phase::Foreign
     }
 
+    /// Its place is not known: it was met in the middle, or bytes were lost.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.phase == Phase::Searching
+    }
+
     fn lose(&mut self, counters: &mut WalkCounters) {
         self.phase = Phase::Searching;
         self.header_have = 0;
