@@ -11,30 +11,34 @@ use crate::time::Nanos;
 pub struct Recent<K, V> {
     slots: Vec<Slot<K, V>>,
     index: HashMap<K, usize>,
-    limit: usize,
     hand: usize,
     /// Entries that were pushed out.
     pub evicted: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot<K, V> {
     key: K,
     used: Nanos,
     value: V,
 }
 
+/// A value whose room is used again for another key.
+pub trait Reuse: Default {
+    /// Forgets everything, and keeps what was allocated.
+    fn reuse(&mut self);
+}
+
 /// Entries compared when one has to leave.
 const SAMPLE: usize = 16;
 
-impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
+impl<K: Copy + Default + Eq + Hash, V: Reuse> Recent<K, V> {
     /// With room for `limit` entries.
     #[must_use]
     pub fn with_capacity(limit: usize) -> Self {
         Self {
-            slots: Vec::with_capacity(limit),
+            slots: (0..limit).map(|_| Slot::default()).collect(),
             index: HashMap::with_capacity(2 * limit),
-            limit,
             hand: 0,
             evicted: 0,
         }
@@ -55,17 +59,18 @@ impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
     }
 
     fn claim(&mut self, key: K, now: Nanos) -> usize {
-        let slot = Slot { key, used: now, value: V::default() };
-        let index = if self.slots.len() < self.limit {
-            self.slots.push(slot);
-            self.slots.len() - 1
+        let taken = self.index.len();
+        let index = if taken < self.slots.len() {
+            taken
         } else {
             let index = self.stalest();
             self.index.remove(&self.slots[index].key);
-            self.slots[index] = slot;
             self.evicted += 1;
             index
         };
+        let slot = &mut self.slots[index];
+        (slot.key, slot.used) = (key, now);
+        slot.value.reuse();
         self.index.insert(key, index);
         index
     }
@@ -81,6 +86,12 @@ impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Reuse for u32 {
+        fn reuse(&mut self) {
+            *self = 0;
+        }
+    }
 
     #[test]
     fn entries_are_bounded_and_the_stale_leave_first() {

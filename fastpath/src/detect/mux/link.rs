@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use crate::burst::FlowId;
 use crate::detect::gap::Habit;
 use crate::detect::retry::{Caller, Link};
-use crate::exchange::recent::Recent;
+use crate::exchange::recent::{Recent, Reuse};
 use crate::telemetry::event::{ExchangeId, Outcome};
 use crate::time::Nanos;
 
@@ -108,6 +108,14 @@ impl Default for Group {
             ends: VecDeque::with_capacity(ENDS),
             habit: Habit::default(),
         }
+    }
+}
+
+impl Reuse for Group {
+    fn reuse(&mut self) {
+        self.attempts.clear();
+        self.ends.clear();
+        self.habit = Habit::default();
     }
 }
 

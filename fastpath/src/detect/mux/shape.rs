@@ -7,6 +7,7 @@
 use std::ops::RangeInclusive;
 
 use crate::exchange::mux::{StreamEnding, StreamFacts};
+use crate::exchange::recent::Reuse;
 use crate::policy::endpoint::Class;
 use crate::time::Nanos;
 
@@ -56,6 +57,12 @@ const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
 /// An answer in one piece comes within this, in so many records.
 const SPAN_MAX: Nanos = Nanos::from_millis(50);
 const RECORDS_MAX: u16 = 3;
+
+impl Reuse for Shapes {
+    fn reuse(&mut self) {
+        *self = Self::default();
+    }
+}
 
 impl Shapes {
     /// Whether a response that has come to its end is error-shaped. A tool's never is: any size, at

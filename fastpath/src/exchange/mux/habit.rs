@@ -2,6 +2,8 @@
 //! learnt from streams that ran alone: whether it ends with an empty DATA frame, and whether it
 //! grants window at once.
 
+use crate::exchange::recent::Reuse;
+
 /// The habits of one server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Habit {
@@ -18,6 +20,12 @@ const MARKED_FOR_ONE_UNMARKED: u16 = 4;
 const SETTLED_MIN: u16 = 16;
 /// When this many were counted, all counts are halved: what is old fades.
 const COUNTED_MAX: u16 = 256;
+
+impl Reuse for Habit {
+    fn reuse(&mut self) {
+        *self = Self::default();
+    }
+}
 
 impl Habit {
     /// Responses end with an empty DATA frame that carries END_STREAM (RFC 9113, 6.1). Edges that
