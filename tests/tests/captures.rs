@@ -20,6 +20,8 @@ const RETRY_F1_MIN: f64 = 0.99;
 const FIGURE_MIN: f64 = 0.995;
 const OUTCOME_MIN: f64 = 0.98;
 const RESTART_MIN: f64 = 0.95;
+/// And of HTTP/2.
+const HTTP2_FIGURE_MIN: f64 = 0.985;
 
 fn snapshot() -> Arc<Snapshot> {
     Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
@@ -96,6 +98,9 @@ fn exchanges_of_the_captures_are_those_of_the_truth() {
     assert!(outcome >= OUTCOME_MIN, "outcome {outcome}, expected {OUTCOME_MIN}");
     assert!(restart >= RESTART_MIN, "restart F1 {restart}, expected {RESTART_MIN}");
     assert!(figure >= FIGURE_MIN, "figure {figure}, expected {FIGURE_MIN}");
+    let http2 = scores["figure_h2"].as_f64().unwrap();
+    println!("HTTP/2: figure {http2}");
+    assert!(http2 >= HTTP2_FIGURE_MIN, "HTTP/2 {http2}, expected {HTTP2_FIGURE_MIN}");
 }
 
 #[test]

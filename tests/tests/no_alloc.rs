@@ -9,7 +9,7 @@ use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
 use fastpath::policy::handoff;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::time::Nanos;
-use tests::connection::{Arrival, busy_hour, storm};
+use tests::connection::{Arrival, busy_hour, multiplexed_hour, storm};
 use tests::cycle::{CyclePort, Lap};
 use tests::frame::fragments;
 use tests::play;
@@ -96,6 +96,20 @@ fn a_retry_storm_allocates_nothing() {
 }
 
 #[test]
+fn multiplexed_traffic_allocates_nothing() {
+    let port = laps(multiplexed_hour(8, "api.openai.com"));
+    let config = LcoreConfig { flows: 64, ..LcoreConfig::default() };
+    let (mut lcore, outlets, _) = play::lcore(port, config);
+    run(&mut lcore, &outlets, 2_000);
+    let before = lcore.totals();
+    let seen = allocation_counter::measure(|| {
+        run(&mut lcore, &outlets, 5_000);
+    });
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(lcore.totals().exchanges > before.exchanges + 500);
+}
+
+#[test]
 fn a_new_policy_allocates_nothing_where_it_is_taken() {
     let policy = || Policy::catalogue().expect("the shipped catalogue can be read");
     let first = Snapshot::compile(policy()).expect("the shipped catalogue compiles");
@@ -122,6 +136,9 @@ fn the_laps_have_hellos_exchanges_and_retries() {
     let arrivals: Vec<Arrival> = busy_hour(8, "api.openai.com");
     let run = play::frames(arrivals);
     assert_eq!((run.totals.client_hellos, run.totals.exchanges), (8, 16));
+    let run = play::frames(multiplexed_hour(8, "api.openai.com"));
+    let retries = run.told.exchanges.iter().filter(|line| line.retry_of.is_some()).count();
+    assert_eq!((run.totals.flows.mux, run.totals.exchanges, retries), (8, 40, 8));
     let run = play::frames(storm(40, "api.openai.com"));
     let retries = run.told.exchanges.iter().filter(|line| line.retry_of.is_some()).count();
     assert!(run.totals.exchanges == 44 && retries > 20, "{retries} retries");

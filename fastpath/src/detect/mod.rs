@@ -9,6 +9,7 @@ pub mod failure;
 pub mod gap;
 pub mod group;
 pub mod hedge;
+mod mux;
 pub mod outcome;
 pub mod partial;
 pub mod recurring;
@@ -53,6 +54,8 @@ pub struct Clients {
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
     last_ended: Option<(FlowId, Outcome)>,
+    /// The same for HTTP/2.
+    streams: mux::Streams,
 }
 
 /// An attempt that was decided in this burst.
@@ -114,6 +117,7 @@ impl Clients {
             running: vec![None; slots],
             finished: Vec::with_capacity(1024),
             last_ended: None,
+            streams: mux::Streams::default(),
         }
     }
 
@@ -144,7 +148,7 @@ impl Clients {
     /// Groups and attempts that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.retries.evicted() + self.replies.evicted
+        self.retries.evicted() + self.replies.evicted + self.streams.evicted()
     }
 
     /// Forgets a little of what is too old. Called once a tick.
@@ -155,13 +159,12 @@ impl Clients {
     /// Whether an attempt is still to be decided.
     #[must_use]
     pub fn has_undecided(&self) -> bool {
-        !self.undecided.is_empty()
+        !self.undecided.is_empty() || self.streams.has_undecided()
     }
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
-        // Exchange numbers count up one by one, and each start went into the queue.
-        let first = self.undecided.front()?.id.0;
-        let index = usize::try_from(id.0.checked_sub(first)?).ok()?;
+        // Exchange numbers count up, and starts go into the queue in their order.
+        let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
         self.undecided.get_mut(index)
     }
 }
@@ -208,6 +211,7 @@ pub fn observe(
         }
         decide_next(exchanges, clients, policy, events);
     }
+    mux::observe(packets, flows, exchanges, clients, policy, events);
 }
 
 fn ended(

@@ -13,7 +13,7 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
     if failed || facts.seen.down_records == 0 {
         return None;
     }
-    let Calibration { stream, plain } = endpoint.calibration?;
+    let Calibration { stream, plain, .. } = endpoint.calibration?;
     // A plain reply comes in one piece: what was cut was a stream, however short it stayed.
     let cut = matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort);
     let fit = if facts.is_streamed() || cut { stream } else { plain? };
@@ -28,6 +28,26 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
 pub fn cost(tokens: Estimate, price: Price) -> Estimate {
     let [cheap, usual, dear] = price.output_per_million.map(|usd| usd / 1000.0);
     Estimate { low: tokens.low * cheap, likely: tokens.likely * usual, high: tokens.high * dear }
+}
+
+/// Tokens of a response over HTTP/2: records and bytes without headers, and without what a stream
+/// begins with.
+#[must_use]
+pub fn estimate_mux(
+    (records, bytes): (u32, u32),
+    streamed: bool,
+    outcome: Outcome,
+    endpoint: &Endpoint,
+) -> Option<Estimate> {
+    let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled | Outcome::ConnectFailed);
+    if failed || records == 0 {
+        return None;
+    }
+    let Calibration { stream, mux_stream, mux_plain, .. } = endpoint.calibration?;
+    let fit = if streamed { mux_stream.unwrap_or(stream) } else { mux_plain? };
+    let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
+    let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
+    Some(range(likely, fit))
 }
 
 /// One token more or less never matters, and counts cannot be told closer than that.

@@ -25,6 +25,8 @@ pub struct Connection {
     pub current: Option<Current>,
     /// When the one before was last heard of.
     previous_end: Option<Nanos>,
+    /// It has shown that it is HTTP/2: its records are not followed here.
+    pub multiplexed: bool,
     /// What the flow is counted as; opaque: not at all.
     pub counted: Visibility,
     /// The acknowledgment that showed a loss; repeated ones show no other.
@@ -42,8 +44,8 @@ pub enum Step {
     Terminator,
     /// It is an alert: its sender closes.
     Close,
-    /// The connection speaks HTTP/2.
-    Multiplexed,
+    /// The connection speaks HTTP/2, and this record of so much plaintext is its first that says so.
+    Multiplexed(u16),
 }
 
 /// How an exchange came to its end.
@@ -148,7 +150,7 @@ struct Close {
 }
 
 /// Plaintext length of a chunked body's last chunk, `0\r\n\r\n`.
-const TERMINATOR: u16 = 5;
+pub(super) const TERMINATOR: u16 = 5;
 /// A record of an alert in TLS 1.3: two bytes, content type, tag.
 const ALERT_RECORD: u16 = 19;
 /// A shorter client record is no request: met in the middle, a connection may speak anything.
@@ -165,20 +167,36 @@ impl Connection {
         self.handshake.meet(class, rtt);
     }
 
-    /// A record of application data (in TLS 1.3: of anything encrypted).
-    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+    /// There is no handshake: nothing is encrypted.
+    pub(super) fn meet_plain(&mut self, rtt: Option<Nanos>) {
+        self.handshake.skip(rtt);
+    }
+
+    /// The plaintext length of a record that belongs to the application; an alert is taken in.
+    pub(super) fn plaintext(&mut self, record: &Record) -> Result<u16, Step> {
         if !self.handshake.is_over(record) {
-            return Step::Nothing;
+            return Err(Step::Nothing);
         }
         if self.handshake.tls13 && record.length == ALERT_RECORD {
             self.alert(record.direction, record.at);
-            return Step::Close;
+            return Err(Step::Close);
         }
-        let length = record.length.saturating_sub(self.handshake.overhead);
+        if record.direction == Direction::ToClient && self.handshake.is_ticket(record) {
+            return Err(Step::Nothing);
+        }
+        Ok(record.length.saturating_sub(self.handshake.overhead))
+    }
+
+    /// A record of application data (in TLS 1.3: of anything encrypted).
+    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+        let length = match self.plaintext(record) {
+            Ok(length) => length,
+            Err(step) => return step,
+        };
         match record.direction {
             Direction::ToServer => {
                 if self.handshake.speaks_h2(length) {
-                    return Step::Multiplexed;
+                    return Step::Multiplexed(length);
                 }
                 match &mut self.current {
                     Some(current) if !current.may_be_answered(record.at, self.handshake.rtt) => {
@@ -190,9 +208,6 @@ impl Connection {
                 }
             }
             Direction::ToClient => {
-                if self.handshake.is_ticket(record) {
-                    return Step::Nothing;
-                }
                 let Some(current) = &mut self.current else { return Step::Nothing };
                 current.response_record(length, record.at, self.close.client);
                 if length == TERMINATOR { Step::Terminator } else { Step::Nothing }
@@ -217,6 +232,12 @@ impl Connection {
     pub fn alert(&mut self, direction: Direction, at: Nanos) {
         self.close.server_alert |= direction == Direction::ToClient;
         self.closed(direction, false, at);
+    }
+
+    /// The connection was met in the middle.
+    #[must_use]
+    pub(super) fn is_midway(&self) -> bool {
+        self.handshake.midway
     }
 
     /// FIN or RST from one side.
@@ -261,6 +282,13 @@ impl Connection {
             _ if self.close.server_reset => Some(Ending::ServerReset),
             _ => Some(Ending::ServerClosed),
         }
+    }
+
+    /// When the first side closed.
+    #[must_use]
+    pub(super) fn closed_at(&self) -> Option<Nanos> {
+        let Close { client, server, .. } = self.close;
+        client.into_iter().chain(server).min()
     }
 
     /// Both sides have closed.
@@ -484,7 +512,7 @@ mod tests {
     #[test]
     fn a_preface_shows_http2_and_without_the_offer_it_does_not() {
         let mut offering = connection(Classified { offers_h2: true, ..tls13() });
-        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed);
+        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed(64));
         let mut plain = connection(tls13());
         assert_eq!(steps(&mut plain, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Request);
     }

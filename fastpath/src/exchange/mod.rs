@@ -1,11 +1,14 @@
 //! Request and response on a flow, from directions, record headers and time.
 //!
-//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]). A flow that turns out to be HTTP/2 is
-//! marked and left alone: what could be said of it here would not be earned. What comes out are
-//! edges; what an exchange *means* is the detectors' business.
+//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]), HTTP/2 stream by stream as far as the
+//! wire allows ([`mux`]). What comes out are edges; what an exchange *means* is the detectors'
+//! business.
 
 pub mod h1;
 mod handshake;
+pub mod mux;
+mod opaque;
+pub mod recent;
 pub mod settle;
 
 use std::hash::RandomState;
@@ -13,12 +16,14 @@ use std::hash::RandomState;
 use crate::burst::{
     BURST_RECORDS, ContentType, Datagram, Direction, FlowId, Headers, Packets, Protocol, Record,
 };
+use crate::flow::entry::FlowEntry;
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::{ExchangeId, Visibility};
 use crate::time::Nanos;
 use h1::{Connection, Ending, Facts, Step};
+use mux::Muxes;
 use settle::{SETTLE, SettleQueue};
 
 /// Something that begins or ends.
@@ -49,6 +54,8 @@ pub struct Exchanges {
     connections: Vec<Connection>,
     settling: SettleQueue,
     edges: Vec<Edge>,
+    /// Those of HTTP/2.
+    pub mux: Muxes,
     next: u64,
     hasher: RandomState,
     /// Flows by what they have turned out to be.
@@ -81,6 +88,7 @@ impl Exchanges {
             connections: vec![Connection::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
+            mux: Muxes::for_slots(slots, EDGES),
             next: 1,
             hasher: RandomState::new(),
             seen: FlowsSeen::default(),
@@ -131,7 +139,13 @@ impl Exchanges {
 
     /// The server's close ends an exchange at once. A client's close ends it when the server has
     /// closed too, or after a while: what the server still sends tells an abort from a goodbye.
-    fn after_close(&mut self, flow: FlowId, at: Nanos) {
+    fn after_close(&mut self, flow: FlowId, entry: &FlowEntry, at: Nanos) {
+        let connection = self.connection(flow);
+        if let Some(ending) = connection.closing() {
+            let closed = (ending, connection.both_closed());
+            let since = connection.closed_at().unwrap_or(at);
+            self.mux.closed(flow, entry, closed, since, &mut self.next);
+        }
         let connection = self.connection(flow);
         match connection.closing() {
             None => {}
@@ -170,6 +184,33 @@ impl Exchanges {
             }
         }
     }
+
+    /// A flow taken for HTTP/1.1 is HTTP/2: what it had been seen to send belongs to its preface and
+    /// first request.
+    fn turn_to_mux(&mut self, flow: FlowId, entry: &FlowEntry) {
+        let connection = self.connection(flow);
+        connection.multiplexed = true;
+        let (midway, current) = (connection.is_midway(), connection.current.take());
+        let adopted = current.map(|c| (c.start, c.up_bytes, c.down_records > 0));
+        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+        self.mux.begin(flow, entry, midway, adopted.filter(|_| !midway));
+    }
+
+    fn multiplexed(&mut self, record: &Record, length: u16, entry: &FlowEntry) {
+        let closing = self.connection(record.flow).closing();
+        let record_seen = (record.direction, length, record.at);
+        self.mux.record(record.flow, entry, record_seen, closing, &mut self.next);
+    }
+
+    /// The same for multiplexed connections.
+    fn settle_mux(&mut self, flows: &FlowTable, now: Nanos) {
+        for _ in 0..SETTLED_PER_BURST {
+            let Some(flow) = self.mux.due(now) else { break };
+            let connection = self.connection(flow);
+            let closing = connection.closing().zip(connection.closed_at());
+            self.mux.settle(flow, flows.entry(flow), closing, now, &mut self.next);
+        }
+    }
 }
 
 impl FlowsSeen {
@@ -187,6 +228,7 @@ impl FlowsSeen {
 /// Follows the exchanges of every flow in the burst, then of those that fell silent or have ended.
 pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     exchanges.edges.clear();
+    exchanges.mux.clear();
     for &flow in flows.fresh() {
         *exchanges.connection(flow) = Connection::default();
     }
@@ -206,8 +248,20 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
         }
         if let (Some(headers), Some((flow, direction))) = (&packets.headers[i], packets.flow[i]) {
             let at = packets.at[i];
-            if packets.fresh_bytes[i] > 0 {
+            let fresh_bytes = packets.fresh_bytes[i];
+            if fresh_bytes > 0 {
                 exchanges.connection(flow).heard(at);
+                let entry = flows.entry(flow);
+                if entry.class.visibility == Visibility::Mux
+                    && entry.halves[direction.index()].stream.is_searching()
+                {
+                    exchanges.mux.lost(flow);
+                }
+                if opaque::is_ours(entry) {
+                    let packet = u16::try_from(i).unwrap_or(u16::MAX);
+                    let record = opaque::segment(packet, at, (flow, direction), fresh_bytes);
+                    follow_segment(&record, flows, exchanges);
+                }
             }
             let progress = &flows.entry(flow).halves[direction.index()].tcp;
             if closes(headers, progress) {
@@ -216,7 +270,7 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
                     // What is still missing may be the end of the response.
                     exchanges.let_settle(flow, at);
                 } else {
-                    exchanges.after_close(flow, at);
+                    exchanges.after_close(flow, flows.entry(flow), at);
                 }
             }
             if headers.protocol == Protocol::Udp {
@@ -225,7 +279,14 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
         }
     }
     exchanges.settle(packets.now);
-    flows.take_ended(|flow, _| exchanges.end(flow, Ending::Gone));
+    exchanges.settle_mux(flows, packets.now);
+    flows.take_ended(|flow, entry| {
+        exchanges.end(flow, Ending::Gone);
+        let connection = exchanges.connection(flow);
+        let closing = connection.closing().zip(connection.closed_at());
+        let closing = closing.unwrap_or((Ending::Gone, packets.now));
+        exchanges.mux.end(flow, entry, closing, &mut exchanges.next);
+    });
 }
 
 /// Any UDP that is followed and is not DTLS is QUIC, also where its hello was not seen.
@@ -264,14 +325,20 @@ fn closes(headers: &Headers, progress: &Progress) -> bool {
 fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     let flow = record.flow;
     let entry = flows.entry_mut(flow);
-    if entry.class.visibility == Visibility::Mux {
-        return;
-    }
     let Exchanges { connections, hasher, .. } = exchanges;
     let connection = &mut connections[flow.0 as usize];
     connection.meet(&entry.class, entry.rtt());
     let endpoint = entry.class.endpoint();
     let step = match record.content {
+        ContentType::ApplicationData if connection.multiplexed => {
+            match connection.plaintext(record) {
+                Ok(length) => {
+                    exchanges.multiplexed(record, length, entry);
+                    Step::Nothing
+                }
+                Err(step) => step,
+            }
+        }
         ContentType::ApplicationData => connection.application_record(record, hasher),
         ContentType::Alert => {
             connection.alert(record.direction, record.at);
@@ -279,9 +346,31 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
         }
         ContentType::ChangeCipherSpec | ContentType::Handshake => Step::Nothing,
     };
+    act_on(step, record, endpoint, flows, exchanges);
+}
+
+/// The same for new payload of a flow that is not TLS.
+fn follow_segment(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
+    let Exchanges { connections, hasher, .. } = exchanges;
+    let connection = &mut connections[record.flow.0 as usize];
+    let entry = flows.entry(record.flow);
+    let step = opaque::follow(connection, record, entry.rtt(), hasher);
+    let endpoint = entry.class.endpoint();
+    act_on(step, record, endpoint, flows, exchanges);
+}
+
+fn act_on(
+    step: Step,
+    record: &Record,
+    endpoint: Option<EndpointId>,
+    flows: &mut FlowTable,
+    exchanges: &mut Exchanges,
+) {
+    let flow = record.flow;
+    let entry = flows.entry_mut(flow);
     match step {
         Step::Nothing => {}
-        Step::Close => exchanges.after_close(flow, record.at),
+        Step::Close => exchanges.after_close(flow, entry, record.at),
         Step::Terminator => exchanges.let_settle(flow, record.at),
         Step::Request => {
             exchanges.end(flow, Ending::Reuse);
@@ -290,15 +379,16 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
             if entry.class.visibility == Visibility::Both {
                 entry.class.visibility = Visibility::H1;
             }
-            exchanges.count_as(flow, Visibility::H1);
+            // What is not TLS has exchanges too, and stays opaque.
+            exchanges.count_as(flow, entry.class.visibility);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
             exchanges.edges.push(Edge::Opened { id, flow, endpoint, at: record.at, previous });
         }
-        Step::Multiplexed => {
+        Step::Multiplexed(length) => {
             entry.class.visibility = Visibility::Mux;
             exchanges.count_as(flow, Visibility::Mux);
-            let current = exchanges.connection(flow).current.take();
-            exchanges.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+            exchanges.turn_to_mux(flow, entry);
+            exchanges.multiplexed(record, length, entry);
         }
     }
 }

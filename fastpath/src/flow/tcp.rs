@@ -169,7 +169,7 @@ impl Progress {
     /// Whether the receiver acknowledges bytes that have not passed here.
     #[must_use]
     pub fn lacks(&self, ack: u32) -> bool {
-        self.high.is_some_and(|high| (1..1 << 30).contains(&ack.wrapping_sub(high)))
+        self.begun && (1..1 << 30).contains(&ack.wrapping_sub(self.high))
     }
 
     /// An RST far from where the connection is comes from somebody who cannot see it (RFC 5961, 3).

@@ -126,6 +126,18 @@ impl Stream {
         }
     }
 
+    /// It is not TLS.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.phase == Phase::Foreign
+    }
+
+    /// Its place is not known: it was met in the middle, or bytes were lost.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.phase == Phase::Searching
+    }
+
     /// A record header is at `seq`.
     fn begin(&mut self, seq: u32) {
         self.next = seq;

@@ -73,6 +73,13 @@ pub struct Calibration {
     /// Of plain replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<Fit>,
+    /// Of streamed replies over HTTP/2, where HPACK compresses the headers and frames take the place
+    /// of chunks; `stream` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mux_stream: Option<Fit>,
+    /// Of plain replies over HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mux_plain: Option<Fit>,
 }
 
 /// One linear fit and its spread.

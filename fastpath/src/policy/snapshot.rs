@@ -180,7 +180,10 @@ impl Policy {
             };
             let right = prices.is_none_or(|prices| prices.into_iter().all(ascending));
             check(right, &path("price"), "[cheapest, usual, dearest], none below 0")?;
-            let fits = endpoint.calibration.iter().flat_map(|c| [Some(c.stream), c.plain]);
+            let fits = endpoint
+                .calibration
+                .iter()
+                .flat_map(|c| [Some(c.stream), c.plain, c.mux_stream, c.mux_plain]);
             let right = fits.flatten().all(|fit| fit.is_usable());
             check(right, &path("calibration"), "finite numbers, and a spread from 0 to 10")?;
         }

@@ -25,6 +25,14 @@ fn begun() -> Progress {
 }
 
 #[test]
+fn an_acknowledgment_of_more_than_passed_shows_a_loss() {
+    let mut progress = Progress::default();
+    assert!(!progress.lacks(7), "nothing has passed");
+    progress.advance(&segment(100, 0x10), 50);
+    assert!(!progress.lacks(150) && progress.lacks(151) && !progress.lacks(100));
+}
+
+#[test]
 fn only_bytes_beyond_the_highest_are_new() {
     let mut progress = begun();
     let again = progress.advance(&segment(100, ACK), 50);
