@@ -94,8 +94,8 @@ const HEADER_BYTES: usize = 5;
 const HOLE_BYTES_MAX: u32 = 1 << 20;
 /// RFC 8446, 5.2: 2^14 + 256, and what TLS 1.2 allows on top (RFC 5246, 6.2.3).
 const RECORD_BYTES_MAX: u16 = 16_384 + 2_048;
-/// A mail client says a few hundred bytes before STARTTLS, a PROXY header has up to 536 (version 2
-/// with what is usual), a CONNECT with credentials one or two thousand.
+/// A mail client says a few hundred bytes before STARTTLS, a PROXY header has up to 536, a CONNECT
+/// with credentials one or two thousand.
 const SEARCH_BYTES: u16 = 4096;
 
 impl Stream {
@@ -476,19 +476,60 @@ fn find_place(stream: &mut Stream, pools: &mut Reassembly, seq: u32, bytes: &[u8
     }
 }
 
-/// Looks for a late hello in the first bytes of a stream.
+/// Looks for a late hello in the first bytes of a stream: where a segment, a line or a preamble of
+/// known length has ended. One inside something else is not the connection's own (OpenVPN).
 fn search(stream: &mut Stream, rest: &[u8]) {
     let within = rest.len().min(usize::from(stream.search_left));
-    let passed = (0..within).find(|&n| rest.get(n..).is_some_and(may_begin_hello));
-    if passed.is_some() {
+    let is_start = |&n: &usize| {
+        let before = n.checked_sub(1).and_then(|n| rest.get(n));
+        before.is_none_or(|&byte| byte == b'\n') && rest.get(n..).is_some_and(may_begin_hello)
+    };
+    let found = (0..within).find(is_start);
+    let passed = match found {
+        Some(passed) => passed,
+        None => preamble_bytes(rest).unwrap_or(rest.len()),
+    };
+    if found.is_some() {
         stream.late = true;
         stream.phase = Phase::Header;
         stream.header_have = 0;
     }
     // There are at most SEARCH_BYTES to search.
-    stream.search_left -= u16::try_from(passed.unwrap_or(within)).unwrap_or(0);
-    let passed = u32::try_from(passed.unwrap_or(rest.len())).unwrap_or(0);
-    stream.next = stream.next.wrapping_add(passed);
+    stream.search_left -= u16::try_from(passed.min(within)).unwrap_or(0);
+    stream.next = stream.next.wrapping_add(u32::try_from(passed).unwrap_or(0));
+}
+
+/// The length of what may stand before TLS and tells its own length.
+fn preamble_bytes(bytes: &[u8]) -> Option<usize> {
+    match *bytes {
+        // PROXY protocol, version 2: a signature, two bytes, a length.
+        [
+            b'\r',
+            b'\n',
+            b'\r',
+            b'\n',
+            0,
+            b'\r',
+            b'\n',
+            b'Q',
+            b'U',
+            b'I',
+            b'T',
+            b'\n',
+            _,
+            _,
+            a,
+            b,
+            ..,
+        ] => Some(16 + usize::from(u16::from_be_bytes([a, b]))),
+        // PostgreSQL's SSLRequest.
+        [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f, ..] => Some(8),
+        // MySQL's, the first packet of the client.
+        [32, 0, 0, 1, ..] => Some(36),
+        // TPKT (RFC 1006, 6), which carries RDP.
+        [3, 0, a, b, ..] => Some(usize::from(u16::from_be_bytes([a, b])).max(4)),
+        _ => None,
+    }
 }
 
 /// Type and length of a record, if these five bytes can be a record header.

@@ -224,6 +224,32 @@ fn a_hello_behind_plain_text_is_found_wherever_segments_split_it() {
 }
 
 #[test]
+fn a_hello_behind_a_preamble_that_tells_its_length_is_found() {
+    let proxy = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[9; 12]].concat();
+    let mysql = [&[32, 0, 0, 1][..], &[7; 32]].concat();
+    let (postgres, tpkt) =
+        (vec![0, 0, 0, 8, 4, 210, 22, 47], vec![3, 0, 0, 11, 6, 0, 0, 0, 0, 0, 0]);
+    for preamble in [proxy, mysql, postgres, tpkt] {
+        let bytes = [&preamble[..], &hello()].concat();
+        let mut rig = Rig::new();
+        rig.up(0, &bytes);
+        assert_eq!(rig.hellos.len(), 1, "{preamble:?}");
+        for size in 16..40 {
+            rig.again();
+            give_in(&mut rig, 0, &bytes, size);
+            assert_eq!(rig.hellos.len(), 1, "{preamble:?} in segments of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_hello_inside_another_protocol_is_not_the_connections_own() {
+    let mut rig = Rig::new();
+    rig.up(0, &[&[0, 200, 0x20, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 1][..], &hello()].concat());
+    assert_eq!(rig.hellos.len(), 0);
+}
+
+#[test]
 fn a_late_hello_whose_segments_change_places_is_found() {
     let mut rig = Rig::new();
     let (prefix, hello) = (b"EHLO a\r\nSTARTTLS\r\n", hello());
@@ -364,7 +390,8 @@ fn a_hello_retry_request_is_not_the_choice() {
 
 /// Where a hello behind `prefix` is cut, and in which order its segments come, some twice.
 fn cuts() -> impl Strategy<Value = (Vec<u8>, Vec<prop::sample::Index>, Vec<prop::sample::Index>)> {
-    let prefixes = prop::sample::select(vec![Vec::new(), b"AUTH TLS\r\n".to_vec(), vec![5, 1, 0]]);
+    let prefixes =
+        prop::sample::select(vec![Vec::new(), b"AUTH TLS\r\n".to_vec(), b"a\nb\n".to_vec()]);
     let indices = || prop::collection::vec(any::<prop::sample::Index>(), 0..24);
     (prefixes, indices(), indices())
 }
