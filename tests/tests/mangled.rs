@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use fastpath::lcore::Outlets;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::replay::replay;
 use fastpath::telemetry::event::{Event, Outcome};
@@ -28,9 +29,9 @@ fn exchanges(capture: Capture, how: Option<Mangle>, name: &str) -> Vec<ExchangeL
     capture.write(&path).unwrap();
     let snapshot = Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap());
     let (told, mut lines) = (Arc::clone(&snapshot), Vec::new());
-    let sink = |event: &Event, names: &_| {
+    let sink = |event: &Event, outlets: &Outlets| {
         if let Event::Exchange(exchange) = event {
-            lines.push(ExchangeLine::new(exchange, names, &told));
+            lines.push(ExchangeLine::new(exchange, &outlets.names, &told));
         }
     };
     replay(&path, snapshot, sink, |_| {}).unwrap();

@@ -555,7 +555,7 @@ mod tests {
     #[test]
     fn met_in_the_middle_a_short_record_is_no_request() {
         let mut c = connection(Classified::default());
-        assert_eq!(steps(&mut c, &[(UP, 0, 17), (UP, 100, 700)]), [Step::Nothing, Step::Request]);
+        assert_eq!(steps(&mut c, &[(UP, 0, 40), (UP, 100, 700)]), [Step::Nothing, Step::Request]);
     }
 
     #[test]
