@@ -201,6 +201,7 @@ impl Walk<'_> {
     }
 }
 
+#[inline]
 fn read(network: Network, layer: Layer<'_>) -> Result<Packet<'_>, PassReason> {
     match network {
         Network::V4 => ip::v4(layer),
