@@ -46,7 +46,13 @@ impl Walk<'_> {
             Link::Ethernet => ethernet::network(frame)?,
             other => link::captured(other, frame)?,
         };
-        self.packet(&read(network, layer)?, layer.offset, Place::default())
+        let packet = read(network, layer)?;
+        // The usual segment, straight through: `packet` would do the same, called and by reference.
+        if packet.protocol == ip::TCP && packet.piece.is_none() {
+            let segment = tcp::segment(packet.payload)?;
+            return headers(&packet, Protocol::Tcp, &segment, layer.offset, Place::default());
+        }
+        self.packet(&packet, layer.offset, Place::default())
     }
 
     /// The headers of what a packet carries, whose own header is at `network_offset`.
@@ -196,6 +202,7 @@ impl Walk<'_> {
     }
 }
 
+#[inline]
 fn read(network: Network, layer: Layer<'_>) -> Result<Packet<'_>, PassReason> {
     match network {
         Network::V4 => ip::v4(layer),
@@ -204,6 +211,7 @@ fn read(network: Network, layer: Layer<'_>) -> Result<Packet<'_>, PassReason> {
 }
 
 /// Puts together what has been read.
+#[inline]
 fn headers(
     packet: &Packet<'_>,
     protocol: Protocol,

@@ -58,6 +58,7 @@ pub(super) struct Piece {
 }
 
 /// Reads an IPv4 header.
+#[inline]
 pub(super) fn v4(layer: Layer<'_>) -> Result<Packet<'_>, PassReason> {
     let header: &[u8; V4_HEADER_BYTES] = layer.first().ok_or(PassReason::TruncatedIp)?;
     let &[version, _, len0, len1, id0, id1, piece0, piece1, _, protocol, ..] = header;
