@@ -8,6 +8,7 @@
 
 mod walk;
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use fastpath::burst::{Burst, Frame, Link};
@@ -56,6 +57,13 @@ fn schedule(run: &Run, arrivals: &[Arrival]) -> Vec<(Nanos, u16, usize)> {
     run.sent.iter().map(entry).collect()
 }
 
+/// Fails with the first line that differs, as the rest of them would hide it.
+fn assert_same<T: PartialEq + Debug>(before: &[T], after: &[T], what: &str) {
+    let differs = before.iter().zip(after).find(|(before, after)| before != after);
+    assert!(differs.is_none(), "{what}: {differs:#?}");
+    assert_eq!(before.len(), after.len(), "{what}");
+}
+
 /// Plays a capture as it is and with `seeds` other payloads. Returns bytes replaced by one seed,
 /// and bytes of payload.
 fn assert_no_interference(arrivals: &[Arrival], seeds: u64, name: &str) -> (usize, usize) {
@@ -67,8 +75,13 @@ fn assert_no_interference(arrivals: &[Arrival], seeds: u64, name: &str) -> (usiz
             randomised(arrivals, seed);
         shares = (replaced_bytes, payload_bytes);
         let run = play::frames(changed.clone());
-        assert_eq!(run.told, plain.told, "{name}, seed {seed}");
-        assert_eq!(run.totals, plain.totals, "{name}, seed {seed}");
+        assert_same(&plain.told.flows, &run.told.flows, &format!("{name}, seed {seed}: flows"));
+        let (before, after) = (&plain.told.exchanges, &run.told.exchanges);
+        assert_same(before, after, &format!("{name}, seed {seed}: exchanges"));
+        assert_same(&plain.told.events, &run.told.events, &format!("{name}, seed {seed}: events"));
+        let [before, after] = [&plain, &run].map(|run| format!("{:#?}", run.totals));
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        assert_same(&lines(&before), &lines(&after), &format!("{name}, seed {seed}: counters"));
         assert!(
             schedule(&run, &changed) == plain_schedule,
             "{name}, seed {seed}: another schedule"
