@@ -107,6 +107,10 @@ pub(super) const fn waste_text(class: Waste) -> &'static str {
         Waste::Retry => "retried in vain",
         Waste::LateAbort => "left by the client midway",
         Waste::Partial => "cut by the server midway",
+        Waste::Orphan => "made for a client that had left",
+        Waste::Thrash => "done again",
+        Waste::Doomed => "beside a branch that had failed",
+        Waste::Hedge => "a duplicate that lost",
     }
 }
 
