@@ -183,7 +183,8 @@ impl Backend {
         let far_above = share >= limits.begins.max(self.past + ABOVE_PAST);
         let counted = all >= limits.exchanges_min && bad >= limits.failures_min;
         let begins = self.in_a_row >= limits.in_a_row || (counted && far_above);
-        if !begins || self.is_one_client() {
+        // What is told of long after its end says nothing of this window.
+        if all == 0 || !begins || self.is_one_client() {
             return None;
         }
         let kind = if throttled > failed { SignalKind::Throttling } else { SignalKind::Outage };

@@ -1,11 +1,11 @@
 //! Thrash: a workflow that begins again, and a loop that gets nowhere.
 //!
-//! A step is a first attempt at some work. It continues the chain of the step of its application that
-//! had ended just before it began. A step whose work the client had asked for before, within a minute and one after
+//! A step is a first attempt at some work. It continues the chain of the step that had ended just
+//! before it began. A step whose work the client had asked for before, within a minute and one after
 //! the other, repeats that earlier step; steps that repeat those of one chain in the same order are a
-//! run. Equality of one length proves little: either different steps repeat in order, or the
-//! earlier step had begun a chain, had led to another step, and its length is no template. A run whose steps had all been
-//! answered, for the fourth time, is a loop without progress.
+//! run. Equality of one length proves little, so a run counts once two steps of different lengths have
+//! repeated, and steps of a template never do. A run whose steps had all been answered, for the fourth
+//! time, is a loop without progress.
 //!
 //! State of a client is bounded: its last [`STEPS`] steps, as keyed hashes, and [`RUNS`] runs.
 
@@ -20,14 +20,14 @@ pub const STEPS: usize = 128;
 pub const RUNS: usize = 16;
 /// What was asked longer ago than this is asked anew.
 const REPEATS_WITHIN: Nanos = Nanos::from_secs(60);
+/// A step whose end was not seen is forgotten after this time.
+const RUNS_FOR_AT_MOST: Nanos = Nanos::from_secs(660);
 /// A run that takes no step for this long is over.
 const RUN_SILENT: Nanos = Nanos::from_secs(12);
 /// A step begins within this time after the one that it continues.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(500);
 /// Steps of one length in a minute that make it a template.
-const TEMPLATE_ABOVE: usize = 3;
-/// A template of more steps than this is none that a workflow makes.
-const WORKFLOW_STEPS_MAX: usize = 8;
+const TEMPLATE_ABOVE: usize = 8;
 /// Steps that must repeat in order before a run is told of.
 const RUN_STEPS_MIN: u32 = 2;
 /// Round from which a run without a failure is a loop.
@@ -58,10 +58,8 @@ struct Step {
     clean: bool,
     /// Steps that follow one another are a chain.
     chain: u64,
-    /// It is the first of its chain.
-    leads: bool,
-    /// Whether the step that continues it asks for something else; nothing while there is none.
-    led_elsewhere: Option<bool>,
+    /// Another step continues it.
+    continued: bool,
     repeats: Option<Repeats>,
 }
 
@@ -72,8 +70,6 @@ struct Repeats {
     step: u64,
     /// The run it belongs to.
     run: u64,
-    /// It counts by itself, whether or not its run is ever told of.
-    sure: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,25 +138,23 @@ impl Steps {
         {
             return None;
         }
-        let parent = parent.and_then(|parent| self.leads_to(parent, start));
+        let parent = parent.and_then(|parent| self.continue_from(parent));
         let earlier = self.steps.iter().flatten().filter(|step| step.is_asked_again(start));
         let earlier = earlier.filter(|step| over(step).is_some());
         let Some(earlier) = earlier.max_by_key(|step| step.number).copied() else {
-            let chain = parent.unwrap_or_else(|| self.new_chain());
-            self.push(start, chain, 1, true, None);
+            let chain = parent.map_or_else(|| self.new_chain(), |parent| parent.chain);
+            self.push(start, chain, parent.map_or(1, |parent| parent.round), true, None);
             return None;
         };
         let alike = self.steps.iter().flatten().filter(|step| step.is_alike(start)).count();
-        let index = self.run_after(&earlier, parent, start);
+        let index = self.run_after(&earlier, parent.map(|parent| parent.chain), start);
         let run = self.runs[index].as_mut()?;
         run.step(&earlier, start);
-        let proven = run.varied >= RUN_STEPS_MIN && alike <= WORKFLOW_STEPS_MAX;
-        let begins_again = earlier.leads && earlier.led_elsewhere == Some(true);
-        let sure = proven || (alike <= TEMPLATE_ABOVE && begins_again);
+        let counts = alike <= TEMPLATE_ABOVE;
+        let proven = run.varied >= RUN_STEPS_MIN && counts;
         let change = (proven && !run.announced).then(|| run.announce(start.at));
         let (round, clean, chain) = (run.round, run.clean, run.chain);
-        let repeats = Repeats { step: earlier.number, run: chain, sure };
-        let counts = sure || alike <= WORKFLOW_STEPS_MAX;
+        let repeats = Repeats { step: earlier.number, run: chain };
         self.push(start, chain, round, clean, counts.then_some(repeats));
         change
     }
@@ -174,16 +168,20 @@ impl Steps {
         let earlier = self.steps[place(repeats.step)].filter(|step| step.number == repeats.step);
         let again = earlier.is_some_and(|step| !matches!(step.fate, Fate::Failed(_)));
         let run = self.runs.iter_mut().flatten().find(|run| run.chain == repeats.run);
-        let counts = again && (repeats.sure || run.as_ref().is_some_and(|run| run.announced));
-        if let Some(run) = run.filter(|_| counts) {
-            run.track.in_vain += 1;
-            run.track.tokens += tokens;
-        }
-        counts
+        let Some(run) = run.filter(|run| again && run.announced) else { return false };
+        run.track.in_vain += 1;
+        run.track.tokens += tokens;
+        true
     }
 
-    /// Time has passed: a run ends when it takes no more steps.
+    /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
+    /// takes no more of them.
     pub fn tick(&mut self, now: Nanos) -> Option<(SignalKind, Change)> {
+        for slot in &mut self.steps {
+            if slot.is_some_and(|step| now > step.last_known() + step.kept_for()) {
+                *slot = None;
+            }
+        }
         let silent = |run: &Run| now > run.last + RUN_SILENT;
         let slot = self.runs.iter_mut().find(|slot| slot.as_ref().is_some_and(silent))?;
         slot.take()?.end()
@@ -223,31 +221,28 @@ impl Steps {
             round,
             clean,
             chain,
-            leads: !self.steps.iter().flatten().any(|step| step.chain == chain),
-            led_elsewhere: None,
+            continued: false,
             repeats,
         });
     }
 
-    /// The place of the step that this one continues: the one before on its connection, else the one
-    /// that ended last.
+    /// The place of the step that this one continues: the one before on its connection, else one of its
+    /// application, else any; of these the one that ended last.
     fn parent(&self, start: &Start, over: impl Fn(&Step) -> Option<Nanos>) -> Option<usize> {
         let ended = |&index: &usize| {
-            let step = self.steps[index].filter(|step| step.led_elsewhere.is_none())?;
-            if step.work.application != start.work.application {
-                return None;
-            }
+            let step = self.steps[index].filter(|step| !step.continued)?;
             let end = over(&step).filter(|&end| start.at <= end + CONTINUES_WITHIN)?;
-            Some((step.flow == start.flow, end))
+            let same_application = step.work.application == start.work.application;
+            Some((step.flow == start.flow, same_application, end))
         };
         (0..STEPS).filter(|index| ended(index).is_some()).max_by_key(ended)
     }
 
-    /// The chain that this step continues.
-    fn leads_to(&mut self, parent: usize, start: &Start) -> Option<u64> {
+    /// The step that is continued.
+    fn continue_from(&mut self, parent: usize) -> Option<Step> {
         let parent = self.steps[parent].as_mut()?;
-        parent.led_elsewhere = Some(!parent.work.is_alike(&start.work));
-        Some(parent.chain)
+        parent.continued = true;
+        Some(*parent)
     }
 
     /// Whether a retry is another attempt at a step, and no step of a later run that comes to the one
@@ -270,9 +265,10 @@ impl Steps {
     /// one that repeats the same chain; or a new one in the place of the oldest.
     fn run_after(&mut self, earlier: &Step, parent: Option<u64>, start: &Start) -> usize {
         let goes_on = |run: &Run| {
+            let same_round = run.repeated_chain == earlier.chain && run.round == earlier.round + 1;
             run.repeated < earlier.number
-                && run.round == earlier.round + 1
-                && (Some(run.chain) == parent || run.repeated_chain == earlier.chain)
+                && run.chain != earlier.chain
+                && (Some(run.chain) == parent || same_round)
                 && start.at <= run.last + REPEATS_WITHIN
         };
         let running = (0..RUNS).filter(|&i| self.runs[i].as_ref().is_some_and(goes_on));
@@ -291,15 +287,23 @@ impl Steps {
 }
 
 impl Step {
+    /// Its end, or its start while that is not known.
+    fn last_known(&self) -> Nanos {
+        match self.fate {
+            Fate::Running => self.start,
+            Fate::Answered(end) | Fate::Failed(end) => end,
+        }
+    }
+
+    fn kept_for(&self) -> Nanos {
+        if self.fate == Fate::Running { RUNS_FOR_AT_MOST } else { REPEATS_WITHIN }
+    }
+
     /// The same is asked again, not too long after.
     fn is_asked_again(&self, start: &Start) -> bool {
         let same = self.work.whole == start.work.whole
             || (self.work.body.is_some() && self.work.body == start.work.body);
-        let since = match self.fate {
-            Fate::Running => self.start,
-            Fate::Answered(end) | Fate::Failed(end) => end,
-        };
-        same && self.start < start.at && start.at <= since + REPEATS_WITHIN
+        same && self.start < start.at && start.at <= self.last_known() + REPEATS_WITHIN
     }
 
     /// It has nearly the same length, and is not long ago.
@@ -400,17 +404,18 @@ mod tests {
         client.ask_all(&[3000, 500, 4000]);
         client.ask(600, Outcome::Failed);
         client.ask_all(&[3000, 500, 4000, 600, 5000]);
-        assert_eq!((client.told.as_slice(), client.again), ([BEGINS].as_slice(), 3));
+        // The first repeated step was over before the second proved it to be one.
+        assert_eq!((client.told.as_slice(), client.again), ([BEGINS].as_slice(), 2));
         let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
         assert_eq!((kind, end.phase, end.value), (SignalKind::Restart, Phase::Ends, 2.0));
-        assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 30.0));
+        assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 2, 20.0));
     }
 
     #[test]
     fn the_same_length_once_more_is_no_run_yet() {
         let mut client = Client::default();
         client.ask_all(&[3000, 500, 4000, 3000, 700]);
-        assert_eq!((client.told.len(), client.again), (0, 1));
+        assert_eq!((client.told.len(), client.again), (0, 0));
     }
 
     #[test]
@@ -439,6 +444,16 @@ mod tests {
         }
         let loops = (SignalKind::Loop, Phase::Begins);
         assert_eq!(client.told, [BEGINS, BEGINS, loops]);
+    }
+
+    #[test]
+    fn no_step_is_kept_once_nothing_can_repeat_it() {
+        let mut client = Client::default();
+        client.ask_all(&[3000, 500, 4000]);
+        client.steps.tick(Nanos::from_secs(150));
+        assert_eq!(client.steps.steps.iter().flatten().count(), 3);
+        client.steps.tick(Nanos::from_secs(165));
+        assert_eq!(client.steps.steps.iter().flatten().count(), 0);
     }
 
     #[test]

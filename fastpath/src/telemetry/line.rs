@@ -267,6 +267,13 @@ impl ExchangeLine {
         (self.over() - self.start).max(0.0)
     }
 
+    /// Seconds for which it surely held a slot of its server: from the first response byte on. What it
+    /// waited before is not told apart from queueing.
+    #[must_use]
+    pub fn slot_seconds(&self) -> f64 {
+        self.first_byte.map_or(0.0, |first| (self.end - first).max(0.0))
+    }
+
     /// Seconds from the first request byte to the first response byte.
     #[must_use]
     pub fn first_byte_seconds(&self) -> Option<f64> {
