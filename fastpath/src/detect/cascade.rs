@@ -70,7 +70,7 @@ impl Cascade {
     }
 
     /// An attempt at the work of an earlier one came to nothing.
-    pub fn came_to_nothing(&mut self, tokens: f32) {
+    pub fn came_to_nothing(&mut self, tokens: f64) {
         if let Some(track) = &mut self.track {
             track.in_vain += 1;
             track.tokens += tokens;

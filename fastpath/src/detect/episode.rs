@@ -28,7 +28,7 @@ pub struct Track {
     /// Those in vain.
     pub in_vain: u32,
     /// Their output tokens.
-    pub tokens: f32,
+    pub tokens: f64,
     /// The largest figure so far.
     pub peak: f64,
 }

@@ -123,7 +123,7 @@ impl FanOuts {
         id: ExchangeId,
         end: Nanos,
         outcome: Outcome,
-        tokens: f32,
+        tokens: f64,
     ) -> Option<Doomed> {
         let habit = self.habit;
         let fan_out = self.all.iter_mut().flatten().find(|fan_out| fan_out.has(id))?;
@@ -231,7 +231,7 @@ impl FanOut {
         self.branches[..self.kept].iter_mut().find(|branch| branch.id == id)
     }
 
-    fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, tokens: f32) {
+    fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, tokens: f64) {
         self.last_heard = self.last_heard.max(end);
         // A client that leaves a branch has not been failed by it.
         let failed = outcome.invites_retry() && outcome != Outcome::ClientAbort;

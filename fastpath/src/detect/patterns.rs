@@ -301,8 +301,8 @@ fn progress(exchanges: &Exchanges, flow: FlowId, id: ExchangeId) -> Option<Progr
     Some(Progress { start, first_byte, down_bytes: seen.down_bytes.into() })
 }
 
-fn likely_tokens(exchange: &Exchange) -> f32 {
-    exchange.tokens.map_or(0.0, |tokens| tokens.likely)
+fn likely_tokens(exchange: &Exchange) -> f64 {
+    exchange.tokens.map_or(0.0, |tokens| tokens.likely.into())
 }
 
 fn tell(
@@ -342,7 +342,7 @@ fn tell_alone(
     let &Exchange { id, peers, endpoint, start, end, .. } = exchange;
     let mut track = super::episode::Track::new(start, Subject { exchange: id, peers, endpoint });
     (track.exchanges, track.in_vain) = (1, 1);
-    track.tokens = likely_tokens(exchange) * share as f32;
+    track.tokens = likely_tokens(exchange) * share;
     let value = after.secs_f64();
     let change = Change { phase: Phase::Ends, at: end, value, track };
     tell(events, kind, Scope::Client, Some(change), None, confidence);

@@ -160,7 +160,7 @@ impl Steps {
     }
 
     /// A step is over. Tells whether it was work done again.
-    pub fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, tokens: f32) -> bool {
+    pub fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, tokens: f64) -> bool {
         let Some(step) = self.step_of(id) else { return false };
         let answered = outcome == Outcome::Complete;
         step.fate = if outcome.invites_retry() { Fate::Failed(end) } else { Fate::Answered(end) };

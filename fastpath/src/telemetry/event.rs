@@ -383,7 +383,7 @@ pub struct Episode {
     /// Of these, how many came to nothing or were work done again.
     pub in_vain: u32,
     /// Output tokens that were in vain, the likely figure.
-    pub tokens: f32,
+    pub tokens: f64,
     /// Capacity of the endpoint against its load (`detect/margin.rs`), where it is known.
     pub margin: Option<f64>,
     /// How sure it is, 0 to 1.

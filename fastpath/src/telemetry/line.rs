@@ -331,7 +331,7 @@ impl EpisodeLine {
             began: seconds(episode.began),
             exchanges: episode.exchanges,
             in_vain: episode.in_vain,
-            tokens: f64::from(episode.tokens).round(),
+            tokens: episode.tokens.round(),
             margin: episode.margin.map(hundredths),
             confidence: hundredths(episode.confidence),
         }
