@@ -4,7 +4,8 @@
 //! before it began. A step whose work the client had asked for before, within a minute and one after
 //! the other, repeats that earlier step; steps that repeat those of one chain in the same order are a
 //! run. Equality of one length proves little, so a run counts once two steps of different lengths have
-//! repeated, and steps of a template never do. A run whose steps had all been answered, for the fourth
+//! repeated. A first step counts at once if it had begun a chain that went on with other work, and
+//! nothing else has its length; the steps of a template never count. A run whose steps had all been answered, for the fourth
 //! time, is a loop without progress.
 //!
 //! State of a client is bounded: its last [`STEPS`] steps, as keyed hashes, and [`RUNS`] runs.
@@ -58,8 +59,10 @@ struct Step {
     clean: bool,
     /// Steps that follow one another are a chain.
     chain: u64,
-    /// Another step continues it.
-    continued: bool,
+    /// It is the first of its chain.
+    leads: bool,
+    /// Another step continues it, and asks for something else or not.
+    led_elsewhere: Option<bool>,
     repeats: Option<Repeats>,
 }
 
@@ -70,6 +73,8 @@ struct Repeats {
     step: u64,
     /// The run it belongs to.
     run: u64,
+    /// It counts, whether or not its run is ever told of.
+    sure: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +143,7 @@ impl Steps {
         {
             return None;
         }
-        let parent = parent.and_then(|parent| self.continue_from(parent));
+        let parent = parent.and_then(|parent| self.continue_from(parent, start));
         let earlier = self.steps.iter().flatten().filter(|step| step.is_asked_again(start));
         let earlier = earlier.filter(|step| over(step).is_some());
         let Some(earlier) = earlier.max_by_key(|step| step.number).copied() else {
@@ -154,7 +159,10 @@ impl Steps {
         let proven = run.varied >= RUN_STEPS_MIN && counts;
         let change = (proven && !run.announced).then(|| run.announce(start.at));
         let (round, clean, chain) = (run.round, run.clean, run.chain);
-        let repeats = Repeats { step: earlier.number, run: chain };
+        // Every step of nearly this length is an earlier round of this one.
+        let unique = alike <= usize::from(earlier.round);
+        let sure = unique && earlier.leads && earlier.led_elsewhere == Some(true);
+        let repeats = Repeats { step: earlier.number, run: chain, sure };
         self.push(start, chain, round, clean, counts.then_some(repeats));
         change
     }
@@ -168,10 +176,12 @@ impl Steps {
         let earlier = self.steps[place(repeats.step)].filter(|step| step.number == repeats.step);
         let again = earlier.is_some_and(|step| !matches!(step.fate, Fate::Failed(_)));
         let run = self.runs.iter_mut().flatten().find(|run| run.chain == repeats.run);
-        let Some(run) = run.filter(|run| again && run.announced) else { return false };
-        run.track.in_vain += 1;
-        run.track.tokens += tokens;
-        true
+        let counts = again && (repeats.sure || run.as_ref().is_some_and(|run| run.announced));
+        if let Some(run) = run.filter(|_| counts) {
+            run.track.in_vain += 1;
+            run.track.tokens += tokens;
+        }
+        counts
     }
 
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
@@ -221,7 +231,8 @@ impl Steps {
             round,
             clean,
             chain,
-            continued: false,
+            leads: !self.steps.iter().flatten().any(|step| step.chain == chain),
+            led_elsewhere: None,
             repeats,
         });
     }
@@ -230,7 +241,7 @@ impl Steps {
     /// application, else any; of these the one that ended last.
     fn parent(&self, start: &Start, over: impl Fn(&Step) -> Option<Nanos>) -> Option<usize> {
         let ended = |&index: &usize| {
-            let step = self.steps[index].filter(|step| !step.continued)?;
+            let step = self.steps[index].filter(|step| step.led_elsewhere.is_none())?;
             let end = over(&step).filter(|&end| start.at <= end + CONTINUES_WITHIN)?;
             let same_application = step.work.application == start.work.application;
             Some((step.flow == start.flow, same_application, end))
@@ -239,9 +250,9 @@ impl Steps {
     }
 
     /// The step that is continued.
-    fn continue_from(&mut self, parent: usize) -> Option<Step> {
+    fn continue_from(&mut self, parent: usize, start: &Start) -> Option<Step> {
         let parent = self.steps[parent].as_mut()?;
-        parent.continued = true;
+        parent.led_elsewhere = Some(!parent.work.is_alike(&start.work));
         Some(*parent)
     }
 
@@ -404,17 +415,16 @@ mod tests {
         client.ask_all(&[3000, 500, 4000]);
         client.ask(600, Outcome::Failed);
         client.ask_all(&[3000, 500, 4000, 600, 5000]);
-        // The first repeated step was over before the second proved it to be one.
-        assert_eq!((client.told.as_slice(), client.again), ([BEGINS].as_slice(), 2));
+        assert_eq!((client.told.as_slice(), client.again), ([BEGINS].as_slice(), 3));
         let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
         assert_eq!((kind, end.phase, end.value), (SignalKind::Restart, Phase::Ends, 2.0));
-        assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 2, 20.0));
+        assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 30.0));
     }
 
     #[test]
     fn the_same_length_once_more_is_no_run_yet() {
         let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000, 3000, 700]);
+        client.ask_all(&[3000, 500, 4000, 500, 700]);
         assert_eq!((client.told.len(), client.again), (0, 0));
     }
 
