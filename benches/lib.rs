@@ -28,11 +28,13 @@ pub enum Traffic {
     Data,
     /// SYN, SYN and ACK, ACK and ClientHello of clients that nobody has seen.
     NewFlows,
+    /// A browser's ClientHello of clients that nobody has seen, without a handshake before.
+    Hellos,
 }
 
 impl Traffic {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Acks, Self::Data, Self::NewFlows];
+    pub const ALL: [Self; 4] = [Self::Acks, Self::Data, Self::NewFlows, Self::Hellos];
 
     /// A word for the report.
     #[must_use]
@@ -41,6 +43,7 @@ impl Traffic {
             Self::Acks => "acks",
             Self::Data => "data",
             Self::NewFlows => "new_flows",
+            Self::Hellos => "hellos",
         }
     }
 }
@@ -70,6 +73,11 @@ pub fn port(traffic: Traffic, flows: u32) -> CyclePort {
                     from_client: port.0 == 0,
                 }));
             }
+            Traffic::Hellos => {
+                let hello = tests::tls::browser_hello("api.openai.com");
+                connection.send(Direction::ToServer, &hello);
+                laps.extend(lap(&mut connection, |_| Lap::NewClient { from_client: true }));
+            }
         }
     }
     CyclePort::new(first, laps, STEP)
@@ -79,7 +87,8 @@ pub fn port(traffic: Traffic, flows: u32) -> CyclePort {
 #[must_use]
 pub fn lcore(traffic: Traffic, flows: u32) -> (Lcore<CyclePort>, Outlets) {
     // Room to spare for flows that stay; new ones push each other out.
-    let capacity = if traffic == Traffic::NewFlows { flows } else { 2 * flows };
+    let is_new = matches!(traffic, Traffic::NewFlows | Traffic::Hellos);
+    let capacity = if is_new { flows } else { 2 * flows };
     let config = LcoreConfig { flows: capacity as usize, ..LcoreConfig::default() };
     let (mut lcore, outlets, _) = play::lcore(port(traffic, flows), config);
     while !lcore.port().is_cycling() {
@@ -126,6 +135,7 @@ mod tests_of_traffic {
                 Traffic::Acks => (1024, 0, 0),
                 Traffic::Data => (1024, 0, 1024),
                 Traffic::NewFlows => (1024, 256, 256),
+                Traffic::Hellos => (1024, 1024, 1024),
             };
             assert_eq!((frames, opened, records), expected, "{traffic:?}");
         }

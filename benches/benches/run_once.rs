@@ -11,12 +11,17 @@ use criterion::measurement::{Measurement, WallTime};
 use criterion::{
     Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use fastpath::burst::{BURST_FRAMES, Burst};
+use fastpath::burst::{BURST_FRAMES, Burst, Direction, FlowId};
+use fastpath::classify::Classifier;
 use fastpath::flow::table::FlowTable;
 use fastpath::parse::Parser;
+use fastpath::parse::handshake::Handshake;
+use fastpath::parse::tls::{Stream, Streams};
+use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::Port;
 use fastpath::telemetry::counters::Passes;
-use fastpath::{flow, parse};
+use fastpath::telemetry::event;
+use fastpath::{classify, flow, parse};
 use tests::cycle::CyclePort;
 
 /// Numbers of flows: in the cache, and far beyond it.
@@ -64,6 +69,50 @@ fn flow_track(criterion: &mut Criterion) {
     });
 }
 
+/// From the record header to the event of a classified flow, which is read. One burst of hellos is
+/// looked at again and again, each time by streams that have seen nothing.
+fn client_hello(criterion: &mut Criterion) {
+    let policy = Policy::catalogue().expect("the shipped catalogue can be read");
+    let snapshot = Snapshot::compile(policy).expect("the shipped catalogue compiles");
+    let (mut classifier, (mut events, receiver)) = (Classifier::new(1024), event::ring(1024));
+    let (mut parser, mut passes) = (Parser::default(), Passes::default());
+    let (mut table, mut burst) = (FlowTable::with_capacity(BURST_FRAMES), Burst::new());
+    let flows = u32::try_from(BURST_FRAMES).expect("a burst is small");
+    port(Traffic::Hellos, flows).rx_burst(&mut burst);
+    parse::headers(&mut burst, &mut parser, &mut passes);
+    flow::track(&mut burst.packets, &mut table, &mut passes);
+    let mut streams = Fresh(vec![[Stream::new(0); 2]; table.slots()]);
+    let mut group = criterion.benchmark_group("client_hello");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("browser", |bencher| {
+        per_packet(bencher, || {
+            streams.0[..2 * BURST_FRAMES].fill([Stream::new(0); 2]);
+            burst.packets.records.clear();
+            burst.packets.client_hellos.clear();
+            parse::handshakes(&mut burst, &mut streams, &mut parser);
+            let packets = &mut burst.packets;
+            classify::endpoints(packets, &mut table, &snapshot, &mut classifier, &mut events);
+            assert_eq!(packets.client_hellos.len(), BURST_FRAMES, "each frame is a hello");
+            while let Some(event) = receiver.next() {
+                std::hint::black_box(&event);
+            }
+        });
+    });
+}
+
+/// Streams that can be made to have seen nothing.
+struct Fresh(Vec<[Stream; 2]>);
+
+impl Streams for Fresh {
+    fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream {
+        &mut self.0[flow.0 as usize][direction.index()]
+    }
+
+    fn handshake(&mut self, _: FlowId) -> &mut Handshake {
+        unreachable!("these hellos come over TCP")
+    }
+}
+
 /// Measures some stages on full frames of known flows. The difference from one group to the next is
 /// one stage.
 fn stage(
@@ -101,5 +150,5 @@ fn per_packet(bencher: &mut Bencher<'_, WallTime>, mut burst: impl FnMut()) {
     });
 }
 
-criterion_group!(benches, run_once, port_alone, parse_headers, flow_track);
+criterion_group!(benches, run_once, port_alone, parse_headers, flow_track, client_hello);
 criterion_main!(benches);

@@ -20,9 +20,9 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
     let mut assessment = Assessment::new(snapshot.policy());
     let json = args.output == Format::Json;
     let (read, done) =
-        capture::read(&args.captures, &snapshot, json, |_, event, names| match event {
+        capture::read(&args.captures, &snapshot, json, |_, event, outlets| match event {
             Event::Exchange(exchange) => {
-                assessment.add(&ExchangeLine::new(exchange, names, &snapshot));
+                assessment.add(&ExchangeLine::new(exchange, &outlets.names, &snapshot));
             }
             Event::Signal(signal) => assessment.add_event(&EventLine::new(signal, &snapshot)),
             Event::Hello(_) => {}

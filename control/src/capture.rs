@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastpath::ipc::ErrorReply;
+use fastpath::lcore::Outlets;
 use fastpath::policy::snapshot::Snapshot;
 use fastpath::port::pcap::Progress;
 use fastpath::replay::{self, Summary};
 use fastpath::telemetry::event::Event;
-use fastpath::telemetry::names::Names;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli;
@@ -36,7 +36,7 @@ pub fn read(
     captures: &[PathBuf],
     snapshot: &Arc<Snapshot>,
     json: bool,
-    mut sink: impl FnMut(Option<&str>, &Event, &Names),
+    mut sink: impl FnMut(Option<&str>, &Event, &Outlets),
 ) -> Result<(Vec<Read>, Done), Failure> {
     let mut done = Done::Wholly;
     let mut read = Vec::new();
@@ -46,7 +46,7 @@ pub fn read(
         let result = replay::replay(
             path,
             Arc::clone(snapshot),
-            |event, names| sink(name.as_deref(), event, names),
+            |event, outlets| sink(name.as_deref(), event, outlets),
             |progress| bar.show(progress),
         );
         drop(bar);

@@ -205,7 +205,8 @@ pub fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Characters that act instead of standing there: controls, and marks that turn the direction of text.
+/// Characters that act instead of standing there: controls, and marks that turn the direction of
+/// text.
 #[must_use]
 pub fn is_obeyed(c: char) -> bool {
     let turns = matches!(c,

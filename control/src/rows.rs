@@ -3,7 +3,8 @@
 use std::io;
 
 use fastpath::ipc::{ClientRow, EndpointRow};
-use fastpath::telemetry::event::{Event, Outcome, Phase, SignalKind, Verdict, Waste};
+use fastpath::lcore::Outlets;
+use fastpath::telemetry::event::{Event, Outcome, Phase, SignalKind, Verdict, Visibility, Waste};
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
 use crate::cli::{ExchangesArgs, FlowsArgs};
@@ -18,8 +19,11 @@ use crate::{capture, policy};
 /// When no capture, or the policy, can be read.
 pub fn flows(args: &FlowsArgs) -> Result<Done, Failure> {
     let snapshot = policy::snapshot(args.policy.as_deref())?;
-    read(&args.read, &snapshot, args.output, |pcap, event, names| match event {
-        Event::Hello(hello) => Some(FlowLine { pcap, ..FlowLine::new(hello, names, &snapshot) }),
+    read(&args.read, &snapshot, args.output, |pcap, event, outlets| match event {
+        Event::Hello(hello) => {
+            let Outlets { names, fingerprints, .. } = outlets;
+            Some(FlowLine { pcap, ..FlowLine::new(hello, names, fingerprints, &snapshot) })
+        }
         Event::Exchange(_) | Event::Signal(_) => None,
     })
 }
@@ -30,9 +34,9 @@ pub fn flows(args: &FlowsArgs) -> Result<Done, Failure> {
 /// When no capture, or the policy, can be read.
 pub fn exchanges(args: &ExchangesArgs) -> Result<Done, Failure> {
     let snapshot = policy::snapshot(args.policy.as_deref())?;
-    read(&args.read, &snapshot, args.output, |pcap, event, names| match event {
+    read(&args.read, &snapshot, args.output, |pcap, event, outlets| match event {
         Event::Exchange(exchange) => {
-            Some(ExchangeLine { pcap, ..ExchangeLine::new(exchange, names, &snapshot) })
+            Some(ExchangeLine { pcap, ..ExchangeLine::new(exchange, &outlets.names, &snapshot) })
         }
         Event::Hello(_) | Event::Signal(_) => None,
     })
@@ -55,7 +59,7 @@ fn read<T: Row>(
     captures: &[std::path::PathBuf],
     snapshot: &std::sync::Arc<fastpath::policy::snapshot::Snapshot>,
     format: RowFormat,
-    pick: impl Fn(Option<String>, &Event, &fastpath::telemetry::names::Names) -> Option<T>,
+    pick: impl Fn(Option<String>, &Event, &Outlets) -> Option<T>,
 ) -> Result<Done, Failure> {
     let mut rows = Rows::new::<T>(io::BufWriter::new(io::stdout().lock()), format);
     let mut result = Ok(());
@@ -76,6 +80,7 @@ impl Row for FlowLine {
         Column::text("CLIENT"),
         Column::text("SERVER"),
         Column::text("PROTO"),
+        Column::text("SEEN AS"),
         Column::text("ENDPOINT"),
         Column::text("SNI"),
         Column::text("ALPN"),
@@ -89,7 +94,8 @@ impl Row for FlowLine {
             socket(&self.src, self.sport),
             socket(&self.dst, self.dport),
             self.proto.clone(),
-            or_unknown(self.endpoint.as_deref()),
+            visibility_name(self.visibility).to_owned(),
+            or_unknown(likely_endpoint(self).as_deref()),
             or_unknown(self.sni.as_deref()),
             or_unknown(Some(self.alpn.join(",")).as_deref().filter(|names| !names.is_empty())),
             self.tls_version.trim_start_matches("TLSv").to_owned(),
@@ -233,6 +239,26 @@ fn or_unknown(text: Option<&str>) -> String {
     text.unwrap_or(UNKNOWN).to_owned()
 }
 
+/// The endpoint, and how sure it is where it is not.
+fn likely_endpoint(flow: &FlowLine) -> Option<String> {
+    let endpoint = flow.endpoint.clone()?;
+    let unsure = flow.confidence.filter(|&confidence| confidence < 1.0);
+    Some(match unsure {
+        Some(confidence) => format!("{endpoint} ({:.0} %)", confidence * 100.0),
+        None => endpoint,
+    })
+}
+
+const fn visibility_name(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::H1 => "h1",
+        Visibility::Both => "both",
+        Visibility::Mux => "mux",
+        Visibility::Quic => "quic",
+        Visibility::Opaque => "opaque",
+    }
+}
+
 const fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "pass",
@@ -246,10 +272,12 @@ const fn signal_name(kind: SignalKind) -> &'static str {
         SignalKind::LateAbort => "late_abort",
         SignalKind::Partial => "partial",
         SignalKind::Stall => "stall",
+        SignalKind::Hedge => "hedge",
+        SignalKind::Restart => "restart",
         SignalKind::OverBudget => "over_budget",
         SignalKind::Cascade => "cascade",
         SignalKind::FanOut => "fan_out",
-        SignalKind::Restart => "restart",
+        SignalKind::WorkflowRestart => "workflow_restart",
         SignalKind::Loop => "loop",
         SignalKind::Doomed => "doomed",
         SignalKind::Orphan => "orphan",
@@ -278,12 +306,14 @@ fn kind_text(event: &EventLine) -> String {
         SignalKind::LateAbort => format!("client left {time} after the first byte"),
         SignalKind::Partial => format!("server cut the response {time} after its first byte"),
         SignalKind::Stall => format!("response silent for {time}"),
+        SignalKind::Hedge => "a second copy of a request that still runs".to_owned(),
+        SignalKind::Restart => "asks again what had been answered".to_owned(),
         SignalKind::OverBudget => {
             format!("attempt {} is over the retry budget: would be held", event.value)
         }
         SignalKind::Cascade => format!("{:.1} attempts for each call", event.value),
         SignalKind::FanOut => format!("{} branches side by side", event.value),
-        SignalKind::Restart => format!("the same calls again, run {}", event.value),
+        SignalKind::WorkflowRestart => format!("the same calls again, run {}", event.value),
         SignalKind::Loop => format!("the same calls again and again, round {}", event.value),
         SignalKind::Doomed => format!("went on for {time} beside a branch that had failed"),
         SignalKind::Orphan => format!("received for {time} after its client had left"),

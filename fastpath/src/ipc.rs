@@ -231,6 +231,15 @@ pub struct FlowCounts {
     pub mux: u64,
     /// QUIC: counted, not followed yet.
     pub quic: u64,
+    /// Offered HTTP/2 and HTTP/1.1, and showed nothing of what was chosen.
+    #[serde(default)]
+    pub both: u64,
+    /// TCP segments that repeated what had passed before.
+    #[serde(default)]
+    pub repeated_frames: u64,
+    /// Payload bytes in them that had passed before.
+    #[serde(default)]
+    pub repeated_bytes: u64,
 }
 
 /// The policy in force, in short.

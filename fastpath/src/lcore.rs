@@ -7,13 +7,14 @@ use crate::burst::Burst;
 use crate::classify::Classifier;
 use crate::decide::endpoint::EndpointStates;
 use crate::detect::Clients;
-use crate::exchange::Exchanges;
+use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
 use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
 use crate::port::{Port, Rx};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
+use crate::telemetry::fingerprints::Fingerprints;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::names::Names;
 use crate::telemetry::report::{ReportReceiver, ReportSender, channel};
@@ -81,6 +82,8 @@ pub struct Outlets {
     pub events: EventReceiver,
     /// What the name ids in them stand for.
     pub names: Names,
+    /// What the fingerprint ids stand for.
+    pub fingerprints: Fingerprints,
     /// How it is doing.
     pub reports: ReportReceiver,
 }
@@ -95,10 +98,12 @@ impl<P: Port> Lcore<P> {
         let (events, receiver) = ring(config.events);
         let flows = FlowTable::with_capacity(config.flows);
         let classifier = Classifier::new(config.names);
+        let parser = Parser::default();
         let (reports, report_receiver) = channel();
         let outlets = Outlets {
             events: receiver,
             names: classifier.names.reader(),
+            fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
         };
         let lcore = Self {
@@ -109,7 +114,7 @@ impl<P: Port> Lcore<P> {
             exchanges: Exchanges::for_slots(flows.slots()),
             clients: Clients::for_slots(flows.slots()),
             flows,
-            parser: Parser::default(),
+            parser,
             classifier,
             endpoints: EndpointStates::default(),
             events,
@@ -206,24 +211,24 @@ impl<P: Port> Lcore<P> {
     /// Everything counted since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
+        let FlowsSeen { h1, mux, quic, both } = self.exchanges.seen;
         Totals {
             port: *self.port.counters(),
             passes: self.passes,
             bursts: self.bursts,
-            flows: FlowTotals {
-                h1: self.exchanges.h1_flows,
-                mux: self.exchanges.mux_flows,
-                quic: self.exchanges.quic_flows,
-                ..self.flows.totals()
-            },
+            flows: FlowTotals { h1, mux, quic, both, ..self.flows.totals() },
             records: self.parser.counters.records,
             records_lost: self.parser.counters.lost,
             client_hellos: self.parser.counters.client_hellos,
             cut_frames: self.parser.counters.cut_frames,
+            initials: self.parser.counters.initials,
+            initials_unopened: self.parser.counters.initials_unopened,
             reassembly_refused: self.parser.refused(),
+            fingerprints_refused: self.parser.fingerprinter.refused(),
             exchanges: self.finished,
             events_lost: self.events.lost,
             names_refused: self.classifier.names.refused,
+            learnt_evicted: self.classifier.evicted(),
             retry_evicted: self.clients.evicted(),
         }
     }

@@ -4,14 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::lcore::{Lcore, LcoreConfig, Mode};
+use crate::lcore::{Lcore, LcoreConfig, Mode, Outlets};
 use crate::policy::handoff;
 use crate::policy::snapshot::Snapshot;
 use crate::port::Rx;
 use crate::port::pcap::{PcapError, PcapPort, Progress};
 use crate::telemetry::Totals;
 use crate::telemetry::event::Event;
-use crate::telemetry::names::Names;
 use crate::time::Nanos;
 
 /// What is left to say when the capture has ended.
@@ -27,8 +26,7 @@ pub struct Summary {
     pub note: Option<String>,
 }
 
-/// Gives every event of the capture at `path` to `sink`, in order, with the names its ids stand
-/// for.
+/// Gives every event of the capture at `path` to `sink`, in order, with what its ids stand for.
 ///
 /// # Errors
 /// When the file cannot be opened or is no capture. A file that breaks off is read as far as it
@@ -36,7 +34,7 @@ pub struct Summary {
 pub fn replay(
     path: &Path,
     snapshot: Arc<Snapshot>,
-    mut sink: impl FnMut(&Event, &Names),
+    mut sink: impl FnMut(&Event, &Outlets),
     mut progress: impl FnMut(&Progress),
 ) -> Result<Summary, PcapError> {
     let port = PcapPort::open(path)?;
@@ -46,7 +44,7 @@ pub fn replay(
     let mut first = Nanos::ZERO;
     let mut give = || {
         while let Some(event) = outlets.events.next() {
-            sink(&event, &outlets.names);
+            sink(&event, &outlets);
         }
     };
     loop {

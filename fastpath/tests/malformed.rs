@@ -1,9 +1,9 @@
-//! Hostile input: nothing that comes from a capture or a wire may panic, hang or lose count of a
-//! frame.
+//! Hostile input: nothing that comes from a capture or a wire may panic, hang, lose count of a
+//! frame or make memory grow.
 //!
 //! The corpus lies beside the repository (`../shared/corpus/malformed`); without it that test says
 //! so and passes. Everything runs through the whole loop, to the end of every flow. Cases made in
-//! code are always there.
+//! code, the floods among them, are always there.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use fastpath::burst::{Carrier, PortIndex};
-use fastpath::lcore::{Lcore, LcoreConfig};
+use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
 use fastpath::parse::hello;
+use fastpath::parse::ja4::Fingerprinter;
 use fastpath::policy::handoff;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::mem::{Buffer, MemPort};
@@ -21,26 +22,46 @@ use fastpath::port::pcap::{PcapError, PcapPort};
 use fastpath::port::{Port, Rx};
 use fastpath::time::Nanos;
 
-/// Plays a port through the loop to its end.
-fn play<P: Port<Frame = Buffer>>(port: P, name: &str) -> Lcore<P> {
+/// Flows at once: fewer than a flood has.
+const FLOWS: usize = 1024;
+
+/// A gap between two frames costs some forty empty bursts at most (`port/mem/pace.rs`): so the
+/// loop turns no more often than by a multiple of the frames.
+const POLLS_PER_FRAME: u64 = 64;
+
+fn lcore<P: Port<Frame = Buffer>>(port: P) -> (Lcore<P>, Outlets) {
     static SNAPSHOT: LazyLock<Arc<Snapshot>> =
         LazyLock::new(|| Arc::new(Snapshot::compile(Policy::catalogue().unwrap()).unwrap()));
     let (_publisher, subscriber) = handoff::channel(Arc::clone(&SNAPSHOT));
-    let config = LcoreConfig { flows: 1024, ..LcoreConfig::default() };
-    let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
-    for _ in 0..POLLS_MAX {
+    let config = LcoreConfig { flows: FLOWS, ..LcoreConfig::default() };
+    Lcore::new(port, config, subscriber)
+}
+
+/// Plays a port through the loop to its end.
+fn play<P: Port<Frame = Buffer>>(port: P, name: &str) -> Lcore<P> {
+    let (mut lcore, outlets) = lcore(port);
+    play_to_end(&mut lcore, &outlets, name);
+    lcore
+}
+
+fn play_to_end<P: Port<Frame = Buffer>>(lcore: &mut Lcore<P>, outlets: &Outlets, name: &str) {
+    let mut polls = 0;
+    loop {
         let rx = lcore.run_once();
         while outlets.events.next().is_some() {}
-        let counters = lcore.port().counters();
-        assert!(counters.balanced(), "{name}: {counters:?}");
+        let totals = lcore.totals();
+        assert!(totals.port.balanced(), "{name}: {totals:?}");
+        assert!(totals.flows.live <= FLOWS as u64, "{name}: {totals:?}");
+        polls += 1;
+        assert!(polls <= POLLS_PER_FRAME * (totals.port.rx_frames + 2), "{name} does not end");
         if rx == Rx::Closed {
-            while lcore.finish() {
-                while outlets.events.next().is_some() {}
-            }
-            return lcore;
+            break;
         }
     }
-    panic!("{name} does not end");
+    while lcore.finish() {
+        while outlets.events.next().is_some() {}
+    }
+    assert_eq!(lcore.totals().flows.live, 0, "{name}");
 }
 
 /// The frames that a run had.
@@ -48,22 +69,49 @@ fn frames<P: Port>(lcore: &Lcore<P>) -> u64 {
     lcore.port().counters().rx_frames
 }
 
-/// Far above what any file of the corpus needs, gaps in time included.
-const POLLS_MAX: usize = 1_000_000;
+/// Runs `work` and holds it to a bound of memory that is the same for every input: what an lcore
+/// takes at its start, and what a port takes to read.
+fn bounded<T>(input_bytes: usize, name: &str, work: impl FnOnce() -> T) -> T {
+    static START: LazyLock<u64> = LazyLock::new(|| {
+        let nothing = || drop(play(MemPort::new(Vec::new()), "nothing"));
+        nothing(); // what a process makes once
+        allocation_counter::measure(nothing).bytes_max
+    });
+    let start = *START;
+    let mut result = None;
+    let memory = allocation_counter::measure(|| result = Some(work()));
+    // Four times: the bytes themselves, and the frames that a test makes of them.
+    let bound = start + PORT_BYTES_MAX + 4 * input_bytes as u64;
+    assert!(memory.bytes_max <= bound, "{name}: {memory:?}, at most {bound}");
+    result.unwrap()
+}
 
-/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, and as hello
-/// messages.
+/// The window of a capture and the buffers of a burst take between one and two megabytes.
+const PORT_BYTES_MAX: u64 = 4 << 20;
+
+/// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, as a datagram, and
+/// as hello messages.
 fn play_raw(bytes: &[u8], name: &str) -> u64 {
     let mut arriving = vec![(Nanos(1), PortIndex(0), bytes.to_vec())];
     let segments = bytes.chunks(SEGMENT_BYTES).zip(0_u64..);
     arriving.extend(segments.map(|(payload, n)| (Nanos(2 + n), PortIndex(0), segment(n, payload))));
+    let mut maker = Fingerprinter::default();
+    arriving.extend(
+        bytes
+            .chunks(DATAGRAM_BYTES)
+            .zip(0_u64..)
+            .map(|(payload, n)| (Nanos::from_secs(1) + Nanos(n), PortIndex(0), datagram(payload))),
+    );
     for kind in [1, 2] {
         let body = bytes.get(..bytes.len().min(0xff_ffff)).unwrap_or_default();
         let len = u32::try_from(body.len()).unwrap().to_be_bytes();
         let message = [&[kind], &len[1..], body].concat();
-        let _ = (hello::client_hello(&message, Carrier::Tcp), hello::server_hello(&message));
+        let _ = (
+            hello::client_hello(&message, Carrier::Tcp, &mut maker),
+            hello::server_hello(&message),
+        );
     }
-    let _ = (hello::client_hello(bytes, Carrier::Tcp), hello::server_hello(bytes));
+    let _ = (hello::client_hello(bytes, Carrier::Tcp, &mut maker), hello::server_hello(bytes));
     frames(&play(MemPort::new(arriving), name))
 }
 
@@ -80,6 +128,19 @@ fn segment(n: u64, payload: &[u8]) -> Vec<u8> {
     let mut frame = [&ethernet[..], &ip, &tcp, payload].concat();
     frame[38..42].copy_from_slice(&sequence);
     frame
+}
+
+const DATAGRAM_BYTES: usize = 8192;
+
+/// A datagram from a client to port 443.
+fn datagram(payload: &[u8]) -> Vec<u8> {
+    let [total_high, total_low] = u16::try_from(28 + payload.len()).unwrap().to_be_bytes();
+    let [high, low] = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+    let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0];
+    let ip =
+        [0x45, 0, total_high, total_low, 0, 0, 0, 0, 64, 17, 0, 0, 198, 51, 100, 1, 203, 0, 113, 9];
+    let udp = [0x9c, 0x40, 0x01, 0xbb, high, low, 0, 0];
+    [&ethernet[..], &ip, &udp, payload].concat()
 }
 
 fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -107,11 +168,14 @@ fn the_malformed_corpus_plays_without_a_panic() {
     for path in &files {
         let name = path.display().to_string();
         match PcapPort::open(path) {
-            Ok(port) => {
+            Ok(_) => {
                 captures += 1;
-                let lcore = play(port, &name);
-                played += frames(&lcore);
-                damaged += u32::from(lcore.port().note().is_some());
+                let (frames, is_damaged) = bounded(0, &name, || {
+                    let lcore = play(PcapPort::open(path).unwrap(), &name);
+                    (frames(&lcore), lcore.port().note().is_some())
+                });
+                played += frames;
+                damaged += u32::from(is_damaged);
             }
             Err(PcapError::Open { .. } | PcapError::Read { .. }) => {
                 panic!("cannot read {name}")
@@ -119,7 +183,8 @@ fn the_malformed_corpus_plays_without_a_panic() {
             Err(error) => {
                 assert!(!error.to_string().is_empty() && !error.hint().is_empty());
                 raw += 1;
-                played += play_raw(&std::fs::read(path).unwrap(), &name);
+                let bytes = std::fs::read(path).unwrap();
+                played += bounded(bytes.len(), &name, || play_raw(&bytes, &name));
             }
         }
     }
@@ -191,3 +256,92 @@ fn raw_bytes_made_in_code_are_frames_like_others() {
         play_raw(bytes, "raw bytes");
     }
 }
+
+/// Frames of a flood, each of another client, 20 microseconds apart.
+const FLOOD_FRAMES: u32 = 6000;
+
+/// What one client of a flood sends, by its number.
+type Client = fn(u32) -> Vec<Vec<u8>>;
+
+/// State that is begun and never ended: what each kind of pool is made for.
+const FLOODS: [(&str, Client); 7] = [
+    ("half ClientHellos", |n| vec![tcp(n, 0, SYN, &[]), tcp(n, 1, ACK, &half_hello())]),
+    ("segments before their turn", |n| vec![tcp(n, 0, SYN, &[]), tcp(n, 900, ACK, &[0x17; 1000])]),
+    ("SYNs", |n| vec![tcp(n, 0, SYN, &[])]),
+    ("first fragments", |n| vec![fragment(n, 0x2000)]),
+    ("last fragments", |n| vec![fragment(n, 0x00b9)]),
+    ("long headers of QUIC", |n| {
+        let id = n.to_be_bytes();
+        let head = [&[0xc3, 0, 0, 0, 1, 4][..], &id, &[0, 0, 0x44, 0x9e]].concat();
+        vec![udp(n, 443, &[head, vec![0x5a; 1182]].concat())]
+    }),
+    ("first parts of a DTLS hello", |n| {
+        let record = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 112];
+        let message = [1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 100];
+        vec![udp(n, 5684, &[&record[..], &message, &[3; 100]].concat())]
+    }),
+];
+
+/// The first half of what may be a ClientHello of 512 bytes.
+fn half_hello() -> Vec<u8> {
+    let mut record = vec![22, 3, 1, 2, 4, 1, 0, 2, 0, 3, 3];
+    record.resize(256, 0xaa);
+    record
+}
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+fn ip(n: u32, protocol: u8, id: u16, fragment: u16, body: &[u8]) -> Vec<u8> {
+    let total = u16::try_from(20 + body.len()).unwrap();
+    let client = (0x0a00_0000 + n).to_be_bytes();
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0, 0x45, 0];
+    frame.extend([total, id, fragment].map(u16::to_be_bytes).concat());
+    frame.extend([64, protocol, 0, 0]);
+    frame.extend([client, [203, 0, 113, 9]].concat());
+    frame.extend(body);
+    frame
+}
+
+fn tcp(n: u32, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let ports = [0x9c, 0x40, 0x01, 0xbb];
+    let rest = [0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0];
+    ip(n, 6, 0, 0x4000, &[&ports[..], &seq.to_be_bytes(), &rest, payload].concat())
+}
+
+fn udp(n: u32, port: u16, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(8 + payload.len()).unwrap();
+    let head = [40_000, port, len, 0].map(u16::to_be_bytes).concat();
+    ip(n, 17, 0, 0x4000, &[head, payload.to_vec()].concat())
+}
+
+/// A fragment of a datagram of its own, with flags and offset as they stand in the header.
+fn fragment(n: u32, flags_and_offset: u16) -> Vec<u8> {
+    let id = u16::try_from(n & 0xffff).unwrap();
+    ip(n, 6, id, flags_and_offset, &[0x16; 1480])
+}
+
+fn flood(client: Client) -> MemPort {
+    let frames = (0..FLOOD_FRAMES).flat_map(client).zip(1_u64..);
+    MemPort::new(frames.map(|(frame, n)| (Nanos(20_000 * n), PortIndex(0), frame)).collect())
+}
+
+#[test]
+fn a_flood_of_unfinished_state_takes_no_memory_and_loses_no_frame() {
+    for (name, client) in FLOODS {
+        let (mut lcore, outlets) = lcore(flood(client));
+        for _ in 0..WARM_BURSTS {
+            lcore.run_once();
+            while outlets.events.next().is_some() {}
+        }
+        let warm = lcore.totals();
+        let memory = allocation_counter::measure(|| play_to_end(&mut lcore, &outlets, name));
+        assert_eq!((memory.count_total, memory.bytes_current), (0, 0), "{name}: {memory:?}");
+        let totals = lcore.totals();
+        assert!(warm.port.rx_frames < totals.port.rx_frames / 2, "{name} goes on: {warm:?}");
+        assert_eq!(totals.port.rx_frames, totals.port.tx_frames, "{name}: {totals:?}");
+    }
+}
+
+/// By then every pool has been touched, and the table is full.
+const WARM_BURSTS: usize = 48;

@@ -60,9 +60,14 @@ impl Connection {
     /// The TCP and TLS 1.3 handshakes: hellos, the server's flight, the client's Finished, two
     /// tickets.
     pub fn open(&mut self, sni: &str) -> &mut Self {
+        self.open_offering(sni, &["http/1.1"])
+    }
+
+    /// The same with another ALPN offer.
+    pub fn open_offering(&mut self, sni: &str, alpn: &[&str]) -> &mut Self {
         let rtt = self.rtt;
         self.connect();
-        let hello = tls::client_hello(sni, &["http/1.1"], 0);
+        let hello = tls::client_hello(sni, alpn, 0);
         self.send(Direction::ToServer, &hello).wait(rtt);
         self.answer_hello();
         self.send(Direction::ToServer, &[tls::change_cipher_spec(), tls::data(36, 1)].concat());
@@ -209,5 +214,35 @@ pub fn storm(count: u16, sni: &str) -> Vec<Arrival> {
         connection.wait(Nanos::from_millis(10)).close();
         arrivals.extend(connection.take());
     }
+    arrivals
+}
+
+/// `count` HTTP/2 connections of different clients to one server, all at once. On each a request is
+/// answered, three run together of which one fails, and that one is sent again.
+#[must_use]
+pub fn multiplexed_hour(count: u8, sni: &str) -> Vec<Arrival> {
+    use Direction::{ToClient, ToServer};
+    let ms = Nanos::from_millis;
+    let mut arrivals = Vec::new();
+    for n in 0..count {
+        let client = SocketAddr::from(([198, 51, 100, n], 20_000 + u16::from(n)));
+        let server = SocketAddr::from(([203, 0, 113, 9], 443));
+        let at = Nanos::from_secs(1_700_000_000) + ms(7 * u64::from(n));
+        let mut connection = Connection::new(client, server, at);
+        let c = connection.open_offering(sni, &["h2"]).wait(ms(5));
+        c.data(ToServer, &[82, 456, 1500, 9]).wait(ms(20));
+        c.data(ToClient, &[40, 9]).wait(ms(150));
+        c.data(ToClient, &[761, 969, 9]).wait(ms(50));
+        c.data(ToServer, &[150]).wait(ms(1));
+        c.data(ToServer, &[2000, 1700, 1800, 9, 9, 9]).wait(ms(60));
+        c.data(ToClient, &[761, 170, 9]).wait(ms(60));
+        c.data(ToClient, &[765, 1100, 9]).wait(ms(60));
+        c.data(ToClient, &[764, 1200, 9]).wait(ms(400));
+        c.data(ToServer, &[152, 1700, 9]).wait(ms(150));
+        c.data(ToClient, &[764, 1300, 9]).wait(ms(30));
+        c.close();
+        arrivals.extend(connection.take());
+    }
+    arrivals.sort_by_key(|(at, ..)| *at);
     arrivals
 }

@@ -1,5 +1,5 @@
-//! Frames from scratch: Ethernet, VLAN, IPv4, IPv6, TCP. Checksums are zero, as nothing in the loop
-//! reads them.
+//! Frames from scratch: Ethernet, VLAN, IPv4, IPv6, TCP, UDP, and those around others: tunnels and
+//! fragments. Checksums are zero, as nothing in the loop reads them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -43,7 +43,9 @@ pub const V4_ACK: usize = ETHERNET + V4_HEADER + 8;
 const ETHERNET: usize = 14;
 const V4_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// The frame of a segment.
 ///
@@ -84,6 +86,28 @@ pub fn tcp(segment: &Segment<'_>) -> Vec<u8> {
     frame
 }
 
+/// The frame of a UDP datagram over IPv4.
+///
+/// # Panics
+/// When an address is of IPv6.
+#[must_use]
+pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (source.ip(), destination.ip()) else {
+        panic!("{source} and {destination} are not both of IPv4");
+    };
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, 0x45, 0];
+    frame.extend(length(V4_HEADER + UDP_HEADER + payload.len()));
+    frame.extend([0, 0, 0x40, 0, 64, UDP, 0, 0]);
+    frame.extend(from.octets());
+    frame.extend(to.octets());
+    frame.extend(source.port().to_be_bytes());
+    frame.extend(destination.port().to_be_bytes());
+    frame.extend(length(UDP_HEADER + payload.len()));
+    frame.extend([0, 0]);
+    frame.extend(payload);
+    frame
+}
+
 /// Frames that are none of ours: each passes a wire unchanged.
 #[must_use]
 pub fn foreign() -> Vec<(&'static str, Vec<u8>)> {
@@ -116,6 +140,74 @@ pub fn foreign() -> Vec<(&'static str, Vec<u8>)> {
         ("an Ethernet header alone", ethernet([2; 6], [0x08, 0], &[])),
         ("noise", (0..200_u8).map(|n| n.wrapping_mul(31) ^ 0x5c).collect()),
     ]
+}
+
+/// The names of what [`encapsulated`] makes.
+pub const ENCAPSULATIONS: [&str; 9] =
+    ["none", "two tags", "MPLS", "PPPoE", "IP in IP", "GRE", "VXLAN", "Geneve", "GTP-U"];
+
+/// An untagged Ethernet frame with an IPv4 packet, in the encapsulation of this name.
+///
+/// # Panics
+/// When there is none of this name.
+#[must_use]
+pub fn encapsulated(name: &str, frame: &[u8]) -> Vec<u8> {
+    let (ethernet, packet) = frame.split_at(ETHERNET);
+    let macs = &ethernet[..12];
+    let between = |header: &[u8]| [macs, header, packet].concat();
+    let outer = |protocol: u8, header: &[u8], inside: &[u8]| {
+        let bytes = V4_HEADER + header.len() + inside.len();
+        let mut packet = vec![0x45, 0];
+        packet.extend(length(bytes));
+        packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 9, 0, 1, 10, 9, 0, 2]);
+        [macs, &[8, 0], &packet, header, inside].concat()
+    };
+    let over_udp = |port: u16, header: &[u8], inside: &[u8]| {
+        let mut udp = [40_000_u16.to_be_bytes(), port.to_be_bytes()].concat();
+        udp.extend(length(8 + header.len() + inside.len()));
+        udp.extend([0, 0]);
+        udp.extend(header);
+        outer(17, &udp, inside)
+    };
+    match name {
+        "none" => frame.to_vec(),
+        "two tags" => between(&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 8, 0]),
+        "MPLS" => between(&[0x88, 0x47, 0, 1, 0, 64, 0, 1, 1, 64]),
+        "PPPoE" => {
+            let [high, low] = length(2 + packet.len());
+            between(&[0x88, 0x64, 0x11, 0, 0, 5, high, low, 0, 0x21])
+        }
+        "IP in IP" => outer(4, &[], packet),
+        "GRE" => outer(47, &[0x20, 0, 8, 0, 0, 0, 0, 7], packet),
+        "VXLAN" => over_udp(4789, &[8, 0, 0, 0, 0, 0, 42, 0], frame),
+        "Geneve" => over_udp(6081, &[0, 0, 0x65, 0x58, 0, 0, 42, 0], frame),
+        "GTP-U" => {
+            let [high, low] = length(packet.len());
+            over_udp(2152, &[0x30, 255, high, low, 0, 0, 0, 7], packet)
+        }
+        other => panic!("no encapsulation is called {other}"),
+    }
+}
+
+/// The fragments of an untagged Ethernet frame with an IPv4 packet, none with more than `bytes` of
+/// its payload, which are a multiple of eight.
+///
+/// # Panics
+/// When a fragment would start beyond what a header can tell.
+#[must_use]
+pub fn fragments(frame: &[u8], id: u16, bytes: usize) -> Vec<Vec<u8>> {
+    let (header, payload) = frame.split_at(ETHERNET + V4_HEADER);
+    let last = payload.len().saturating_sub(1) / bytes;
+    let fragment = |(n, piece): (usize, &[u8])| {
+        let unit = u16::try_from(n * bytes / 8).expect("a datagram has 65,535 bytes at most");
+        let field = unit | if n < last { 0x2000 } else { 0 };
+        let mut fragment = header.to_vec();
+        fragment[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&length(V4_HEADER + piece.len()));
+        fragment[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&id.to_be_bytes());
+        fragment[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&field.to_be_bytes());
+        [&fragment, piece].concat()
+    };
+    payload.chunks(bytes).enumerate().map(fragment).collect()
 }
 
 fn icmp() -> Vec<u8> {

@@ -91,7 +91,8 @@ impl Told {
         while let Some(event) = outlets.events.next() {
             match event {
                 Event::Hello(hello) => {
-                    self.flows.push(FlowLine::new(&hello, &outlets.names, snapshot));
+                    let Outlets { names, fingerprints, .. } = outlets;
+                    self.flows.push(FlowLine::new(&hello, names, fingerprints, snapshot));
                 }
                 Event::Exchange(exchange) => {
                     self.exchanges.push(ExchangeLine::new(&exchange, &outlets.names, snapshot));

@@ -126,9 +126,22 @@ fn act(connection: &mut Connection, action: &[&str]) -> Result<(), String> {
             connection.open(sni);
             return Ok(());
         }
+        ["open", sni, "h2"] => {
+            connection.open_offering(sni, &["h2", "http/1.1"]);
+            return Ok(());
+        }
+        ["connect"] => {
+            connection.connect();
+            return Ok(());
+        }
         [">", what @ ..] => (Direction::ToServer, what),
         ["<", what @ ..] => (Direction::ToClient, what),
-        _ => return Err(format!("expected `open SNI`, `>` or `<`, got `{}`", action.join(" "))),
+        _ => {
+            return Err(format!(
+                "expected `open SNI`, `connect`, `>` or `<`, got `{}`",
+                action.join(" ")
+            ));
+        }
     };
     let (what, delivery) = Delivery::read(what)?;
     let bytes = match what {
@@ -145,6 +158,7 @@ fn act(connection: &mut Connection, action: &[&str]) -> Result<(), String> {
                 lengths.iter().map(|word| number(word)).collect::<Result<_, _>>()?;
             lengths.into_iter().flat_map(|length| tls::data(length, 0x55)).collect()
         }
+        ["plain", length] => vec![b'x'; number(length)?],
         ["stream", count, length, "every", gap] => {
             let (count, length, gap) = (number::<u32>(count)?, number(length)?, micros(gap)?);
             for n in 0..count {

@@ -26,24 +26,94 @@ pub fn change_cipher_spec() -> Vec<u8> {
     record(CHANGE_CIPHER_SPEC, &[1])
 }
 
-/// A ClientHello in one record. `padding` bytes go into an extension that means nothing, as a
-/// post-quantum key share would: it makes the hello longer than a segment.
+/// What a ClientHello says.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Server name.
+    pub sni: Option<&'a str>,
+    /// ALPN, in order; none: no extension.
+    pub alpn: &'a [&'a str],
+    /// Cipher suites.
+    pub ciphers: &'a [u16],
+    /// An encrypted ClientHello is in it, or its GREASE: nobody can tell.
+    pub ech: bool,
+    /// Bytes of an extension that means nothing, as a post-quantum key share would: it makes the
+    /// hello longer than a segment.
+    pub padding: usize,
+}
+
+impl Default for Offer<'_> {
+    fn default() -> Self {
+        Self { sni: None, alpn: &["http/1.1"], ciphers: CIPHERS, ech: false, padding: 0 }
+    }
+}
+
+/// The cipher suites of an ordinary offer.
+pub const CIPHERS: &[u16] = &[0x1301, 0x1302, 0xc02f];
+
+/// A ClientHello of TLS 1.3 that asks for `sni`, in one record.
 #[must_use]
 pub fn client_hello(sni: &str, alpn: &[&str], padding: usize) -> Vec<u8> {
-    let name = [&[0][..], &u16_block(sni.as_bytes())].concat();
-    let names: Vec<u8> = alpn.iter().flat_map(|name| u8_block(name.as_bytes())).collect();
+    hello(&Offer { sni: Some(sni), alpn, padding, ..Offer::default() })
+}
+
+/// A ClientHello of TLS 1.3, in one record.
+#[must_use]
+pub fn hello(offer: &Offer<'_>) -> Vec<u8> {
+    let name = offer.sni.map(|sni| [&[0][..], &u16_block(sni.as_bytes())].concat());
+    let names: Vec<u8> = offer.alpn.iter().flat_map(|name| u8_block(name.as_bytes())).collect();
+    let ciphers: Vec<u8> = offer.ciphers.iter().flat_map(|cipher| cipher.to_be_bytes()).collect();
     let extensions = [
-        extension(0, &u16_block(&name)),
-        extension(16, &u16_block(&names)),
-        extension(43, &[4, 3, 4, 3, 3]),
-        extension(13, &[0, 4, 4, 3, 8, 4]),
-        extension(0xfe00, &vec![0; padding]),
-    ]
-    .concat();
-    let ciphers = [0x13, 0x01, 0x13, 0x02, 0xc0, 0x2f];
+        name.map(|name| extension(0, &u16_block(&name))),
+        (!names.is_empty()).then(|| extension(16, &u16_block(&names))),
+        Some(extension(43, &[4, 3, 4, 3, 3])),
+        Some(extension(13, &[0, 4, 4, 3, 8, 4])),
+        offer.ech.then(|| extension(0xfe0d, &[0xec; 64])),
+        Some(extension(0xfe00, &vec![0; offer.padding])),
+    ];
+    let extensions: Vec<u8> = extensions.into_iter().flatten().flatten().collect();
     let body =
         [&[3, 3][..], &[0xaa; 32], &[0], &u16_block(&ciphers), &[1, 0], &u16_block(&extensions)];
     record(HANDSHAKE, &message(1, &body.concat()))
+}
+
+/// A ClientHello like a browser's, with its lists of ciphers and extensions, in one record of 512
+/// bytes (RFC 7685).
+#[must_use]
+pub fn browser_hello(sni: &str) -> Vec<u8> {
+    const CIPHERS: [u16; 16] = [
+        0x2a2a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013,
+        0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
+    ];
+    let codes =
+        |codes: &[u16]| codes.iter().flat_map(|code| code.to_be_bytes()).collect::<Vec<_>>();
+    let name = [&[0][..], &u16_block(sni.as_bytes())].concat();
+    let signatures = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
+    let names = [u8_block(b"h2"), u8_block(b"http/1.1")].concat();
+    let mut extensions = [
+        extension(0x1a1a, &[]),
+        extension(0x001b, &[2, 0, 2]),
+        extension(0x0000, &u16_block(&name)),
+        extension(0x0033, &u16_block(&[&[0, 29][..], &u16_block(&[0x77; 32])].concat())),
+        extension(0x0010, &u16_block(&names)),
+        extension(0x4469, &u16_block(&u8_block(b"h2"))),
+        extension(0x0017, &[]),
+        extension(0x002d, &[1, 1]),
+        extension(0x000d, &u16_block(&codes(&signatures))),
+        extension(0x0005, &[1, 0, 0, 0, 0]),
+        extension(0x0023, &[]),
+        extension(0x0012, &[]),
+        extension(0x002b, &[6, 0x3a, 0x3a, 3, 4, 3, 3]),
+        extension(0xff01, &[0]),
+        extension(0x000b, &[1, 0]),
+        extension(0x000a, &u16_block(&codes(&[0x4a4a, 29, 23, 24]))),
+    ]
+    .concat();
+    let padding = 384_usize.saturating_sub(extensions.len());
+    extensions.extend(extension(0x0015, &vec![0; padding]));
+    let ciphers = u16_block(&codes(&CIPHERS));
+    let head = [&[3, 3][..], &[0xaa; 32], &u8_block(&[0xcc; 32]), &ciphers, &[1, 0]].concat();
+    record(HANDSHAKE, &message(1, &[head, u16_block(&extensions)].concat()))
 }
 
 /// A ServerHello that chooses TLS 1.3, in one record.

@@ -1,5 +1,5 @@
-//! Conservation of frames (docs/specification.md): what enters a wire leaves it, byte for byte and in order,
-//! or is a named drop.
+//! Conservation of frames (docs/specification.md): what enters a wire leaves it, byte for byte and
+//! in order, or is a named drop.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

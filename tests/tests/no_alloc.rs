@@ -1,5 +1,5 @@
-//! The loop allocates nothing once it runs (docs/specification.md): not for known flows, not for new ones, not
-//! for exchanges.
+//! The loop allocates nothing once it runs (docs/specification.md): not for known flows, not for
+//! new ones, not for exchanges.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
 use fastpath::policy::handoff;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::time::Nanos;
-use tests::connection::{Arrival, busy_hour, storm};
+use tests::connection::{Arrival, busy_hour, multiplexed_hour, storm};
 use tests::cycle::{CyclePort, Lap};
+use tests::frame::fragments;
 use tests::play;
 
 /// Laps of whole connections, each lap by clients that nobody has seen: handshakes, hellos,
@@ -55,6 +56,30 @@ fn steady_traffic_allocates_nothing() {
     assert_eq!(after.events_lost, 0);
 }
 
+/// Every datagram comes in fragments, and more are in the making than there is room for.
+#[test]
+fn fragments_allocate_nothing() {
+    let arrivals = busy_hour(8, "api.openai.com").into_iter().zip(0_u16..);
+    let arrivals = arrivals.flat_map(|((at, port, frame), id)| {
+        let mut pieces = fragments(&frame, id, 512);
+        // Every ninth datagram lacks its end.
+        if id % 9 == 8 && pieces.len() > 1 {
+            pieces.pop();
+        }
+        pieces.into_iter().map(move |piece| (at, port, piece))
+    });
+    let (mut lcore, outlets, _) = play::lcore(laps(arrivals.collect()), LcoreConfig::default());
+    run(&mut lcore, &outlets, 2_000);
+    let before = lcore.totals();
+    let seen = allocation_counter::measure(|| {
+        run(&mut lcore, &outlets, 2_000);
+    });
+    let after = lcore.totals();
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(after.client_hellos > before.client_hellos + 100, "hellos were joined");
+    assert!(after.reassembly_refused > before.reassembly_refused + 100, "and the pool was full");
+}
+
 /// Links between attempts are an assignment among all that have one length: the most work there is
 /// for `detect`.
 #[test]
@@ -68,6 +93,20 @@ fn a_retry_storm_allocates_nothing() {
     });
     assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
     assert!(lcore.totals().exchanges > before.exchanges + 1_000);
+}
+
+#[test]
+fn multiplexed_traffic_allocates_nothing() {
+    let port = laps(multiplexed_hour(8, "api.openai.com"));
+    let config = LcoreConfig { flows: 64, ..LcoreConfig::default() };
+    let (mut lcore, outlets, _) = play::lcore(port, config);
+    run(&mut lcore, &outlets, 2_000);
+    let before = lcore.totals();
+    let seen = allocation_counter::measure(|| {
+        run(&mut lcore, &outlets, 5_000);
+    });
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(lcore.totals().exchanges > before.exchanges + 500);
 }
 
 #[test]
@@ -97,6 +136,9 @@ fn the_laps_have_hellos_exchanges_and_retries() {
     let arrivals: Vec<Arrival> = busy_hour(8, "api.openai.com");
     let run = play::frames(arrivals);
     assert_eq!((run.totals.client_hellos, run.totals.exchanges), (8, 16));
+    let run = play::frames(multiplexed_hour(8, "api.openai.com"));
+    let retries = run.told.exchanges.iter().filter(|line| line.retry_of.is_some()).count();
+    assert_eq!((run.totals.flows.mux, run.totals.exchanges, retries), (8, 40, 8));
     let run = play::frames(storm(40, "api.openai.com"));
     let retries = run.told.exchanges.iter().filter(|line| line.retry_of.is_some()).count();
     assert!(run.totals.exchanges == 44 && retries > 20, "{retries} retries");

@@ -52,6 +52,9 @@ fn exchange(line: &ExchangeLine, scenario: &Scenario) -> String {
     if let Some(id) = &line.retry_of {
         write!(text, " retry_of {id}").unwrap();
     }
+    for (flag, name) in [(line.hedge, " hedge"), (line.restart, " restart")] {
+        text.push_str(if flag { name } else { "" });
+    }
     if let Some(stall) = line.stall {
         write!(text, " stall {stall}").unwrap();
     }
@@ -132,13 +135,25 @@ fn every_scenario_gives_what_it_expects() {
 #[test]
 fn a_detector_fires_in_its_own_scenario_and_in_no_near_miss() {
     let detectors = [
-        "retry", "abort", "partial", "stall", "cascade", "fan_out", "restart", "loop", "doomed",
-        "orphan", "outage",
+        "retry",
+        "abort",
+        "partial",
+        "stall",
+        "hedge",
+        "restart",
+        "cascade",
+        "fan_out",
+        "workflow_restart",
+        "loop",
+        "doomed",
+        "orphan",
+        "outage",
     ];
     for detector in detectors {
         let fires = |name: &str| {
             let (_, told) = played(name);
-            told.events.iter().any(|event| word(event.kind).ends_with(detector))
+            let named = |word: String| word.strip_prefix("late_").unwrap_or(&word) == detector;
+            told.events.iter().any(|event| named(word(event.kind)))
         };
         assert!(fires(&format!("{detector}_fires")), "{detector} fires");
         assert!(!fires(&format!("{detector}_nearly")), "{detector} nearly fires");

@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fastpath::policy::endpoint::{Calibration, Class, Endpoint, HostPattern, Prefix, Price};
+use fastpath::policy::endpoint::{
+    Calibration, Class, Endpoint, FingerprintPattern, HostPattern, Prefix, Price,
+};
 use fastpath::policy::snapshot::{Limits, Policy, RetryBudget, RuleMode};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -59,6 +61,8 @@ struct EndpointSpec {
     prefixes: Vec<Prefix>,
     #[serde(default)]
     ports: Vec<u16>,
+    #[serde(default)]
+    fingerprints: Vec<FingerprintPattern>,
     #[serde(default)]
     price: Option<Price>,
     #[serde(default)]
@@ -196,8 +200,9 @@ fn check_endpoint(name: String, spec: EndpointSpec) -> Result<Endpoint, Wrong> {
             }
         }
     }
-    let EndpointSpec { provider, class, hosts, prefixes, ports, price, calibration } = spec;
-    Ok(Endpoint { name, provider, class, hosts, prefixes, ports, price, calibration })
+    let EndpointSpec { provider, class, hosts, prefixes, ports, fingerprints, price, calibration } =
+        spec;
+    Ok(Endpoint { name, provider, class, hosts, prefixes, ports, fingerprints, price, calibration })
 }
 
 fn coordinate(policy: &mut Policy, spec: &CoordinationSpec) -> Result<(), Wrong> {

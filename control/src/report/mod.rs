@@ -319,11 +319,11 @@ impl Report {
     pub fn headline(&self) -> String {
         let Totals { attempts, first_attempts, amplification, .. } = self.totals;
         if attempts == 0 {
-            let unfollowed = self.visibility.mux_flows + self.visibility.quic_flows;
+            let unfollowed = self.visibility.quic_flows;
             let text = figures::counted(unfollowed, "connection of", "connections of");
             return match unfollowed {
                 0 => "No request was seen.".to_owned(),
-                _ => format!("No request could be followed; {text} HTTP/2 or QUIC were seen."),
+                _ => format!("No request could be followed; {text} QUIC were seen."),
             };
         }
         let calls = figures::counted(first_attempts, "call", "calls");

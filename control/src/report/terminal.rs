@@ -108,9 +108,9 @@ pub(super) const fn waste_text(class: Waste) -> &'static str {
         Waste::LateAbort => "left by the client midway",
         Waste::Partial => "cut by the server midway",
         Waste::Orphan => "made for a client that had left",
-        Waste::Thrash => "done again",
+        Waste::Thrash => "asked again after a restart",
         Waste::Doomed => "beside a branch that had failed",
-        Waste::Hedge => "a duplicate that lost",
+        Waste::Hedge => "lost against its copy",
     }
 }
 

@@ -12,10 +12,12 @@ use crate::figures;
 pub struct Visibility {
     /// Flows of HTTP/1.1 in TLS: followed request by request.
     pub h1_flows: u64,
-    /// Flows of HTTP/2 in TLS: counted, not followed yet.
+    /// Flows of HTTP/2 in TLS.
     pub mux_flows: u64,
     /// Flows of QUIC: counted, not followed yet.
     pub quic_flows: u64,
+    /// Flows that offered HTTP/2 and HTTP/1.1 and showed nothing of what was chosen.
+    pub both_flows: u64,
     /// Flows in all.
     pub flows: u64,
     /// Missing from the sums, in exchanges.
@@ -42,6 +44,7 @@ impl Visibility {
             h1_flows: sum(|t| t.flows.h1),
             mux_flows: sum(|t| t.flows.mux),
             quic_flows: sum(|t| t.flows.quic),
+            both_flows: sum(|t| t.flows.both),
             flows: sum(|t| t.flows.opened),
             unseen: tally.unseen,
             records_lost: sum(|t| t.records_lost),
@@ -68,7 +71,11 @@ fn notes(seen: &Visibility, tally: &Tally) -> Vec<String> {
     };
     note(
         seen.mux_flows > 0,
-        format!("{} of HTTP/2: counted, not followed yet.", flows(seen.mux_flows)),
+        format!(
+            "{} of HTTP/2: where several requests run at once their number is known, and what became of each \
+             is a guess.",
+            flows(seen.mux_flows)
+        ),
     );
     note(
         seen.quic_flows > 0,

@@ -149,10 +149,9 @@ fn waste(out: &mut String, look: &Look, paint: Paint) {
     let text = if waste.exchanges > 0 { paint.red(&text) } else { text };
     let held: u64 = totals.held.values().map(|held| held.exchanges).sum();
     let _ = writeln!(out, "Waste    {text}{}", paint.dim(&format!("  would be held: {held}")));
-    let unseen = look.status.flows.mux + look.status.flows.quic;
+    let unseen = look.status.flows.quic;
     if unseen > 0 {
-        let text =
-            format!("Not seen {unseen} connections of HTTP/2 or QUIC: counted, not followed yet");
+        let text = format!("Not seen {unseen} connections of QUIC: counted, not followed yet");
         let _ = writeln!(out, "{}", paint.dim(&text));
     }
 }

@@ -71,12 +71,37 @@ pub enum Protocol {
     Udp,
 }
 
-/// What a frame begins with.
+/// What a frame begins with. All but Ethernet are found in captures only
+/// (<https://www.tcpdump.org/linktypes.html>), and are never rewritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Link {
     /// Two MAC addresses and an ethertype.
     #[default]
     Ethernet,
+    /// The loopback of BSD: an address family of four bytes in the byte order of the host.
+    Null,
+    /// The loopback of OpenBSD: an address family of four bytes in network order.
+    Loop,
+    /// An IP header.
+    Ip,
+    /// The cooked header of Linux, 16 bytes.
+    LinuxSll,
+    /// The cooked header of Linux with an interface index, 20 bytes.
+    LinuxSll2,
+    /// PPP (RFC 1661), with address and control bytes or without.
+    Ppp,
+    /// PPP in HDLC-like framing (RFC 1662), or Cisco HDLC.
+    PppSerial,
+    /// A PPPoE session (RFC 2516) without its Ethernet header.
+    PppEther,
+    /// Cisco HDLC.
+    CiscoHdlc,
+    /// IEEE 802.11.
+    Ieee80211,
+    /// IEEE 802.11 behind a radiotap header.
+    Radiotap,
+    /// The log of netfilter.
+    Nflog,
 }
 
 /// What the first bytes of a UDP payload look like.
@@ -118,6 +143,15 @@ impl TcpFlags {
     }
 }
 
+/// The timestamps option of a TCP segment (RFC 7323, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamps {
+    /// TSval, in ticks of the sender's clock.
+    pub value: u32,
+    /// TSecr: the latest TSval that the sender has received.
+    pub echo: u32,
+}
+
 /// The fields of a TCP header that the stages need. All zero for UDP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tcp {
@@ -129,9 +163,25 @@ pub struct Tcp {
     pub window: u16,
     /// Control bits.
     pub flags: TcpFlags,
+    /// The timestamps option, if it is there and whole.
+    pub timestamps: Option<Timestamps>,
+    /// Shift count of the window scale option (RFC 7323, 2.2); only a SYN has it.
+    pub window_scale: Option<u8>,
 }
 
-/// The headers of one TCP or UDP frame. Right by construction: ranges lie within the frame.
+/// What a frame is that holds a fragment of an IP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// The datagram is not whole. Its first fragment has told the ports; nothing else is known, and
+    /// the frame only counts.
+    Part,
+    /// The datagram is whole by this frame, and is kept in `parse` under this index: the headers
+    /// are those of the datagram, and the ranges count from its first byte.
+    Joined(u16),
+}
+
+/// The headers of one TCP or UDP frame, the innermost ones of a tunnel. Right by construction:
+/// ranges lie within the frame, or within the datagram that the frame completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     /// Network source address.
@@ -148,6 +198,8 @@ pub struct Headers {
     pub tcp: Tcp,
     /// What a UDP payload looks like.
     pub datagram: Datagram,
+    /// What part of its datagram the frame is; `None` when it holds the whole of it.
+    pub fragment: Option<Fragment>,
     /// Offset of the IP header in the frame, bytes.
     pub network_offset: u16,
     /// Offset of the transport header in the frame, bytes.
@@ -162,7 +214,13 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// The payload's place in the frame.
+    /// Whether the frame only counts: no payload and no TCP field of it is known.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.fragment == Some(Fragment::Part)
+    }
+
+    /// The payload's place in the frame, or in the joined datagram.
     #[must_use]
     pub fn payload(&self) -> Range<usize> {
         let start = self.payload_offset as usize;

@@ -9,9 +9,13 @@
 mod headers;
 mod record;
 
-pub use headers::{Address, Datagram, Direction, FlowId, Headers, Link, Protocol, Tcp, TcpFlags};
+pub use headers::{
+    Address, Datagram, Direction, FlowId, Fragment, Headers, Link, Protocol, Tcp, TcpFlags,
+    Timestamps,
+};
 pub use record::{
-    Alpn, Carrier, ClientHello, ContentType, HostName, Ja4, Record, ServerHello, TlsVersion,
+    Alpn, Carrier, ClientHello, ContentType, FingerprintId, HostName, Ja4, Record, ServerHello,
+    TlsVersion,
 };
 
 use crate::telemetry::reasons::DropReason;

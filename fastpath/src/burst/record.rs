@@ -55,6 +55,7 @@ pub struct HostName {
 impl HostName {
     /// The name, or `None` when it is longer than a host name can be (RFC 1035) or empty.
     #[must_use]
+    #[inline]
     pub fn new(name: &[u8]) -> Option<Self> {
         let len = u8::try_from(name.len()).ok().filter(|&len| len > 0)?;
         let mut bytes = [0; 255];
@@ -76,18 +77,19 @@ impl std::fmt::Debug for HostName {
 }
 
 /// The ALPN protocol names a client offers, in order, in wire form (RFC 7301: length byte, name).
-/// Names beyond 128 bytes in all are left out.
+/// Names beyond 255 bytes in all are left out: ten times the longest offer of a browser.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Alpn {
-    bytes: [u8; 128],
+    bytes: [u8; 255],
     len: u8,
 }
 
 impl Alpn {
     /// No name offered.
-    pub const NONE: Self = Self { bytes: [0; 128], len: 0 };
+    pub const NONE: Self = Self { bytes: [0; 255], len: 0 };
 
     /// Adds a name; a name that does not fit is left out.
+    #[inline]
     pub fn push(&mut self, name: &[u8]) {
         let (start, end) = (usize::from(self.len), usize::from(self.len) + 1 + name.len());
         let (Some(room), Ok(length), Ok(len)) =
@@ -151,6 +153,16 @@ impl std::fmt::Debug for Ja4 {
     }
 }
 
+/// The place of a fingerprint in the table that keeps its lists. It stands for nothing once the
+/// table has forgotten them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FingerprintId {
+    /// Which entry.
+    pub slot: u32,
+    /// Which of those the entry has held.
+    pub generation: u32,
+}
+
 /// What carries a TLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carrier {
@@ -182,8 +194,12 @@ pub struct ClientHello {
     pub version: TlsVersion,
     /// Fingerprint.
     pub ja4: Ja4,
+    /// Where the lists of the fingerprint are kept.
+    pub fingerprint: Option<FingerprintId>,
     /// Whether an encrypted ClientHello extension is present (or its GREASE).
     pub ech: bool,
+    /// Whether an encrypted server name is present, the draft that ECH came from.
+    pub esni: bool,
 }
 
 /// The clear fields of a ServerHello.
@@ -209,7 +225,7 @@ mod tests {
     fn alpn_keeps_the_order_and_leaves_out_what_does_not_fit() {
         let mut alpn = Alpn::NONE;
         alpn.push(b"h2");
-        alpn.push(&[b'x'; 200]);
+        alpn.push(&[b'x'; 254]);
         alpn.push(b"http/1.1");
         assert_eq!(alpn.names().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
         assert!(alpn.offers(b"http/1.1"));

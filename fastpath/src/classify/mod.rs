@@ -1,28 +1,67 @@
-//! Which endpoint a flow talks to: by prefix and port when it opens, by the name in its ClientHello
-//! after that.
+//! Which endpoint a flow calls, how sure that is, and how well the flow can be seen.
+//!
+//! In this order: the prefix and port that the policy names, when the flow opens; the name in its
+//! ClientHello; and where there is no name, or perhaps only the outer one of an encrypted
+//! ClientHello, what others who gave theirs have asked that address for ([`learnt`]).
+
+pub mod learnt;
 
 use std::hash::BuildHasher;
 
-use crate::burst::{Direction, Packets};
-use crate::flow::entry::FlowEntry;
+use crate::burst::{Carrier, ClientHello, Direction, Ja4, Packets, ServerHello, TlsVersion};
+use crate::flow::entry::{Classified, FlowEntry};
 use crate::flow::table::FlowTable;
 use crate::policy::snapshot::{EndpointId, Snapshot};
-use crate::telemetry::event::{Event, EventSender, Hello, Visibility};
-use crate::telemetry::names::NameTable;
+use crate::telemetry::event::{Call, Event, EventSender, Evidence, Hello, Peers, Visibility};
+use crate::telemetry::names::{NameId, NameTable};
+use crate::time::Nanos;
+use learnt::{Learnt, LessonKey};
 
 /// What classification needs beside the flows.
 #[derive(Debug)]
 pub struct Classifier {
     /// Host names seen.
     pub names: NameTable,
+    /// Which of them were asked for without an encrypted ClientHello: true names.
+    in_clear: Vec<bool>,
+    /// What is called at a server's address and port.
+    addresses: Learnt,
+    /// What is called by an application of a client.
+    applications: Learnt,
     hasher: std::hash::RandomState,
 }
+
+/// Addresses, and applications of clients, that are remembered.
+const LESSONS: usize = 4096;
+
+/// How sure a name is that may be the outer one of an encrypted ClientHello. As a rule the
+/// extension is GREASE and the name true (RFC 9849, 6.2).
+const OUTER_NAME: f32 = 0.8;
+/// How sure the fingerprint of a policy is.
+const FINGERPRINT: f32 = 0.6;
+/// An address is shared when less than this part of the calls seen there is an endpoint's. What is
+/// called there changes from one minute to the next, so that shares of it are no forecast.
+const ADDRESS_MIN: f32 = 0.8;
+/// Less sure than this is no classification.
+const CONFIDENCE_MIN: f32 = 0.6;
 
 impl Classifier {
     /// With room for `names` host names.
     #[must_use]
     pub fn new(names: u32) -> Self {
-        Self { names: NameTable::with_capacity(names), hasher: std::hash::RandomState::new() }
+        Self {
+            names: NameTable::with_capacity(names),
+            in_clear: vec![false; names as usize],
+            addresses: Learnt::with_capacity(LESSONS),
+            applications: Learnt::with_capacity(LESSONS),
+            hasher: std::hash::RandomState::new(),
+        }
+    }
+
+    /// Addresses and applications that were forgotten to learn of newer ones.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.addresses.evicted + self.applications.evicted
     }
 }
 
@@ -38,58 +77,203 @@ pub fn endpoints(
         let entry = flows.entry_mut(flow);
         // New flows have revision 0; the others met another policy.
         if entry.class.revision != policy.revision() {
-            let name = entry.class.sni.and_then(|id| classifier.names.text(id));
-            // A hello whose name found no room, or had none, leaves the endpoint as it was.
-            let kept = entry.class.endpoint.filter(|_| entry.class.hello && name.is_none());
-            entry.class.endpoint = endpoint_of(entry, name, policy).or(kept);
+            entry.class.call = classifier.call_again(entry, policy);
             entry.class.revision = policy.revision();
         }
     }
-    for i in 0..packets.client_hellos.len() {
-        let hello = packets.client_hellos[i];
+    // Hellos are large: they are lent out, not copied.
+    let hellos = std::mem::take(&mut packets.client_hellos);
+    for hello in &hellos {
         let entry = flows.entry_mut(hello.flow);
         if hello.direction == Direction::ToClient {
             // Who has sent the SYN, or a hello, is the client, whatever the other side sends.
-            if entry.class.hello || entry.halves[0].tcp.syn.is_some() {
+            if entry.class.hello || entry.halves[0].tcp.syn().is_some() {
                 continue;
             }
             entry.turn();
             packets.turn(hello.flow);
         }
+        let at = packets.at[usize::from(hello.packet)];
+        events.send(Event::Hello(classifier.meet(hello, entry, policy, at)));
+    }
+    packets.client_hellos = hellos;
+    for hello in &packets.server_hellos {
+        let entry = flows.entry_mut(hello.flow);
+        answer(hello, &mut entry.class);
+        if entry.class.call.is_none() && !entry.class.hello {
+            entry.class.call = classifier.call_again(entry, policy);
+        }
+    }
+}
+
+impl Classifier {
+    /// Takes a ClientHello in.
+    fn meet(
+        &mut self,
+        hello: &ClientHello,
+        entry: &mut FlowEntry,
+        policy: &Snapshot,
+        at: Nanos,
+    ) -> Hello {
         let peers = entry.peers();
-        let class = &mut entry.class;
-        class.hello = true;
-        class.sni = hello.sni.and_then(|name| classifier.names.intern(&name));
-        class.application = classifier.hasher.hash_one(hello.ja4.ciphers());
-        class.offers_h2 = hello.alpn.offers(b"h2");
-        class.visibility = Visibility::H1;
+        let from_middle = hello.carrier == Carrier::Tcp && entry.from_middle();
+        let first = !std::mem::replace(&mut entry.class.hello, true);
         let name = hello.sni.as_ref().and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
-        let endpoint = endpoint_of(entry, name, policy);
         let class = &mut entry.class;
-        class.endpoint = endpoint;
-        events.send(Event::Hello(Hello {
-            at: packets.at[usize::from(hello.packet)],
+        class.sni = hello.sni.as_ref().and_then(|name| self.names.intern(name));
+        class.hidden = name.is_none() || (hello.ech && !self.is_in_clear(class.sni));
+        class.application = self.hasher.hash_one(hello.ja4.ciphers());
+        class.offers_h2 = hello.alpn.offers(b"h2");
+        class.visibility = visibility(hello);
+        if class.visibility == Visibility::Mux {
+            class.chose_h2 = Some(true);
+        }
+        let known = known(&peers, name, class.hidden, policy);
+        let client = Some((class.application, Some(&hello.ja4)));
+        let inferred = || class.hidden.then(|| self.infer(&peers, client, policy, at))?;
+        class.call = known.or_else(inferred);
+        if first && (!class.hidden || known.is_some_and(|call| call.by == Evidence::Prefix)) {
+            self.learn(&peers, class, known, at);
+        }
+        Hello {
+            at,
             peers,
             carrier: hello.carrier,
             sni: class.sni,
             alpn: hello.alpn,
             version: hello.version,
             ja4: hello.ja4,
+            fingerprint: hello.fingerprint,
             ech: hello.ech,
-            endpoint: class.endpoint,
-        }));
+            esni: hello.esni,
+            call: class.call,
+            visibility: class.visibility,
+            from_middle,
+        }
     }
-    for hello in &packets.server_hellos {
-        let class = &mut flows.entry_mut(hello.flow).class;
-        class.version = Some(hello.version);
-        class.cipher = hello.cipher;
-        class.chose_h2 = hello.h2;
+
+    /// Remembers what a flow whose endpoint, or whose true name, is known has called. An address
+    /// that the policy names needs no lesson.
+    fn learn(&mut self, peers: &Peers, class: &Classified, known: Option<Call>, at: Nanos) {
+        let endpoint = known.map(|call| call.endpoint);
+        if known.is_none_or(|call| call.by == Evidence::Sni) {
+            if let Some(place) = class.sni.and_then(|id| self.in_clear.get_mut(id.index())) {
+                *place = true;
+            }
+            let key = self.addresses.key((peers.server, peers.server_port));
+            self.addresses.teach(key, endpoint, at);
+        }
+        for key in [self.applications.key((peers.client, class.application)), self.everybody()] {
+            self.applications.teach(key, endpoint, at);
+        }
+    }
+
+    /// The endpoint of a flow that opens, or that meets another policy than it opened under.
+    fn call_again(&self, entry: &FlowEntry, policy: &Snapshot) -> Option<Call> {
+        let Classified { call, sni, hidden, hello, application, .. } = entry.class;
+        let peers = entry.peers();
+        let name = sni.and_then(|id| self.names.text(id));
+        if let Some(call) = known(&peers, name, hidden, policy) {
+            return Some(call);
+        }
+        // A name that found no room cannot be asked again, nor can the fingerprint.
+        let kept = call.filter(|call| match call.by {
+            Evidence::Prefix => false,
+            Evidence::Sni => name.is_none(),
+            Evidence::Learnt | Evidence::Fingerprint => true,
+        });
+        let kept = kept.filter(|call| policy.is_live(call.endpoint));
+        // Who has shown a SYN will show a hello, or a ServerHello when that was missed.
+        let may_infer =
+            if hello { hidden } else { entry.from_middle() || entry.class.version.is_some() };
+        let client = hello.then_some((application, None));
+        let inferred = || may_infer.then(|| self.infer(&peers, client, policy, entry.last_seen))?;
+        kept.or_else(inferred)
+    }
+
+    /// The endpoint of a flow that gives no name, from what others have called at its address and
+    /// from what this application of the client calls more, or less, than everybody does: taken as
+    /// independent (naive Bayes). An application's habits alone say nothing; the fingerprint of a
+    /// policy alone says a little.
+    fn infer(
+        &self,
+        peers: &Peers,
+        client: Option<(u64, Option<&Ja4>)>,
+        policy: &Snapshot,
+        at: Nanos,
+    ) -> Option<Call> {
+        let address = self.addresses.key((peers.server, peers.server_port));
+        let ja4 = client.and_then(|(_, ja4)| ja4);
+        let hinted = ja4.and_then(|ja4| policy.by_fingerprint(ja4.as_str()));
+        let Some(here) = self.addresses.shares(address, at) else {
+            let (by, confidence) = (Evidence::Fingerprint, FINGERPRINT);
+            return hinted.map(|endpoint| Call { endpoint, by, confidence });
+        };
+        let habits = client.and_then(|(application, _)| {
+            let key = self.applications.key((peers.client, application));
+            self.applications.shares(key, at).zip(self.applications.shares(self.everybody(), at))
+        });
+        let speaks_for = |endpoint: Option<EndpointId>| {
+            let habit = habits.map_or(1.0, |(own, everybody)| own.preference(endpoint, &everybody));
+            let agrees =
+                |hint| if Some(hint) == endpoint { FINGERPRINT } else { 1.0 - FINGERPRINT };
+            habit * hinted.map_or(1.0, agrees)
+        };
+        let weighed = here.endpoints().map(|(id, share)| (id, share * speaks_for(Some(id))));
+        let total = weighed.clone().map(|(_, weight)| weight).sum::<f32>()
+            + here.other() * speaks_for(None);
+        let (endpoint, weight) = weighed.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let confidence = weight / total;
+        let sure = confidence >= CONFIDENCE_MIN
+            && here.seen(endpoint) >= ADDRESS_MIN
+            && policy.is_live(endpoint);
+        sure.then_some(Call { endpoint, by: Evidence::Learnt, confidence })
+    }
+
+    /// The lesson of what all clients call.
+    fn everybody(&self) -> LessonKey {
+        self.applications.key(())
+    }
+
+    fn is_in_clear(&self, name: Option<NameId>) -> bool {
+        name.and_then(|id| self.in_clear.get(id.index())).is_some_and(|&in_clear| in_clear)
     }
 }
 
 /// The longest prefix and port first, then the name.
-fn endpoint_of(entry: &FlowEntry, name: Option<&str>, policy: &Snapshot) -> Option<EndpointId> {
-    let peers = entry.peers();
-    let by_address = policy.by_address(peers.server.ip(), peers.server_port);
-    by_address.or_else(|| policy.by_name(name?))
+fn known(peers: &Peers, name: Option<&str>, hidden: bool, policy: &Snapshot) -> Option<Call> {
+    if let Some(endpoint) = policy.by_address(peers.server.ip(), peers.server_port) {
+        return Some(Call { endpoint, by: Evidence::Prefix, confidence: 1.0 });
+    }
+    let endpoint = policy.by_name(name?)?;
+    let confidence = if hidden { OUTER_NAME } else { 1.0 };
+    Some(Call { endpoint, by: Evidence::Sni, confidence })
+}
+
+/// How well a flow can be seen, as far as its hello tells.
+fn visibility(hello: &ClientHello) -> Visibility {
+    let (h2, h1) = (hello.alpn.offers(b"h2"), hello.alpn.offers(b"http/1.1"));
+    match hello.carrier {
+        Carrier::Quic => Visibility::Quic,
+        Carrier::Dtls => Visibility::Opaque,
+        Carrier::Tcp if h2 && h1 => Visibility::Both,
+        Carrier::Tcp if h2 => Visibility::Mux,
+        Carrier::Tcp => Visibility::H1,
+    }
+}
+
+/// Takes a ServerHello in. The one after a HelloRetryRequest repeats its version and cipher
+/// (RFC 8446, 4.1.4).
+fn answer(hello: &ServerHello, class: &mut Classified) {
+    class.version = Some(hello.version);
+    class.cipher = hello.cipher;
+    if hello.version > TlsVersion::V1_2 {
+        return;
+    }
+    // In clear, and none chosen is HTTP/1.1.
+    let h2 = hello.h2.unwrap_or(false);
+    class.chose_h2 = Some(h2);
+    if class.hello {
+        class.visibility = if h2 { Visibility::Mux } else { Visibility::H1 };
+    }
 }

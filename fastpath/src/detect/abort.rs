@@ -17,7 +17,8 @@ pub fn observe(facts: &Facts) -> bool {
     if only_the_mark_was_late || read_to_the_last_event {
         return false;
     }
-    seen.late_records >= 2 || (facts.is_streamed() && !facts.is_terminated())
+    // What was missed may have been the end.
+    seen.late_records >= 2 || (facts.is_streamed() && !facts.is_terminated() && !seen.missed)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::time::Nanos;
 const GROUPS: usize = 1024;
 const ATTEMPTS: usize = 64;
 const LENGTHS: usize = 64;
+/// Spans kept of one length: one more than any limit compares with.
+const SPANS: usize = 6;
 /// Groups compared when one has to leave.
 const SAMPLE: usize = 16;
 
@@ -58,6 +60,8 @@ pub struct Attempt {
     pub start: Nanos,
     /// Its connection had completed another exchange just before.
     pub continues: bool,
+    /// When the same application of the client had last called another server; zero when never.
+    pub elsewhere: Nanos,
     /// What it was decided to be.
     pub link: Option<Link>,
     /// What was decided to be done with it.
@@ -88,16 +92,38 @@ pub struct Debt {
     pub exact: bool,
 }
 
+/// A completed request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Completed {
+    /// A keyed hash of its length.
+    pub hash: u64,
+    /// A keyed hash of its body's records.
+    pub body: Option<u64>,
+    /// A keyed hash of the size of its answer.
+    pub answer: u64,
+    /// When it started.
+    pub start: Nanos,
+    /// When its answer ended.
+    pub end: Nanos,
+}
+
 /// Completed requests of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Length {
-    hash: u64,
+    /// A keyed hash of the length.
+    pub hash: u64,
+    /// A keyed hash of the body's records in the last one; `None` when it had none of its own.
+    pub body: Option<u64>,
+    /// A keyed hash of the size of the last one's answer.
+    pub answer: u64,
     /// How many.
     pub count: u32,
     /// When the first one started.
     pub first: Nanos,
     /// When the last one started.
     pub last: Nanos,
+    /// Start and end of the latest of them, in a ring.
+    spans: [(Nanos, Nanos); SPANS],
 }
 
 impl Default for Groups {
@@ -136,6 +162,12 @@ impl Groups {
     /// The group at a place, unless it has left.
     pub fn get_mut(&mut self, place: Place) -> Option<&mut Group> {
         self.slots.get_mut(place.index).filter(|group| group.key == place.key)
+    }
+
+    /// The same, to look.
+    #[must_use]
+    pub fn get(&self, place: Place) -> Option<&Group> {
+        self.slots.get(place.index).filter(|group| group.key == place.key)
     }
 
     /// The next group of a round over all of them.
@@ -201,26 +233,54 @@ impl Group {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 
-    /// A request of this length, started `at`, completed.
-    pub fn learn_length(&mut self, hash: u64, at: Nanos) {
-        if let Some(length) = self.lengths.iter_mut().find(|length| length.hash == hash) {
-            length.count = length.count.saturating_add(1);
-            length.first = length.first.min(at);
-            length.last = length.last.max(at);
-            return;
-        }
-        let fresh = Length { hash, count: 1, first: at, last: at };
-        if self.lengths.len() < LENGTHS {
-            self.lengths.push(fresh);
-        } else if let Some(oldest) = self.lengths.iter_mut().min_by_key(|length| length.last) {
-            *oldest = fresh;
-        }
+    /// A request of this length completed.
+    pub fn learn_length(&mut self, done: &Completed) {
+        let Completed { hash, body, answer, start, end } = *done;
+        let index = self.lengths.iter().position(|length| length.hash == hash);
+        let index = index.unwrap_or_else(|| {
+            let spans = [(Nanos::ZERO, Nanos::ZERO); SPANS];
+            let (count, first, last) = (0, start, start);
+            let fresh = Length { hash, body, answer, count, first, last, spans };
+            if self.lengths.len() < LENGTHS {
+                self.lengths.push(fresh);
+                return self.lengths.len() - 1;
+            }
+            let oldest = (0..LENGTHS).min_by_key(|&i| self.lengths[i].last).unwrap_or(0);
+            self.lengths[oldest] = fresh;
+            oldest
+        });
+        let length = &mut self.lengths[index];
+        length.spans[length.count as usize % SPANS] = (start, end);
+        length.body = body;
+        length.answer = answer;
+        length.count = length.count.saturating_add(1);
+        length.first = length.first.min(start);
+        length.last = length.last.max(start);
+    }
+
+    /// All lengths that completed.
+    pub fn lengths(&self) -> impl Iterator<Item = &Length> + Clone {
+        self.lengths.iter()
     }
 
     /// Completed requests of this length.
     #[must_use]
     pub fn length(&self, hash: u64) -> Option<&Length> {
         self.lengths.iter().find(|length| length.hash == hash)
+    }
+}
+
+impl Length {
+    /// How many had ended at `at`, as far as the latest few tell.
+    #[must_use]
+    pub fn count_before(&self, at: Nanos) -> u32 {
+        let later = self.spans().filter(|&(_, end)| end >= at).count();
+        self.count.saturating_sub(u32::try_from(later).unwrap_or(u32::MAX))
+    }
+
+    /// Start and end of the latest few.
+    pub fn spans(&self) -> impl Iterator<Item = (Nanos, Nanos)> + Clone {
+        self.spans.iter().copied().take(self.count as usize)
     }
 }
 
@@ -260,10 +320,13 @@ mod tests {
         let place = groups.find_or_make(1, Nanos(1));
         let group = groups.get_mut(place).unwrap();
         for n in 0..200 {
-            group.learn_length(n, Nanos(n));
-            group.learn_length(7, Nanos(n));
+            for hash in [n, 7] {
+                let (start, end) = (Nanos(n), Nanos(n + 1));
+                group.learn_length(&Completed { hash, start, end, ..Completed::default() });
+            }
         }
         assert_eq!(group.length(7).map(|length| length.count), Some(201));
+        assert_eq!(group.length(7).unwrap().spans().count(), SPANS);
         assert_eq!(group.lengths.len(), LENGTHS);
     }
 }

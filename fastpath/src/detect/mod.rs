@@ -4,6 +4,7 @@
 //! exchange begins or ends and when a start is due to be decided, never per packet.
 
 pub mod abort;
+pub mod calls;
 pub mod cascade;
 pub mod doomed;
 pub mod episode;
@@ -11,14 +12,19 @@ pub mod failure;
 pub mod fanout;
 pub mod gap;
 pub mod group;
+pub mod hedge;
 pub mod margin;
 pub mod memory;
+mod mux;
 pub mod orphan;
 pub mod outage;
 pub mod outcome;
 pub mod partial;
 pub mod patterns;
+pub mod recurring;
+pub mod repeat;
 pub mod reply;
+pub mod restart;
 pub mod retry;
 pub mod stall;
 pub mod thrash;
@@ -41,7 +47,7 @@ use crate::time::Nanos;
 use group::Place;
 use outcome::{confidence, outcome};
 use patterns::Patterns;
-use reply::ReplyMemory;
+use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
 /// What an lcore remembers of its clients.
@@ -61,6 +67,8 @@ pub struct Clients {
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
     last_ended: Option<(FlowId, Outcome)>,
+    /// The same for HTTP/2.
+    streams: mux::Streams,
 }
 
 /// An attempt that was decided in this burst.
@@ -136,6 +144,7 @@ impl Clients {
             running: vec![None; slots],
             finished: Vec::with_capacity(1024),
             last_ended: None,
+            streams: mux::Streams::default(),
         }
     }
 
@@ -166,7 +175,8 @@ impl Clients {
     /// Groups, attempts and patterns that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.retries.evicted() + self.replies.evicted + self.patterns.evicted()
+        let Self { retries, replies, streams, patterns, .. } = self;
+        retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted()
     }
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
@@ -183,13 +193,12 @@ impl Clients {
     /// Whether an attempt is still to be decided.
     #[must_use]
     pub fn has_undecided(&self) -> bool {
-        !self.undecided.is_empty()
+        !self.undecided.is_empty() || self.streams.has_undecided()
     }
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
-        // Exchange numbers count up one by one, and each start went into the queue.
-        let first = self.undecided.front()?.id.0;
-        let index = usize::try_from(id.0.checked_sub(first)?).ok()?;
+        // Exchange numbers count up, and starts go into the queue in their order.
+        let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
         self.undecided.get_mut(index)
     }
 }
@@ -250,6 +259,7 @@ pub fn observe(
         }
         decide_next(exchanges, clients, policy, events);
     }
+    mux::observe(packets, flows, exchanges, clients, policy, events);
     let Clients { patterns, decided, finished, .. } = clients;
     for decided in decided.iter() {
         patterns.started(decided, exchanges, events);
@@ -267,8 +277,21 @@ fn ended(
     events: &mut EventSender,
 ) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let class = endpoint.map_or(Class::Llm, |endpoint| endpoint.class);
     let server = flows.entry(facts.seen.flow).peers().server;
+    let class = endpoint.map(|endpoint| endpoint.class);
+    if class.is_some() {
+        clients.replies.learn(server, facts.seen.last_heard).class = class;
+    }
+    let class = class_of(class, clients.replies.of(server), facts.midway);
+    let place = clients.retries.place(&caller(flows, facts.seen.flow));
+    if class == Class::Tool
+        && facts.seen.down_records > 0
+        && !facts.is_streamed()
+        && let Some(place) = place
+    {
+        let replies = clients.replies.learn(server, facts.seen.last_heard);
+        clients.retries.answered(place, facts, &mut replies.recurring);
+    }
     let outcome = outcome(facts, class, clients.replies.of(server));
     let error_shaped = class != Class::Tool && failure::observe(facts, class);
     let replies = clients.replies.learn(server, facts.seen.last_heard);
@@ -277,16 +300,14 @@ fn ended(
     let mut exchange = describe(facts, outcome, flows, policy);
     exchange.work = Some(clients.patterns.work(facts, &caller(flows, facts.seen.flow)));
     signal_end(&exchange, events);
-    let known = clients
-        .retries
-        .place(&caller(flows, facts.seen.flow))
-        .and_then(|place| clients.retries.ended(place, facts, outcome));
+    let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {
             let running = clients.running[facts.seen.flow.0 as usize].take();
             let running = running.filter(|running| running.id == exchange.id);
-            // The retry memory knows better, where it still knows: a link can turn out to be mistaken.
+            // The retry memory knows better, where it still knows: a link can turn out to be
+            // mistaken.
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
@@ -307,7 +328,7 @@ fn decide_next(
     if waiting.withdrawn {
         return;
     }
-    let class = waiting.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
+    let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let Undecided { id, flow, peers, at: start, meant, continues, .. } = waiting;
     let Undecided { application, endpoint, place, .. } = waiting;
@@ -321,7 +342,9 @@ fn decide_next(
         |exchange| exchange.work,
     );
     let replies = replies.of(peers.server);
-    let link = retries.decide(place, id, window, exchanges, |facts| outcome(facts, class, replies));
+    let link = retries.decide(place, id, window, exchanges, |facts| {
+        outcome(facts, class_of(class, replies, facts.midway), replies)
+    });
     let at = start + DECIDE_AFTER;
     clients.decided.push(Decided {
         id,
@@ -337,9 +360,14 @@ fn decide_next(
         flow,
         place,
     });
-    if link.retry_of.is_some() {
-        let (exchange, kind, value) = (id, SignalKind::Retry, f64::from(link.attempt));
-        let episode = None;
+    let kind = match link {
+        Link { retry_of: Some(_), .. } => Some(SignalKind::Retry),
+        Link { hedge: true, .. } => Some(SignalKind::Hedge),
+        Link { restart: true, .. } => Some(SignalKind::Restart),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        let (exchange, value, episode) = (id, f64::from(link.attempt), None);
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
     match waiting.ended {
@@ -349,6 +377,13 @@ fn decide_next(
             clients.running[flow.0 as usize] = Some(running);
         }
     }
+}
+
+/// What a server does: what its endpoint says, else what it was seen to be on other flows. Of a flow
+/// met in the middle nothing else is known, and the shapes of a model prove nothing.
+fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Class {
+    let known = class.or(replies.and_then(|replies| replies.class));
+    known.unwrap_or(if midway { Class::Tool } else { Class::Llm })
 }
 
 /// Everything about an ended exchange but what it is a retry of.
@@ -367,8 +402,12 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         id: seen.id,
         peers: entry.peers(),
         endpoint: seen.endpoint,
+        // A policy that came in the middle of it may call the flow otherwise.
+        call: entry.class.call.filter(|call| Some(call.endpoint) == seen.endpoint),
         sni: entry.class.sni,
         visibility: if facts.midway { Visibility::Opaque } else { Visibility::H1 },
+        from_middle: entry.from_middle(),
+        rtt: entry.halves.map(|half| half.rtt.smoothed()),
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_heard.max(seen.last_down).max(seen.last_up),
@@ -379,6 +418,8 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         outcome,
         attempt: 1,
         retry_of: None,
+        hedge: false,
+        restart: false,
         stall: stall::observe(facts, policy.policy().limits.stall()),
         outcome_confidence: confidence(facts, outcome),
         retry_confidence: Link::UNKNOWN.confidence,
@@ -394,14 +435,23 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     }
 }
 
-/// Adds what an exchange is a retry of. Another attempt that came to nothing is waste of that kind,
-/// unless its response had begun: then the abort or the cut is what wasted it.
+/// Adds what an exchange is a retry of, a copy or a repeat. Another attempt that came to nothing is
+/// waste of that kind, unless its response had begun: then the abort or the cut is what wasted it. A
+/// model's answer to a question that it had answered before is waste, and so is a copy that lost.
 fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
     exchange.retry_confidence = link.confidence;
+    exchange.hedge = link.hedge;
+    exchange.restart = link.restart;
     if link.retry_of.is_some() && exchange.outcome.invites_retry() {
         exchange.waste = exchange.waste.or(Some(Waste::Retry));
+    }
+    if link.hedge && exchange.outcome == Outcome::ClientAbort {
+        exchange.waste = Some(Waste::Hedge);
+    }
+    if link.restart && exchange.outcome == Outcome::Complete && exchange.tokens.is_some() {
+        exchange.waste = exchange.waste.or(Some(Waste::Thrash));
     }
     exchange
 }

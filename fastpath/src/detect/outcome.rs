@@ -1,4 +1,5 @@
-//! How an exchange ended: the detectors' answers in order, corrected by what is known of its server.
+//! How an exchange ended: the detectors' answers in order, corrected by what is known of its
+//! server.
 
 use super::reply::Replies;
 use super::{abort, failure, partial};
@@ -12,6 +13,7 @@ use crate::telemetry::event::Outcome;
 pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcome {
     if facts.seen.down_records == 0 {
         return match facts.ending {
+            _ if facts.seen.missed => Outcome::Complete,
             Ending::ServerReset | Ending::ServerClosed => Outcome::ConnectFailed,
             Ending::ClientClosed => Outcome::ClientAbort,
             Ending::Running | Ending::Reuse | Ending::Terminated | Ending::Gone => Outcome::Open,
@@ -20,6 +22,7 @@ pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcom
     let knows = |judge: fn(&Replies, &Facts) -> bool| replies.is_some_and(|r| judge(r, facts));
     let left = matches!(facts.ending, Ending::ClientClosed) || facts.ending.is_by_server();
     let cut_short = left
+        && !facts.seen.missed
         && !facts.is_streamed()
         && !facts.is_terminated()
         && knows(Replies::begins_like_a_stream);
@@ -30,7 +33,10 @@ pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcom
         return Outcome::ServerAbort;
     }
     let error_shaped = failure::observe(facts, class) && !knows(Replies::is_ordinary);
-    let known_error = class != Class::Tool && knows(Replies::is_known_error);
+    let known_error = match class {
+        Class::Llm | Class::Embedding => knows(Replies::is_known_error),
+        Class::Tool => knows(Replies::recurs_as_error),
+    };
     match error_shaped || known_error {
         true if knows(Replies::is_throttled) => Outcome::Throttled,
         true => Outcome::Failed,
@@ -45,6 +51,7 @@ pub fn outcome(facts: &Facts, class: Class, replies: Option<&Replies>) -> Outcom
 pub fn confidence(facts: &Facts, outcome: Outcome) -> f64 {
     let base = match outcome {
         Outcome::Complete if facts.is_terminated() => 0.99,
+        Outcome::Complete if facts.seen.missed => 0.7,
         Outcome::Complete if facts.ending == Ending::Gone => 0.8,
         Outcome::Complete | Outcome::ClientAbort | Outcome::ServerAbort => 0.98,
         Outcome::ConnectFailed => 0.99,

@@ -9,7 +9,7 @@ const RESET_WITHIN: Nanos = Nanos::from_millis(500);
 /// Whether the server cut the response.
 #[must_use]
 pub fn observe(facts: &Facts) -> bool {
-    if facts.seen.down_records == 0 || facts.is_terminated() {
+    if facts.seen.down_records == 0 || facts.is_terminated() || facts.seen.missed {
         return false;
     }
     let wait = facts.closed.map(|closed| closed.since(facts.seen.last_down));

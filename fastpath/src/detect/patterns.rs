@@ -2,7 +2,9 @@
 //! backends and gateways.
 //!
 //! They see an attempt twice: when it is decided, in order of start, and when everything about it is
-//! known. Nothing here runs per packet. What is found is told as signals with an episode; what was
+//! known. Of HTTP/2 streams, cascades and outages count every attempt, and an orphan can follow one that
+//! its client left; which of several streams a record belongs to is a guess, so no steps, branches
+//! or upstream legs are told from them. Nothing here runs per packet. What is found is told as signals with an episode; what was
 //! waste is written into the exchange, unless the exchange was waste by itself already.
 
 use std::hash::{BuildHasher, RandomState};
@@ -110,18 +112,10 @@ impl Patterns {
     pub fn started(&mut self, decided: &Decided, exchanges: &Exchanges, events: &mut EventSender) {
         let &Decided { id, endpoint, link, peers, flow, start: at, .. } = decided;
         let subject = Subject { exchange: id, peers, endpoint };
-        let limits = cascade::Limits::default();
-        if let Some(endpoint) = endpoint {
-            let state = self.endpoints.of(endpoint, at);
-            let change = state.cascade.started(at, link.attempt, subject, &limits);
-            let margin = change.and_then(|_| state.margin(at));
-            tell(events, SignalKind::Cascade, Scope::Endpoint, change, margin, COUNTED);
-        }
+        self.attempted(at, link.attempt, subject, events);
         let margin = self.margin(endpoint, at);
-        let client = self.clients.of(peers.client, at);
-        let change = client.cascade.started(at, link.attempt, subject, &limits);
-        tell(events, SignalKind::Cascade, Scope::Client, change, margin, COUNTED);
         if let Some(work) = decided.work {
+            let client = self.clients.of(peers.client, at);
             let start = thrash::Start { at, flow, work, retry_of: link.retry_of, subject };
             let change = client.steps.started(&start, |flow, id| {
                 let seen = exchanges.facts(flow, id)?.seen;
@@ -138,6 +132,27 @@ impl Patterns {
         self.gateways.of(peers.client, at).started(id, flow, at);
     }
 
+    /// An attempt was decided, of which no more is known than whose it is and its number.
+    pub fn attempted(
+        &mut self,
+        at: Nanos,
+        attempt: u16,
+        subject: Subject,
+        events: &mut EventSender,
+    ) {
+        let limits = cascade::Limits::default();
+        if let Some(endpoint) = subject.endpoint {
+            let state = self.endpoints.of(endpoint, at);
+            let change = state.cascade.started(at, attempt, subject, &limits);
+            let margin = change.and_then(|_| state.margin(at));
+            tell(events, SignalKind::Cascade, Scope::Endpoint, change, margin, COUNTED);
+        }
+        let margin = self.margin(subject.endpoint, at);
+        let client = self.clients.of(subject.peers.client, at);
+        let change = client.cascade.started(at, attempt, subject, &limits);
+        tell(events, SignalKind::Cascade, Scope::Client, change, margin, COUNTED);
+    }
+
     /// Everything about an exchange is known, but what it means beside others.
     pub fn ended(
         &mut self,
@@ -151,9 +166,8 @@ impl Patterns {
             if in_vain {
                 client.cascade.came_to_nothing(tokens);
             }
-            let (id, outcome) = (exchange.id, exchange.outcome);
-            let again = client.steps.ended(id, exchange.end, outcome, tokens);
-            exchange.waste = exchange.waste.or(again.then_some(Waste::Thrash));
+            let wasted = (exchange.waste == Some(Waste::Thrash)).then_some(tokens);
+            client.steps.ended(exchange.id, exchange.end, exchange.outcome, wasted);
         }
         self.branch_ended(exchange, events);
         self.leg_ended(exchange, exchanges, events);

@@ -8,8 +8,10 @@
 
 use std::collections::HashMap;
 
+use super::recurring::Recurring;
 use crate::burst::Address;
 use crate::exchange::h1::Facts;
+use crate::policy::endpoint::Class;
 use crate::time::Nanos;
 
 /// What is remembered of servers.
@@ -27,9 +29,13 @@ pub struct ReplyMemory {
 pub struct Replies {
     server: Address,
     last_used: Nanos,
+    /// What its endpoint does, as far as a flow with a name has told.
+    pub class: Option<Class>,
     /// Sizes of ordinary plain replies.
     ordinary: Sizes,
     errors: Clusters,
+    /// Sizes of answers, where any size can be an ordinary one.
+    pub recurring: Recurring,
     /// Lengths of the second record of streams.
     preludes: Clusters,
     streams: u32,
@@ -146,6 +152,12 @@ impl Replies {
     #[must_use]
     pub fn is_known_error(&self, facts: &Facts) -> bool {
         !facts.is_streamed() && self.errors.near(facts.seen.down_bytes, SAME_BYTES) >= 2
+    }
+
+    /// A plain reply of a size that recurs as errors do.
+    #[must_use]
+    pub fn recurs_as_error(&self, facts: &Facts) -> bool {
+        !facts.is_streamed() && self.recurring.is_error(facts.seen.down_bytes)
     }
 
     /// Of two recurring error sizes the larger carries rate-limit headers: it is a 429.

@@ -11,7 +11,11 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::group::{Attempt, Debt, Group, Groups, Place, Progress};
+use super::calls::Calls;
+use super::group::{Attempt, Completed, Debt, Group, Groups, Place, Progress};
+use super::recurring::{Answer, Recurring};
+use super::repeat::{self, Alike, Asked, Earlier, Repeat};
+use super::{hedge, restart};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
@@ -50,6 +54,10 @@ pub struct Link {
     pub retry_of: Option<ExchangeId>,
     /// How sure that is, 0 to 1.
     pub confidence: f64,
+    /// It is a second copy of a request that was still running.
+    pub hedge: bool,
+    /// It repeats a request that had been answered.
+    pub restart: bool,
 }
 
 /// Request lengths of an attempt.
@@ -82,6 +90,7 @@ pub struct Caller {
 #[derive(Debug)]
 pub struct RetryMemory {
     groups: Groups,
+    calls: Calls,
     hashes: Hashes,
     pairs: Vec<Pair>,
     starts: Vec<Start>,
@@ -103,6 +112,7 @@ struct Pair {
 struct Start {
     id: ExchangeId,
     at: Nanos,
+    bytes: u32,
     hash: u64,
     body: Option<u64>,
     continues: bool,
@@ -114,13 +124,15 @@ struct Start {
 
 impl Link {
     /// A first attempt, as far as anybody knows.
-    pub const UNKNOWN: Self = Self { attempt: 1, retry_of: None, confidence: 0.5 };
+    pub const UNKNOWN: Self =
+        Self { attempt: 1, retry_of: None, confidence: 0.5, hedge: false, restart: false };
 }
 
 impl Default for RetryMemory {
     fn default() -> Self {
         Self {
             groups: Groups::default(),
+            calls: Calls::default(),
             hashes: Hashes(RandomState::new()),
             pairs: Vec::with_capacity(4096),
             starts: Vec::with_capacity(64),
@@ -140,13 +152,18 @@ impl RetryMemory {
         caller: &Caller,
         continues: bool,
     ) -> Place {
-        let place = self.groups.find_or_make(self.hashes.0.hash_one(caller), at);
+        let key = self.hashes.0.hash_one(caller);
+        let application = self.hashes.0.hash_one((caller.client, caller.application));
+        let elsewhere = self.calls.note(application, key, at);
+        let place = self.groups.find_or_make(key, at);
         let verdict = (Verdict::Pass, Reason::NoRule);
         if let Some(group) = self.groups.get_mut(place) {
             group.forget_before(at.since(AGE_MAX));
             let progress = Progress::Running;
             let (link, paid) = (None, false);
-            let attempt = Attempt { id, flow, start: at, continues, link, verdict, paid, progress };
+            let start = at;
+            let attempt =
+                Attempt { id, flow, start, continues, elsewhere, link, verdict, paid, progress };
             self.pushed_out += u64::from(group.push(attempt));
         }
         place
@@ -156,6 +173,17 @@ impl RetryMemory {
     #[must_use]
     pub fn place(&self, caller: &Caller) -> Option<Place> {
         self.groups.find(self.hashes.0.hash_one(caller))
+    }
+
+    /// Lets a server's memory of answers learn from one, and from what the same request was answered
+    /// before.
+    pub fn answered(&self, place: Place, facts: &Facts, recurring: &mut Recurring) {
+        let (size, request) =
+            (facts.seen.down_bytes, self.hashes.length(facts.seen.up_bytes.into()));
+        let length = self.groups.get(place).and_then(|group| group.length(request));
+        let before = length.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        let hash = |size: u32| self.hashes.length(size.into());
+        recurring.learn(&Answer { size, request, before }, hash);
     }
 
     /// Remembers how an attempt ended. Returns what it was decided to be, if it was.
@@ -169,7 +197,9 @@ impl RetryMemory {
         let hash = self.hashes.length(facts.seen.up_bytes.into());
         let group = self.groups.get_mut(place)?;
         if outcome == Outcome::Complete {
-            group.learn_length(hash, facts.seen.start);
+            let answer = self.hashes.length(facts.seen.down_bytes.into());
+            let (body, start, end) = (size.body, facts.seen.start, facts.seen.last_down);
+            group.learn_length(&Completed { hash, body, answer, start, end });
         }
         if !outcome.invites_retry() {
             // It had looked like a failure, and somebody was taken for its retry.
@@ -226,9 +256,9 @@ impl RetryMemory {
         pairs.clear();
         let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
         let view = View { group, hashes, exchanges, outcome_of: &outcome_of };
-        let Some(own) = group.attempt(id).and_then(|attempt| view.start(attempt)) else {
-            return Link::UNKNOWN;
-        };
+        let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
+        let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
+        let repeat = view.repeat(attempt, &own);
         if own.unique {
             starts.push(own);
         } else {
@@ -248,15 +278,17 @@ impl RetryMemory {
             attempt: best.map_or(1, |pair| pair.failed_attempt.saturating_add(1)),
             retry_of: best.map(|pair| pair.failed),
             confidence: confidence(pairs, id, best.is_some(), own.unique),
+            hedge: best.is_none() && hedge::observe(&repeat),
+            restart: best.is_none() && restart::observe(&repeat),
         };
         settle(group, hashes, id, link, best);
         link
     }
 
-    /// Groups and attempts that were pushed out before their time.
+    /// Groups, attempts and applications that were pushed out before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.groups.evicted() + self.pushed_out
+        self.groups.evicted() + self.calls.evicted() + self.pushed_out
     }
 }
 
@@ -311,16 +343,16 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let hash = self.hashes.length(i64::from(bytes) + off);
             self.group.length(hash).is_some_and(lately)
         });
-        let (count, first) = self
-            .group
-            .length(hash)
-            .map_or((0, attempt.start), |length| (length.count, length.first));
+        let (count, first) = self.group.length(hash).map_or((0, attempt.start), |length| {
+            (length.count_before(attempt.start), length.first)
+        });
         let count = count + u32::try_from(running(0)).unwrap_or(u32::MAX);
         let observed = attempt.start.since(first).secs_f64().max(1.0);
         let rate_per_sec = if count > TEMPLATE_ABOVE { f64::from(count) / observed } else { 0.0 };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
         let Attempt { id, start: at, continues, .. } = *attempt;
-        Some(Start { id, at, hash, body: size.body, continues, rate_per_sec, unique })
+        let body = size.body;
+        Some(Start { id, at, bytes, hash, body, continues, rate_per_sec, unique })
     }
 
     /// Whether an attempt that is not known to be over has in effect completed before `at`, with
@@ -333,6 +365,47 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 && facts.seen.last_down < at
                 && !(self.outcome_of)(&facts).invites_retry()
         })
+    }
+
+    /// What an undecided attempt repeats.
+    fn repeat(&self, attempt: &Attempt, start: &Start) -> Repeat {
+        let near =
+            [-3, -2, -1, 1, 2, 3].map(|off| self.hashes.length(i64::from(start.bytes) + off));
+        let alike = move |hash: u64, body: Option<u64>| match () {
+            () if hash == start.hash => Alike::Same,
+            () if body.is_some() && body == start.body => Alike::Body,
+            () if near.contains(&hash) => Alike::Near,
+            () => Alike::Other,
+        };
+        let completed = self.group.lengths().flat_map(move |length| {
+            let alike = alike(length.hash, length.body);
+            length.spans().map(move |(start, end)| {
+                let (answered, end) = (Some(end), Some(end));
+                Earlier { alike, start, answered, end }
+            })
+        });
+        let before = self.group.attempts.iter().filter(move |other| other.id < attempt.id);
+        let others = before.filter_map(move |other| {
+            let (size, answered, end) = self.standing(other)?;
+            let alike = alike(self.hashes.whole(size), size.body);
+            Some(Earlier { alike, start: other.start, answered, end })
+        });
+        let asked = Asked { at: attempt.start, elsewhere: attempt.elsewhere };
+        repeat::look(asked, completed.chain(others))
+    }
+
+    /// Request, end of the answer and end of an attempt that is not among the completed ones.
+    fn standing(&self, attempt: &Attempt) -> Option<(Size, Option<Nanos>, Option<Nanos>)> {
+        match attempt.progress {
+            Progress::Done(_) => None,
+            Progress::Failed(size, debt) => Some((size, None, Some(debt.end))),
+            Progress::Running => {
+                let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
+                let end = facts.seen.first_byte.map(|_| facts.seen.last_down);
+                let fails = (self.outcome_of)(&facts).invites_retry();
+                Some((self.hashes.size(&facts), end.filter(|_| !fails), end))
+            }
+        }
     }
 
     /// Adds every failed attempt that `start` may be the retry of.

@@ -1,24 +1,21 @@
 //! Stall: a response that had begun falls silent for longer than the limit.
 
-use crate::exchange::h1::{Ending, Facts};
+use crate::exchange::h1::{Ending, Facts, STREAM_BEGUN_RECORDS};
 use crate::time::Nanos;
-
-/// A response with fewer records than this is plain, or has not begun to stream: its silence is
-/// thought.
-const RECORDS_MIN: u16 = 8;
 
 /// The longest silence inside the response, if it is longer than `limit`. The silence before a
 /// close counts.
 #[must_use]
 pub fn observe(facts: &Facts, limit: Nanos) -> Option<Nanos> {
     let seen = &facts.seen;
-    if seen.down_records < RECORDS_MIN {
+    // Plain, or not begun to stream: its silence is thought.
+    if seen.down_records < STREAM_BEGUN_RECORDS {
         return None;
     }
     let cut_short = !matches!(facts.ending, Ending::Reuse | Ending::Terminated);
     let tail = facts
         .closed
-        .filter(|_| cut_short && !facts.is_terminated())
+        .filter(|_| cut_short && facts.is_streamed() && !facts.is_terminated())
         .map_or(Nanos::ZERO, |closed| closed.since(seen.last_down));
     let silence = seen.longest_gap.max(tail);
     (silence > limit).then_some(silence)
@@ -39,6 +36,12 @@ mod tests {
     fn a_silent_second_inside_a_stream_is_a_stall() {
         let stalled = observe(&facts(Shape { down: &stream(8, 980), ..Shape::default() }), LIMIT);
         assert_eq!(stalled, Some(Nanos::from_millis(1000)));
+    }
+
+    #[test]
+    fn silence_before_the_stream_has_begun_is_thought() {
+        let shape = Shape { down: &stream(2, 5000), ..Shape::default() };
+        assert_eq!(observe(&facts(shape), LIMIT), None);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! before it began. A step whose work the client had asked for before, within a minute and one after
 //! the other, repeats that earlier step; steps that repeat those of one chain in the same order are a
 //! run. Equality of one length proves little, so a run counts once two steps of different lengths have
-//! repeated. A first step counts at once if it had begun a chain that went on with other work, and
-//! nothing else has its length; the steps of a template never count. A run whose steps had all been answered, for the fourth
-//! time, is a loop without progress.
+//! repeated; the steps of a template never count. A run whose steps had all been answered, for the
+//! fourth time, is a loop without progress.
+//!
+//! A run says that a workflow began again, and how far it got. What that wasted is what
+//! [`restart`](super::restart) says of each exchange: it is right of more of them.
 //!
 //! State of a client is bounded: its last [`STEPS`] steps, as keyed hashes, and [`RUNS`] runs.
 
@@ -59,22 +61,10 @@ struct Step {
     clean: bool,
     /// Steps that follow one another are a chain.
     chain: u64,
-    /// It is the first of its chain.
-    leads: bool,
-    /// Another step continues it, and asks for something else or not.
-    led_elsewhere: Option<bool>,
-    repeats: Option<Repeats>,
-}
-
-/// What a step repeats.
-#[derive(Clone, Copy, Debug)]
-struct Repeats {
-    /// The earlier step.
-    step: u64,
-    /// The run it belongs to.
-    run: u64,
-    /// It counts, whether or not its run is ever told of.
-    sure: bool,
+    /// Another step continues it.
+    continued: bool,
+    /// The run that it is part of, by number.
+    run: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +133,7 @@ impl Steps {
         {
             return None;
         }
-        let parent = parent.and_then(|parent| self.continue_from(parent, start));
+        let parent = parent.and_then(|parent| self.continue_from(parent));
         let earlier = self.steps.iter().flatten().filter(|step| step.is_asked_again(start));
         let earlier = earlier.filter(|step| over(step).is_some());
         let Some(earlier) = earlier.max_by_key(|step| step.number).copied() else {
@@ -159,29 +149,19 @@ impl Steps {
         let proven = run.varied >= RUN_STEPS_MIN && counts;
         let change = (proven && !run.announced).then(|| run.announce(start.at));
         let (round, clean, chain) = (run.round, run.clean, run.chain);
-        // Every step of nearly this length is an earlier round of this one.
-        let unique = alike <= usize::from(earlier.round);
-        let sure = unique && earlier.leads && earlier.led_elsewhere == Some(true);
-        let repeats = Repeats { step: earlier.number, run: chain, sure };
-        self.push(start, chain, round, clean, counts.then_some(repeats));
+        self.push(start, chain, round, clean, counts.then_some(chain));
         change
     }
 
-    /// A step is over. Tells whether it was work done again.
-    pub fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, tokens: f64) -> bool {
-        let Some(step) = self.step_of(id) else { return false };
-        let answered = outcome == Outcome::Complete;
+    /// A step is over. `wasted`: tokens of an answer that had been given before.
+    pub fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, wasted: Option<f64>) {
+        let Some(step) = self.step_of(id) else { return };
         step.fate = if outcome.invites_retry() { Fate::Failed(end) } else { Fate::Answered(end) };
-        let Some(repeats) = step.repeats.filter(|_| answered) else { return false };
-        let earlier = self.steps[place(repeats.step)].filter(|step| step.number == repeats.step);
-        let again = earlier.is_some_and(|step| !matches!(step.fate, Fate::Failed(_)));
-        let run = self.runs.iter_mut().flatten().find(|run| run.chain == repeats.run);
-        let counts = again && (repeats.sure || run.as_ref().is_some_and(|run| run.announced));
-        if let Some(run) = run.filter(|_| counts) {
+        let (Some(number), Some(tokens)) = (step.run, wasted) else { return };
+        if let Some(run) = self.runs.iter_mut().flatten().find(|run| run.chain == number) {
             run.track.in_vain += 1;
             run.track.tokens += tokens;
         }
-        counts
     }
 
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
@@ -211,14 +191,7 @@ impl Steps {
         self.chains
     }
 
-    fn push(
-        &mut self,
-        start: &Start,
-        chain: u64,
-        round: u16,
-        clean: bool,
-        repeats: Option<Repeats>,
-    ) {
+    fn push(&mut self, start: &Start, chain: u64, round: u16, clean: bool, run: Option<u64>) {
         let number = self.next;
         self.next += 1;
         self.steps[place(number)] = Some(Step {
@@ -231,9 +204,8 @@ impl Steps {
             round,
             clean,
             chain,
-            leads: !self.steps.iter().flatten().any(|step| step.chain == chain),
-            led_elsewhere: None,
-            repeats,
+            continued: false,
+            run,
         });
     }
 
@@ -241,7 +213,7 @@ impl Steps {
     /// application, else any; of these the one that ended last.
     fn parent(&self, start: &Start, over: impl Fn(&Step) -> Option<Nanos>) -> Option<usize> {
         let ended = |&index: &usize| {
-            let step = self.steps[index].filter(|step| step.led_elsewhere.is_none())?;
+            let step = self.steps[index].filter(|step| !step.continued)?;
             let end = over(&step).filter(|&end| start.at <= end + CONTINUES_WITHIN)?;
             let same_application = step.work.application == start.work.application;
             Some((step.flow == start.flow, same_application, end))
@@ -250,9 +222,9 @@ impl Steps {
     }
 
     /// The step that is continued.
-    fn continue_from(&mut self, parent: usize, start: &Start) -> Option<Step> {
+    fn continue_from(&mut self, parent: usize) -> Option<Step> {
         let parent = self.steps[parent].as_mut()?;
-        parent.led_elsewhere = Some(!parent.work.is_alike(&start.work));
+        parent.continued = true;
         Some(*parent)
     }
 
@@ -335,7 +307,7 @@ impl Run {
             work: None,
             varied: 0,
             announced: false,
-            kind: SignalKind::Restart,
+            kind: SignalKind::WorkflowRestart,
             track: Track::new(start.at, start.subject),
         }
     }
@@ -354,7 +326,7 @@ impl Run {
     fn announce(&mut self, at: Nanos) -> (SignalKind, Change) {
         self.announced = true;
         let gets_nowhere = self.clean && self.round >= LOOP_FROM;
-        self.kind = if gets_nowhere { SignalKind::Loop } else { SignalKind::Restart };
+        self.kind = if gets_nowhere { SignalKind::Loop } else { SignalKind::WorkflowRestart };
         (self.kind, self.track.begins(at))
     }
 
@@ -381,7 +353,7 @@ mod tests {
         steps: Steps,
         asked: u64,
         told: Vec<(SignalKind, Phase)>,
-        again: u32,
+        answered: Vec<u64>,
     }
 
     impl Client {
@@ -399,7 +371,11 @@ mod tests {
             let change = self.steps.started(&start, |_, _| None);
             self.told.extend(change.map(|(kind, change)| (kind, change.phase)));
             let end = at + Nanos::from_millis(200);
-            self.again += u32::from(self.steps.ended(subject.exchange, end, outcome, 10.0));
+            let wasted = self.answered.contains(&length).then_some(10.0);
+            self.steps.ended(subject.exchange, end, outcome, wasted);
+            if outcome == Outcome::Complete {
+                self.answered.push(length);
+            }
         }
 
         fn ask_all(&mut self, lengths: &[u64]) {
@@ -407,17 +383,17 @@ mod tests {
         }
     }
 
-    const BEGINS: (SignalKind, Phase) = (SignalKind::Restart, Phase::Begins);
+    const BEGINS: (SignalKind, Phase) = (SignalKind::WorkflowRestart, Phase::Begins);
 
     #[test]
-    fn a_workflow_that_begins_again_is_a_restart_and_its_answered_steps_are_waste() {
+    fn a_workflow_that_begins_again_is_a_restart_and_its_episode_tells_what_was_answered_before() {
         let mut client = Client::default();
         client.ask_all(&[3000, 500, 4000]);
         client.ask(600, Outcome::Failed);
         client.ask_all(&[3000, 500, 4000, 600, 5000]);
-        assert_eq!((client.told.as_slice(), client.again), ([BEGINS].as_slice(), 3));
+        assert_eq!(client.told, [BEGINS]);
         let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
-        assert_eq!((kind, end.phase, end.value), (SignalKind::Restart, Phase::Ends, 2.0));
+        assert_eq!((kind, end.phase, end.value), (SignalKind::WorkflowRestart, Phase::Ends, 2.0));
         assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 30.0));
     }
 
@@ -425,7 +401,7 @@ mod tests {
     fn the_same_length_once_more_is_no_run_yet() {
         let mut client = Client::default();
         client.ask_all(&[3000, 500, 4000, 500, 700]);
-        assert_eq!((client.told.len(), client.again), (0, 0));
+        assert_eq!(client.told, []);
     }
 
     #[test]
@@ -434,7 +410,7 @@ mod tests {
         for _ in 0..30 {
             client.ask_all(&[3001, 3000, 3003]);
         }
-        assert_eq!((client.told.len(), client.again), (0, 0));
+        assert_eq!(client.told, []);
     }
 
     #[test]
@@ -443,7 +419,7 @@ mod tests {
         for n in 0..100 {
             client.ask_all(&[3000 + 700 * n, 400 + 17 * n]);
         }
-        assert_eq!((client.told.len(), client.again), (0, 0));
+        assert_eq!(client.told, []);
     }
 
     #[test]
@@ -472,6 +448,6 @@ mod tests {
         client.ask_all(&[3000, 500]);
         client.asked += 250;
         client.ask_all(&[3000, 500]);
-        assert_eq!((client.told.len(), client.again), (0, 0));
+        assert_eq!(client.told, []);
     }
 }

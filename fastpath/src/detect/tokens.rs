@@ -13,8 +13,10 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
     if failed || facts.seen.down_records == 0 {
         return None;
     }
-    let Calibration { stream, plain } = endpoint.calibration?;
-    let fit = if facts.is_streamed() { stream } else { plain? };
+    let Calibration { stream, plain, .. } = endpoint.calibration?;
+    // A plain reply comes in one piece: what was cut was a stream, however short it stayed.
+    let cut = matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort);
+    let fit = if facts.is_streamed() || cut { stream } else { plain? };
     let (records, bytes) = facts.body();
     let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
     let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
@@ -26,6 +28,26 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
 pub fn cost(tokens: Estimate, price: Price) -> Estimate {
     let [cheap, usual, dear] = price.output_per_million.map(|usd| usd / 1000.0);
     Estimate { low: tokens.low * cheap, likely: tokens.likely * usual, high: tokens.high * dear }
+}
+
+/// Tokens of a response over HTTP/2: records and bytes without headers, and without what a stream
+/// begins with.
+#[must_use]
+pub fn estimate_mux(
+    (records, bytes): (u32, u32),
+    streamed: bool,
+    outcome: Outcome,
+    endpoint: &Endpoint,
+) -> Option<Estimate> {
+    let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled | Outcome::ConnectFailed);
+    if failed || records == 0 {
+        return None;
+    }
+    let Calibration { stream, mux_stream, mux_plain, .. } = endpoint.calibration?;
+    let fit = if streamed { mux_stream.unwrap_or(stream) } else { mux_plain? };
+    let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
+    let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
+    Some(range(likely, fit))
 }
 
 /// One token more or less never matters, and counts cannot be told closer than that.
@@ -59,6 +81,13 @@ mod tests {
         assert!(tokens.low < 20.0 && tokens.high > 20.0);
         let cost = cost(tokens, endpoint().price.unwrap());
         assert!((cost.likely - 0.04).abs() < 1e-6, "20 tokens at 2 dollars a million");
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_in_its_prelude_has_no_tokens_yet() {
+        let facts = facts(Shape { down: &[(100, 300), (101, 300)], ..Shape::default() });
+        let tokens = estimate(&facts, Outcome::ClientAbort, &endpoint()).unwrap();
+        assert_eq!(tokens.likely, 0.0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::handshake::{Handshake, RTT_DEFAULT};
 use crate::burst::{Direction, FlowId, Record};
 use crate::flow::entry::Classified;
 use crate::policy::snapshot::EndpointId;
-use crate::telemetry::event::ExchangeId;
+use crate::telemetry::event::{ExchangeId, Visibility};
 use crate::time::Nanos;
 
 /// A connection and the exchange that runs on it.
@@ -25,6 +25,12 @@ pub struct Connection {
     pub current: Option<Current>,
     /// When the one before was last heard of.
     previous_end: Option<Nanos>,
+    /// It has shown that it is HTTP/2: its records are not followed here.
+    pub multiplexed: bool,
+    /// What the flow is counted as; opaque: not at all.
+    pub counted: Visibility,
+    /// The acknowledgment that showed a loss; repeated ones show no other.
+    missed_ack: Option<u32>,
 }
 
 /// What a record means for its connection.
@@ -38,8 +44,8 @@ pub enum Step {
     Terminator,
     /// It is an alert: its sender closes.
     Close,
-    /// The connection speaks HTTP/2.
-    Multiplexed,
+    /// The connection speaks HTTP/2, and this record of so much plaintext is its first that says so.
+    Multiplexed(u16),
 }
 
 /// How an exchange came to its end.
@@ -120,7 +126,7 @@ pub struct Current {
     pub second_length: u16,
     /// Length of the last response record.
     pub last_length: u16,
-    /// Longest time between two response records.
+    /// Longest time between two response records, once a stream has begun.
     pub longest_gap: Nanos,
     /// Response records that came after the client had closed.
     pub late_records: u16,
@@ -128,6 +134,9 @@ pub struct Current {
     pub late_data_records: u16,
     /// A terminator came before the client closed.
     pub terminated_in_time: bool,
+    /// The client has acknowledged bytes of the response that never passed here, and nothing of it
+    /// has passed since.
+    pub missed: bool,
     /// It waits in the settle queue.
     pub queued: bool,
 }
@@ -141,11 +150,15 @@ struct Close {
 }
 
 /// Plaintext length of a chunked body's last chunk, `0\r\n\r\n`.
-const TERMINATOR: u16 = 5;
+pub(super) const TERMINATOR: u16 = 5;
 /// A record of an alert in TLS 1.3: two bytes, content type, tag.
 const ALERT_RECORD: u16 = 19;
+/// A shorter client record is no request: met in the middle, a connection may speak anything.
+const REQUEST_BYTES_MIN: u16 = 64;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
+/// Records of a response after which its silence is no thought any more.
+pub const STREAM_BEGUN_RECORDS: u16 = 4;
 /// What arrives this soon after a close was on its way before it.
 const CLOSE_SLACK: Nanos = Nanos::from_micros(200);
 impl Connection {
@@ -154,33 +167,47 @@ impl Connection {
         self.handshake.meet(class, rtt);
     }
 
-    /// A record of application data (in TLS 1.3: of anything encrypted).
-    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+    /// There is no handshake: nothing is encrypted.
+    pub(super) fn meet_plain(&mut self, rtt: Option<Nanos>) {
+        self.handshake.skip(rtt);
+    }
+
+    /// The plaintext length of a record that belongs to the application; an alert is taken in.
+    pub(super) fn plaintext(&mut self, record: &Record) -> Result<u16, Step> {
         if !self.handshake.is_over(record) {
-            return Step::Nothing;
+            return Err(Step::Nothing);
         }
         if self.handshake.tls13 && record.length == ALERT_RECORD {
             self.alert(record.direction, record.at);
-            return Step::Close;
+            return Err(Step::Close);
         }
-        let length = record.length.saturating_sub(self.handshake.overhead);
+        if record.direction == Direction::ToClient && self.handshake.is_ticket(record) {
+            return Err(Step::Nothing);
+        }
+        Ok(record.length.saturating_sub(self.handshake.overhead))
+    }
+
+    /// A record of application data (in TLS 1.3: of anything encrypted).
+    pub fn application_record(&mut self, record: &Record, hasher: &RandomState) -> Step {
+        let length = match self.plaintext(record) {
+            Ok(length) => length,
+            Err(step) => return step,
+        };
         match record.direction {
             Direction::ToServer => {
                 if self.handshake.speaks_h2(length) {
-                    return Step::Multiplexed;
+                    return Step::Multiplexed(length);
                 }
                 match &mut self.current {
-                    Some(current) if current.down_records == 0 => {
+                    Some(current) if !current.may_be_answered(record.at, self.handshake.rtt) => {
                         current.request_record(length, record.at, hasher);
                         Step::Nothing
                     }
+                    None if self.handshake.midway && length < REQUEST_BYTES_MIN => Step::Nothing,
                     Some(_) | None => Step::Request,
                 }
             }
             Direction::ToClient => {
-                if self.handshake.is_ticket(record) {
-                    return Step::Nothing;
-                }
                 let Some(current) = &mut self.current else { return Step::Nothing };
                 current.response_record(length, record.at, self.close.client);
                 if length == TERMINATOR { Step::Terminator } else { Step::Nothing }
@@ -207,6 +234,12 @@ impl Connection {
         self.closed(direction, false, at);
     }
 
+    /// The connection was met in the middle.
+    #[must_use]
+    pub(super) fn is_midway(&self) -> bool {
+        self.handshake.midway
+    }
+
     /// FIN or RST from one side.
     pub fn closed(&mut self, direction: Direction, reset: bool, at: Nanos) {
         let close = &mut self.close;
@@ -216,6 +249,15 @@ impl Connection {
                 close.server_reset |= reset && close.server.is_none() && !close.server_alert;
                 close.server = close.server.or(Some(at));
             }
+        }
+    }
+
+    /// The client acknowledges bytes of the response that were lost here, not on their way: whether
+    /// it was whole is not known.
+    pub fn missed_response(&mut self, ack: u32) {
+        let is_news = self.missed_ack.replace(ack) != Some(ack);
+        if let Some(current) = &mut self.current {
+            current.missed |= is_news;
         }
     }
 
@@ -240,6 +282,13 @@ impl Connection {
             _ if self.close.server_reset => Some(Ending::ServerReset),
             _ => Some(Ending::ServerClosed),
         }
+    }
+
+    /// When the first side closed.
+    #[must_use]
+    pub(super) fn closed_at(&self) -> Option<Nanos> {
+        let Close { client, server, .. } = self.close;
+        client.into_iter().chain(server).min()
     }
 
     /// Both sides have closed.
@@ -295,8 +344,16 @@ impl Current {
             late_records: 0,
             late_data_records: 0,
             terminated_in_time: false,
+            missed: false,
             queued: false,
         }
+    }
+
+    /// Whether a response has begun, or one that was missed may have: nothing is answered before a
+    /// round trip is over.
+    fn may_be_answered(&self, at: Nanos, rtt: Option<Nanos>) -> bool {
+        let soonest = self.last_up + rtt.unwrap_or(RTT_DEFAULT).max(RTT_DEFAULT);
+        self.down_records > 0 || (self.missed && at > soonest)
     }
 
     fn request_record(&mut self, length: u16, at: Nanos, hasher: &RandomState) {
@@ -312,10 +369,13 @@ impl Current {
             self.bursts = 1;
         } else {
             let gap = at.since(self.last_down);
-            self.longest_gap = self.longest_gap.max(gap);
+            if self.down_records >= STREAM_BEGUN_RECORDS {
+                self.longest_gap = self.longest_gap.max(gap);
+            }
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
         self.last_down = at;
+        self.missed = false;
         self.last_length = length;
         self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
         self.down_records = self.down_records.saturating_add(1);
@@ -452,7 +512,7 @@ mod tests {
     #[test]
     fn a_preface_shows_http2_and_without_the_offer_it_does_not() {
         let mut offering = connection(Classified { offers_h2: true, ..tls13() });
-        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed);
+        assert_eq!(steps(&mut offering, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Multiplexed(64));
         let mut plain = connection(tls13());
         assert_eq!(steps(&mut plain, &[(UP, 0, 36), (UP, 1, 64)])[1], Step::Request);
     }
@@ -479,6 +539,23 @@ mod tests {
         steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
         c.closed(DOWN, true, Nanos::from_millis(6));
         assert_eq!(c.closing(), Some(Ending::ServerReset));
+    }
+
+    #[test]
+    fn a_response_that_passed_unseen_ends_the_request() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 3, 900)]), [Step::Nothing], "nobody answers that fast");
+        assert_eq!(steps(&mut c, &[(UP, 400, 700)]), [Step::Request]);
+        c.missed_response(5000);
+        assert_eq!(steps(&mut c, &[(UP, 401, 900)]), [Step::Nothing], "the same loss");
+    }
+
+    #[test]
+    fn met_in_the_middle_a_short_record_is_no_request() {
+        let mut c = connection(Classified::default());
+        assert_eq!(steps(&mut c, &[(UP, 0, 40), (UP, 100, 700)]), [Step::Nothing, Step::Request]);
     }
 
     #[test]

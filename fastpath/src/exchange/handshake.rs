@@ -1,5 +1,5 @@
-//! Where a connection's handshake ends and its application begins, and what protocol that speaks: all
-//! of it from record lengths and the clear hellos.
+//! Where a connection's handshake ends and its application begins, and what protocol that speaks:
+//! all of it from record lengths and the clear hellos.
 
 use crate::burst::{Direction, Record, TlsVersion};
 use crate::flow::entry::Classified;
@@ -38,6 +38,8 @@ const H2_PREFACES: [u16; 8] = [24, 45, 51, 57, 58, 64, 70, 82];
 /// Lengths of SETTINGS ACK alone, and with a WINDOW_UPDATE.
 const H2_ACKS: [u16; 2] = [9, 22];
 const H2_ACK_WITHIN: u8 = 8;
+/// Lengths of the frames an HTTP/2 client sends again and again: an empty DATA, WINDOW_UPDATE, PING.
+const H2_FRAMES: [u16; 3] = [9, 13, 17];
 
 impl Handshake {
     /// Takes over what the flow's hellos say, when they say more than before.
@@ -52,6 +54,12 @@ impl Handshake {
         self.chose_h2 = class.chose_h2;
         self.rtt = rtt;
         self.known = class.version.is_some();
+    }
+
+    /// There is none, nor any encryption.
+    pub(super) fn skip(&mut self, rtt: Option<Nanos>) {
+        let (known, midway, client_records) = (true, true, H2_ACK_WITHIN);
+        *self = Self { known, midway, client_records, rtt, ..Self::default() };
     }
 
     /// Whether the record belongs to the application and not to the handshake before it.
@@ -105,10 +113,17 @@ impl Handshake {
         if let Some(chose_h2) = self.chose_h2 {
             return chose_h2;
         }
-        if !self.offers_h2 || self.client_records >= H2_ACK_WITHIN {
+        if self.client_records >= H2_ACK_WITHIN {
             return false;
         }
         self.client_records += 1;
+        if self.midway {
+            // No offer was seen, and no preface is to come. No request of HTTP/1.1 is this short.
+            return H2_FRAMES.contains(&length);
+        }
+        if !self.offers_h2 {
+            return false;
+        }
         (self.client_records == 1 && H2_PREFACES.contains(&length)) || H2_ACKS.contains(&length)
     }
 }

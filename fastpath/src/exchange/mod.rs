@@ -1,22 +1,29 @@
 //! Request and response on a flow, from directions, record headers and time.
 //!
-//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]). A flow that turns out to be HTTP/2 is
-//! marked and left alone: what could be said of it here would not be earned. What comes out are
-//! edges; what an exchange *means* is the detectors' business.
+//! HTTP/1.1 in TLS is followed exchange by exchange ([`h1`]), HTTP/2 stream by stream as far as the
+//! wire allows ([`mux`]). What comes out are edges; what an exchange *means* is the detectors'
+//! business.
 
 pub mod h1;
 mod handshake;
+pub mod mux;
+mod opaque;
+pub mod recent;
 pub mod settle;
 
 use std::hash::RandomState;
 
-use crate::burst::{BURST_RECORDS, ContentType, FlowId, Headers, Packets, Protocol, Record};
+use crate::burst::{
+    BURST_RECORDS, ContentType, Datagram, Direction, FlowId, Headers, Packets, Protocol, Record,
+};
+use crate::flow::entry::FlowEntry;
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::{ExchangeId, Visibility};
 use crate::time::Nanos;
 use h1::{Connection, Ending, Facts, Step};
+use mux::Muxes;
 use settle::{SETTLE, SettleQueue};
 
 /// Something that begins or ends.
@@ -47,14 +54,25 @@ pub struct Exchanges {
     connections: Vec<Connection>,
     settling: SettleQueue,
     edges: Vec<Edge>,
+    /// Those of HTTP/2.
+    pub mux: Muxes,
     next: u64,
     hasher: RandomState,
-    /// Flows that turned out to be HTTP/1.1.
-    pub h1_flows: u64,
-    /// Flows that turned out to be HTTP/2.
-    pub mux_flows: u64,
-    /// Flows that turned out to be QUIC.
-    pub quic_flows: u64,
+    /// Flows by what they have turned out to be.
+    pub seen: FlowsSeen,
+}
+
+/// How many flows have turned out to be what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowsSeen {
+    /// HTTP/1.1 in TLS.
+    pub h1: u64,
+    /// HTTP/2 in TLS.
+    pub mux: u64,
+    /// QUIC.
+    pub quic: u64,
+    /// HTTP/2 and HTTP/1.1 offered, and nothing has shown yet which was chosen.
+    pub both: u64,
 }
 
 /// Exchanges that are ended by silence in one burst at most; the rest waits for the next.
@@ -70,11 +88,10 @@ impl Exchanges {
             connections: vec![Connection::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
+            mux: Muxes::for_slots(slots, EDGES),
             next: 1,
             hasher: RandomState::new(),
-            h1_flows: 0,
-            mux_flows: 0,
-            quic_flows: 0,
+            seen: FlowsSeen::default(),
         }
     }
 
@@ -101,6 +118,20 @@ impl Exchanges {
         &mut self.connections[flow.0 as usize]
     }
 
+    /// Counts a flow as what it has turned out to be, and no longer as what it seemed before.
+    fn count_as(&mut self, flow: FlowId, visibility: Visibility) {
+        let before = std::mem::replace(&mut self.connection(flow).counted, visibility);
+        if before == visibility {
+            return;
+        }
+        if let Some(count) = self.seen.of(before) {
+            *count -= 1;
+        }
+        if let Some(count) = self.seen.of(visibility) {
+            *count += 1;
+        }
+    }
+
     fn end(&mut self, flow: FlowId, ending: Ending) {
         let facts = self.connection(flow).end(ending);
         self.edges.extend(facts.map(Edge::Ended));
@@ -108,7 +139,13 @@ impl Exchanges {
 
     /// The server's close ends an exchange at once. A client's close ends it when the server has
     /// closed too, or after a while: what the server still sends tells an abort from a goodbye.
-    fn after_close(&mut self, flow: FlowId, at: Nanos) {
+    fn after_close(&mut self, flow: FlowId, entry: &FlowEntry, at: Nanos) {
+        let connection = self.connection(flow);
+        if let Some(ending) = connection.closing() {
+            let closed = (ending, connection.both_closed());
+            let since = connection.closed_at().unwrap_or(at);
+            self.mux.closed(flow, entry, closed, since, &mut self.next);
+        }
         let connection = self.connection(flow);
         match connection.closing() {
             None => {}
@@ -147,43 +184,137 @@ impl Exchanges {
             }
         }
     }
+
+    /// A flow taken for HTTP/1.1 is HTTP/2: what it had been seen to send belongs to its preface and
+    /// first request.
+    fn turn_to_mux(&mut self, flow: FlowId, entry: &FlowEntry) {
+        let connection = self.connection(flow);
+        connection.multiplexed = true;
+        let (midway, current) = (connection.is_midway(), connection.current.take());
+        let adopted = current.map(|c| (c.start, c.up_bytes, c.down_records > 0));
+        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+        self.mux.begin(flow, entry, midway, adopted.filter(|_| !midway));
+    }
+
+    fn multiplexed(&mut self, record: &Record, length: u16, entry: &FlowEntry) {
+        let closing = self.connection(record.flow).closing();
+        let record_seen = (record.direction, length, record.at);
+        self.mux.record(record.flow, entry, record_seen, closing, &mut self.next);
+    }
+
+    /// The same for multiplexed connections.
+    fn settle_mux(&mut self, flows: &FlowTable, now: Nanos) {
+        for _ in 0..SETTLED_PER_BURST {
+            let Some(flow) = self.mux.due(now) else { break };
+            let connection = self.connection(flow);
+            let closing = connection.closing().zip(connection.closed_at());
+            self.mux.settle(flow, flows.entry(flow), closing, now, &mut self.next);
+        }
+    }
+}
+
+impl FlowsSeen {
+    fn of(&mut self, visibility: Visibility) -> Option<&mut u64> {
+        match visibility {
+            Visibility::H1 => Some(&mut self.h1),
+            Visibility::Mux => Some(&mut self.mux),
+            Visibility::Quic => Some(&mut self.quic),
+            Visibility::Both => Some(&mut self.both),
+            Visibility::Opaque => None,
+        }
+    }
 }
 
 /// Follows the exchanges of every flow in the burst, then of those that fell silent or have ended.
 pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     exchanges.edges.clear();
+    exchanges.mux.clear();
     for &flow in flows.fresh() {
         *exchanges.connection(flow) = Connection::default();
     }
+    let clients = packets.client_hellos.iter().map(|hello| hello.flow);
+    for flow in clients.chain(packets.server_hellos.iter().map(|hello| hello.flow)) {
+        let visibility = flows.entry(flow).class.visibility;
+        // What HTTP/1.1 has to show before it counts is an exchange.
+        let h1 = visibility == Visibility::H1;
+        exchanges.count_as(flow, if h1 { Visibility::Opaque } else { visibility });
+    }
     let mut records = packets.records.iter().peekable();
     for i in 0..packets.len() {
+        // What a request acknowledges belongs to the response before it.
+        notice_miss(packets, i, flows, exchanges);
         while let Some(record) = records.next_if(|record| usize::from(record.packet) == i) {
             follow_record(record, flows, exchanges);
         }
         if let (Some(headers), Some((flow, direction))) = (&packets.headers[i], packets.flow[i]) {
             let at = packets.at[i];
-            if packets.fresh_bytes[i] > 0 {
+            let fresh_bytes = packets.fresh_bytes[i];
+            if fresh_bytes > 0 {
                 exchanges.connection(flow).heard(at);
+                let entry = flows.entry(flow);
+                if entry.class.visibility == Visibility::Mux
+                    && entry.halves[direction.index()].stream.is_searching()
+                {
+                    exchanges.mux.lost(flow);
+                }
+                if opaque::is_ours(entry) {
+                    let packet = u16::try_from(i).unwrap_or(u16::MAX);
+                    let record = opaque::segment(packet, at, (flow, direction), fresh_bytes);
+                    follow_segment(&record, flows, exchanges);
+                }
             }
             let progress = &flows.entry(flow).halves[direction.index()].tcp;
             if closes(headers, progress) {
                 exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
-                if progress.fin_ahead && !headers.tcp.flags.rst() {
+                if progress.fin_ahead() && !headers.tcp.flags.rst() {
                     // What is still missing may be the end of the response.
                     exchanges.let_settle(flow, at);
                 } else {
-                    exchanges.after_close(flow, at);
+                    exchanges.after_close(flow, flows.entry(flow), at);
                 }
             }
             if headers.protocol == Protocol::Udp {
-                let visibility = &mut flows.entry_mut(flow).class.visibility;
-                exchanges.quic_flows += u64::from(*visibility != Visibility::Quic);
-                *visibility = Visibility::Quic;
+                follow_datagram(headers, flow, flows, exchanges);
             }
         }
     }
     exchanges.settle(packets.now);
-    flows.take_ended(|flow, _| exchanges.end(flow, Ending::Gone));
+    exchanges.settle_mux(flows, packets.now);
+    flows.take_ended(|flow, entry| {
+        exchanges.end(flow, Ending::Gone);
+        let connection = exchanges.connection(flow);
+        let closing = connection.closing().zip(connection.closed_at());
+        let closing = closing.unwrap_or((Ending::Gone, packets.now));
+        exchanges.mux.end(flow, entry, closing, &mut exchanges.next);
+    });
+}
+
+/// Any UDP that is followed and is not DTLS is QUIC, also where its hello was not seen.
+fn follow_datagram(
+    headers: &Headers,
+    flow: FlowId,
+    flows: &mut FlowTable,
+    exchanges: &mut Exchanges,
+) {
+    let class = &mut flows.entry_mut(flow).class;
+    if !class.hello && class.visibility == Visibility::Opaque && headers.datagram != Datagram::Dtls
+    {
+        class.visibility = Visibility::Quic;
+        exchanges.count_as(flow, Visibility::Quic);
+    }
+}
+
+/// Looks whether the client acknowledges bytes of a response that never passed here.
+fn notice_miss(packets: &Packets, i: usize, flows: &FlowTable, exchanges: &mut Exchanges) {
+    let (Some(headers), Some((flow, Direction::ToServer))) = (&packets.headers[i], packets.flow[i])
+    else {
+        return;
+    };
+    let ack = headers.tcp.ack;
+    let server = &flows.entry(flow).halves[Direction::ToClient.index()].tcp;
+    if headers.tcp.flags.ack() && server.lacks(ack) {
+        exchanges.connection(flow).missed_response(ack);
+    }
 }
 
 /// A FIN, or an RST that `flow` took for genuine.
@@ -194,14 +325,20 @@ fn closes(headers: &Headers, progress: &Progress) -> bool {
 fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     let flow = record.flow;
     let entry = flows.entry_mut(flow);
-    if entry.class.visibility == Visibility::Mux {
-        return;
-    }
     let Exchanges { connections, hasher, .. } = exchanges;
     let connection = &mut connections[flow.0 as usize];
-    connection.meet(&entry.class, entry.rtt);
-    let endpoint = entry.class.endpoint;
+    connection.meet(&entry.class, entry.rtt());
+    let endpoint = entry.class.endpoint();
     let step = match record.content {
+        ContentType::ApplicationData if connection.multiplexed => {
+            match connection.plaintext(record) {
+                Ok(length) => {
+                    exchanges.multiplexed(record, length, entry);
+                    Step::Nothing
+                }
+                Err(step) => step,
+            }
+        }
         ContentType::ApplicationData => connection.application_record(record, hasher),
         ContentType::Alert => {
             connection.alert(record.direction, record.at);
@@ -209,24 +346,49 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
         }
         ContentType::ChangeCipherSpec | ContentType::Handshake => Step::Nothing,
     };
+    act_on(step, record, endpoint, flows, exchanges);
+}
+
+/// The same for new payload of a flow that is not TLS.
+fn follow_segment(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
+    let Exchanges { connections, hasher, .. } = exchanges;
+    let connection = &mut connections[record.flow.0 as usize];
+    let entry = flows.entry(record.flow);
+    let step = opaque::follow(connection, record, entry.rtt(), hasher);
+    let endpoint = entry.class.endpoint();
+    act_on(step, record, endpoint, flows, exchanges);
+}
+
+fn act_on(
+    step: Step,
+    record: &Record,
+    endpoint: Option<EndpointId>,
+    flows: &mut FlowTable,
+    exchanges: &mut Exchanges,
+) {
+    let flow = record.flow;
+    let entry = flows.entry_mut(flow);
     match step {
         Step::Nothing => {}
-        Step::Close => exchanges.after_close(flow, record.at),
+        Step::Close => exchanges.after_close(flow, entry, record.at),
         Step::Terminator => exchanges.let_settle(flow, record.at),
         Step::Request => {
             exchanges.end(flow, Ending::Reuse);
             let id = ExchangeId(exchanges.next);
             exchanges.next += 1;
-            exchanges.h1_flows += u64::from(exchanges.count(flow) == 0);
+            if entry.class.visibility == Visibility::Both {
+                entry.class.visibility = Visibility::H1;
+            }
+            // What is not TLS has exchanges too, and stays opaque.
+            exchanges.count_as(flow, entry.class.visibility);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
             exchanges.edges.push(Edge::Opened { id, flow, endpoint, at: record.at, previous });
         }
-        Step::Multiplexed => {
+        Step::Multiplexed(length) => {
             entry.class.visibility = Visibility::Mux;
-            exchanges.mux_flows += 1;
-            exchanges.h1_flows -= u64::from(exchanges.count(flow) > 0);
-            let current = exchanges.connection(flow).current.take();
-            exchanges.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+            exchanges.count_as(flow, Visibility::Mux);
+            exchanges.turn_to_mux(flow, entry);
+            exchanges.multiplexed(record, length, entry);
         }
     }
 }

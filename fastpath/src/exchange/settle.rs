@@ -1,5 +1,5 @@
-//! Exchanges that are looked at again after a second: a client has closed while the server may still
-//! send, or the terminator has come. All wait equally long, so a queue is a timer.
+//! Exchanges that are looked at again after a second: a client has closed while the server may
+//! still send, or the terminator has come. All wait equally long, so a queue is a timer.
 
 use std::collections::VecDeque;
 

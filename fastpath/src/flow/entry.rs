@@ -1,11 +1,13 @@
 //! What is kept of a flow. O(1): no list of anything.
 
 use super::key::FlowKey;
-use super::tcp::Progress;
-use crate::burst::{Direction, Protocol, Tcp, TlsVersion};
+use super::rtt::RoundTrip;
+use super::tcp::{Arrived, Progress};
+use crate::burst::{Direction, Headers, Protocol, TlsVersion};
+use crate::parse::handshake::Handshake;
 use crate::parse::tls::Stream;
 use crate::policy::snapshot::EndpointId;
-use crate::telemetry::event::{Peers, Visibility};
+use crate::telemetry::event::{Call, Peers, Visibility};
 use crate::telemetry::names::NameId;
 use crate::time::Nanos;
 
@@ -24,10 +26,8 @@ pub struct FlowEntry {
     pub last_seen: Nanos,
     /// To the server, to the client.
     pub halves: [Half; 2],
-    /// The client's SYN, while the answer is awaited.
-    syn_at: Option<Nanos>,
-    /// Round trip from here to the server and back, from the handshake.
-    pub rtt: Option<Nanos>,
+    /// Handshake of a UDP flow.
+    pub handshake: Handshake,
     /// What the ClientHello and the policy say.
     pub class: Classified,
 }
@@ -39,6 +39,8 @@ pub struct Half {
     pub stream: Stream,
     /// TCP progress.
     pub tcp: Progress,
+    /// Round trips from here to its receiver and back.
+    pub rtt: RoundTrip,
     /// Frames.
     pub frames: u64,
     /// Bytes of frames on the wire.
@@ -50,17 +52,19 @@ pub struct Half {
 pub struct Classified {
     /// Revision of the policy that the endpoint is by.
     pub revision: u64,
-    /// The endpoint called.
-    pub endpoint: Option<EndpointId>,
+    /// The endpoint called, if it is a known one.
+    pub call: Option<Call>,
     /// The name asked for.
     pub sni: Option<NameId>,
+    /// The ClientHello gives no name, or perhaps only the outer one of an encrypted ClientHello.
+    pub hidden: bool,
     /// A hash of the client's cipher list: one application, also across resumed connections.
     pub application: u64,
     /// A ClientHello was read.
     pub hello: bool,
     /// The client offered HTTP/2.
     pub offers_h2: bool,
-    /// The server's choice, where it is in clear.
+    /// The server's choice, where it is in clear or there was none to make.
     pub chose_h2: Option<bool>,
     /// TLS version of the ServerHello.
     pub version: Option<TlsVersion>,
@@ -70,6 +74,14 @@ pub struct Classified {
     pub visibility: Visibility,
 }
 
+impl Classified {
+    /// The endpoint called, if it is a known one.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<EndpointId> {
+        self.call.map(|call| call.endpoint)
+    }
+}
+
 impl FlowEntry {
     /// A flow whose first frame has just been seen. Streams are numbered from the flow's number.
     #[must_use]
@@ -77,6 +89,7 @@ impl FlowEntry {
         let half = |n| Half {
             stream: Stream::new(2 * number + n),
             tcp: Progress::default(),
+            rtt: RoundTrip::default(),
             frames: 0,
             bytes: 0,
         };
@@ -87,8 +100,7 @@ impl FlowEntry {
             opened: at,
             last_seen: at,
             halves: [half(0), half(1)],
-            syn_at: None,
-            rtt: None,
+            handshake: Handshake::new(number),
             class: Classified::default(),
         }
     }
@@ -99,19 +111,43 @@ impl FlowEntry {
         self.halves.swap(0, 1);
     }
 
-    /// Takes one round trip from the handshake, never from a repeated SYN (RFC 6298, 3).
-    pub fn measure_rtt(&mut self, tcp: &Tcp, direction: Direction, at: Nanos) {
-        if !tcp.flags.syn() {
-            return;
+    /// Takes a TCP segment in.
+    pub fn segment(&mut self, headers: &Headers, direction: Direction, at: Nanos) -> Arrived {
+        let Headers { tcp, payload_wire_bytes, .. } = headers;
+        let [up, down] = &mut self.halves;
+        let (half, other) = match direction {
+            Direction::ToServer => (up, down),
+            Direction::ToClient => (down, up),
+        };
+        let arrived = half.tcp.advance(tcp, *payload_wire_bytes);
+        if arrived.in_order || arrived.repeated {
+            // Data on a SYN may be refused; the SYN itself is answered in any case.
+            let data = if tcp.flags.syn() { 1 } else { *payload_wire_bytes };
+            let end = tcp.seq.wrapping_add(data).wrapping_add(u32::from(tcp.flags.fin()));
+            half.rtt.sent(tcp, end, arrived, at);
         }
-        match direction {
-            Direction::ToServer => {
-                let repeated = self.halves[0].frames > 1;
-                self.syn_at = (!repeated).then_some(at);
+        if tcp.flags.ack() && !tcp.flags.rst() {
+            if tcp.flags.syn() {
+                other.tcp.answered(tcp.ack);
             }
-            Direction::ToClient => {
-                self.rtt = self.rtt.or_else(|| self.syn_at.take().map(|syn_at| at.since(syn_at)));
-            }
+            other.tcp.acknowledged(tcp.ack);
+            other.rtt.acknowledged(tcp, at);
+        }
+        arrived
+    }
+
+    /// The shortest round trip from here to the server and back.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Nanos> {
+        self.halves[Direction::ToServer.index()].rtt.minimum()
+    }
+
+    /// Its beginning was not seen: no SYN of either side, or of UDP no ClientHello.
+    #[must_use]
+    pub fn from_middle(&self) -> bool {
+        match self.key.protocol {
+            Protocol::Tcp => self.halves.iter().all(|half| half.tcp.syn().is_none()),
+            Protocol::Udp => !self.class.hello,
         }
     }
 
@@ -133,7 +169,7 @@ impl FlowEntry {
     pub fn is_half_open(&self) -> bool {
         self.key.protocol == Protocol::Tcp
             && self.halves[1].frames == 0
-            && self.halves[0].tcp.syn.is_some()
+            && self.halves[0].tcp.syn().is_some()
     }
 
     /// Client and server.

@@ -2,17 +2,19 @@
 
 pub mod entry;
 pub mod key;
+pub mod rtt;
 pub mod table;
 pub mod tcp;
 
-use crate::burst::{Direction, FlowId, Headers, Packets, Protocol};
+use crate::burst::{Datagram, Direction, FlowId, Headers, Packets, Protocol};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::reasons::PassReason;
 use entry::FlowEntry;
 use key::FlowKey;
 use table::FlowTable;
 
-/// The UDP port of QUIC to a web server; other UDP is not followed.
+/// The UDP port of QUIC to a web server: all UDP on it is followed. On other ports a handshake of
+/// QUIC or DTLS opens a flow.
 const QUIC_PORT: u16 = 443;
 
 /// Finds or makes the flow of each parsed frame, and counts it there.
@@ -31,10 +33,12 @@ pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) 
                 let half = &mut entry.halves[direction.index()];
                 half.frames += 1;
                 half.bytes += u64::from(packets.wire_bytes[i]);
-                if headers.protocol == Protocol::Tcp {
-                    packets.fresh_bytes[i] =
-                        half.tcp.advance(&headers.tcp, headers.payload_wire_bytes);
-                    entry.measure_rtt(&headers.tcp, direction, at);
+                if headers.protocol == Protocol::Tcp && !headers.is_part() {
+                    let arrived = entry.segment(&headers, direction, at);
+                    packets.fresh_bytes[i] = arrived.fresh_bytes;
+                    if arrived.repeated {
+                        flows.count_repeated(headers.payload_wire_bytes - arrived.fresh_bytes);
+                    }
                 }
             }
             Err(reason) => passes.add(reason),
@@ -55,6 +59,9 @@ fn find_or_open(
         }
         flows.end(flow);
     }
+    if headers.is_part() {
+        return Err(PassReason::Fragment);
+    }
     let direction = first_direction(headers).ok_or(PassReason::FlowNotOurs)?;
     let client_is_low = (direction == Direction::ToServer) == source_is_low;
     let flow = flows.open(key, client_is_low, at).ok_or(PassReason::FlowTableFull)?;
@@ -68,7 +75,7 @@ fn reuses_ports(entry: &FlowEntry, headers: &Headers, source_is_low: bool) -> bo
     let is_first = flags.syn() && !flags.ack();
     let half = &entry.halves[entry.direction(source_is_low).index()];
     // A flow met in the middle has shown no SYN; one that comes later is not its own.
-    let another = half.tcp.syn.map_or(half.frames > 0, |syn| syn != headers.tcp.seq);
+    let another = half.tcp.syn().map_or(half.frames > 0, |syn| syn != headers.tcp.seq);
     is_first && (entry.is_closed() || another)
 }
 
@@ -81,9 +88,11 @@ fn first_direction(headers: &Headers) -> Option<Direction> {
         Direction::ToClient
     };
     match headers.protocol {
-        Protocol::Udp => [headers.source_port, headers.destination_port]
-            .contains(&QUIC_PORT)
-            .then_some(to_lower_port),
+        Protocol::Udp => {
+            let ports = [headers.source_port, headers.destination_port];
+            let opens = headers.datagram != Datagram::Other || ports.contains(&QUIC_PORT);
+            opens.then_some(to_lower_port)
+        }
         Protocol::Tcp if flags.syn() && !flags.ack() => Some(Direction::ToServer),
         Protocol::Tcp if flags.syn() => Some(Direction::ToClient),
         // Met in the middle: the service has the lower port, until a hello says otherwise.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use super::entry::FlowEntry;
 use super::key::FlowKey;
 use crate::burst::{BURST_FRAMES, Direction, FlowId};
+use crate::parse::handshake::Handshake;
 use crate::parse::tls::{Stream, Streams};
 use crate::telemetry::FlowTotals;
 use crate::time::Nanos;
@@ -33,6 +34,8 @@ pub struct FlowTable {
     opened: u64,
     expired: u64,
     evicted: u64,
+    repeated_frames: u64,
+    repeated_bytes: u64,
 }
 
 /// How long a flow is kept after its last frame.
@@ -70,6 +73,8 @@ impl FlowTable {
             opened: 0,
             expired: 0,
             evicted: 0,
+            repeated_frames: 0,
+            repeated_bytes: 0,
         }
     }
 
@@ -106,6 +111,12 @@ impl FlowTable {
         self.index.insert(key, flow);
         self.fresh.push(flow);
         Some(flow)
+    }
+
+    /// Counts a frame that repeats this many payload bytes, or a SYN or FIN.
+    pub fn count_repeated(&mut self, bytes: u32) {
+        self.repeated_frames += 1;
+        self.repeated_bytes += u64::from(bytes);
     }
 
     /// Ends a flow. Its entry can be read until the burst after next.
@@ -183,6 +194,8 @@ impl FlowTable {
             expired: self.expired,
             evicted: self.evicted,
             live: self.index.len() as u64,
+            repeated_frames: self.repeated_frames,
+            repeated_bytes: self.repeated_bytes,
             ..FlowTotals::default()
         }
     }
@@ -231,6 +244,10 @@ impl FlowTable {
 impl Streams for FlowTable {
     fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream {
         &mut self.entry_mut(flow).halves[direction.index()].stream
+    }
+
+    fn handshake(&mut self, flow: FlowId) -> &mut Handshake {
+        &mut self.entry_mut(flow).handshake
     }
 }
 

@@ -6,8 +6,8 @@
 //! extension is read as far as it goes, as a broken message is the server's to refuse. A message
 //! whose own lengths do not fit gives nothing. Messages split over segments are joined elsewhere.
 
-use super::ja4::{Codes, Offer};
-use crate::burst::{Alpn, Carrier, HostName, Ja4, TlsVersion};
+use super::ja4::{Fingerprinter, Offer, is_grease};
+use crate::burst::{Alpn, Carrier, ClientHello, FingerprintId, HostName, Ja4, TlsVersion};
 
 /// What a ClientHello says.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,12 @@ pub struct ClientFacts {
     pub version: TlsVersion,
     /// Fingerprint.
     pub ja4: Ja4,
+    /// Where the lists of the fingerprint are kept.
+    pub fingerprint: Option<FingerprintId>,
     /// Whether an encrypted ClientHello extension is present (or its GREASE).
     pub ech: bool,
+    /// Whether an encrypted server name is present, the draft that ECH came from.
+    pub esni: bool,
 }
 
 /// What a ServerHello says.
@@ -33,12 +37,42 @@ pub struct ServerFacts {
     pub cipher: u16,
     /// The ALPN protocol chosen is `h2`; `None` where the choice is encrypted (TLS 1.3) or absent.
     pub h2: Option<bool>,
+    /// It is a HelloRetryRequest: the choice comes in another ServerHello.
+    pub retry: bool,
 }
 
-/// Reads a ClientHello. `message` starts at the handshake type and is whole; of DTLS it is what the
-/// fragments make, with the TLS header of four bytes before.
+impl ClientFacts {
+    /// The hello as the later stages see it.
+    pub(super) fn hello(self, found: super::Found, carrier: Carrier) -> ClientHello {
+        let Self { sni, alpn, version, ja4, fingerprint, ech, esni } = self;
+        let super::Found { packet, flow, direction } = found;
+        // A burst has at most BURST_FRAMES frames.
+        let packet = u16::try_from(packet).unwrap_or(u16::MAX);
+        ClientHello {
+            packet,
+            flow,
+            direction,
+            carrier,
+            sni,
+            alpn,
+            version,
+            ja4,
+            fingerprint,
+            ech,
+            esni,
+        }
+    }
+}
+
+/// Reads a ClientHello and makes its fingerprint. `message` starts at the handshake type and is
+/// whole; of DTLS it is what the fragments make, with the TLS header of four bytes before.
 #[must_use]
-pub fn client_hello(message: &[u8], carrier: Carrier) -> Option<ClientFacts> {
+#[inline]
+pub fn client_hello(
+    message: &[u8],
+    carrier: Carrier,
+    fingerprinter: &mut Fingerprinter,
+) -> Option<ClientFacts> {
     let mut body = body(message, CLIENT_HELLO)?;
     let legacy = body.u16()?;
     body.take(RANDOM_BYTES)?;
@@ -46,30 +80,30 @@ pub fn client_hello(message: &[u8], carrier: Carrier) -> Option<ClientFacts> {
     if carrier == Carrier::Dtls {
         body.u8_block()?; // the cookie
     }
-    let ciphers = body.u16_block()?;
+    fingerprinter.begin(body.u16_block()?);
     body.u8_block()?;
-    let extensions = Extensions::read(&mut body)?;
-    let alpn = extensions.first(ALPN);
-    let version = offered_version(extensions.first(SUPPORTED_VERSIONS), legacy);
+    let mut found = Found::default();
+    read_extensions(&mut body, |kind, content| {
+        fingerprinter.extension(kind);
+        found.take(kind, content);
+    })?;
+    let version = offered_version(found.supported_versions, legacy);
     let offer = Offer {
         carrier,
         version,
-        server_name: extensions.first(SERVER_NAME).is_some(),
-        alpn: alpn.and_then(|list| alpn_names(list).next()),
-        ciphers: codes(ciphers),
-        extensions: extensions.iter().map(|(kind, _)| kind).collect(),
-        signature_algorithms: extensions
-            .first(SIGNATURE_ALGORITHMS)
-            .and_then(|list| Cursor(list).u16_block())
-            .map(codes)
-            .unwrap_or_default(),
+        server_name: found.server_name.is_some(),
+        alpn: found.alpn.and_then(|list| alpn_names(list).next()).unwrap_or_default(),
     };
+    let signatures = found.signature_algorithms.and_then(|list| Cursor(list).u16_block());
+    let (ja4, fingerprint) = fingerprinter.finish(&offer, signatures.unwrap_or_default());
     Some(ClientFacts {
-        sni: extensions.first(SERVER_NAME).and_then(host_name),
-        alpn: alpn.map_or(Alpn::NONE, offered_alpn),
+        sni: found.server_name.and_then(host_name),
+        alpn: found.alpn.map_or(Alpn::NONE, offered_alpn),
         version,
-        ja4: offer.ja4(),
-        ech: extensions.first(ENCRYPTED_CLIENT_HELLO).is_some(),
+        ja4,
+        fingerprint,
+        ech: found.ech,
+        esni: found.esni,
     })
 }
 
@@ -79,16 +113,17 @@ pub fn client_hello(message: &[u8], carrier: Carrier) -> Option<ClientFacts> {
 pub fn server_hello(message: &[u8]) -> Option<ServerFacts> {
     let mut body = body(message, SERVER_HELLO)?;
     let legacy = body.u16()?;
-    body.take(RANDOM_BYTES)?;
+    let retry = body.take(RANDOM_BYTES)? == RETRY_RANDOM;
     body.u8_block()?;
     let cipher = body.u16()?;
     body.u8()?;
-    let extensions = Extensions::read(&mut body)?;
-    let chosen = extensions.first(SUPPORTED_VERSIONS).and_then(|chosen| Cursor(chosen).u16());
+    let mut found = Found::default();
+    read_extensions(&mut body, |kind, content| found.take(kind, content))?;
+    let chosen = found.supported_versions.and_then(|chosen| Cursor(chosen).u16());
     let version = TlsVersion(chosen.unwrap_or(legacy));
-    let alpn = extensions.first(ALPN).filter(|_| version <= TlsVersion::V1_2);
+    let alpn = found.alpn.filter(|_| version <= TlsVersion::V1_2);
     let h2 = alpn.and_then(|list| alpn_names(list).next()).map(|name| name == b"h2");
-    Some(ServerFacts { version, cipher, h2 })
+    Some(ServerFacts { version, cipher, h2, retry })
 }
 
 /// The body of a message of this type, as long as its header says.
@@ -99,43 +134,55 @@ fn body(message: &[u8], kind: u8) -> Option<Cursor<'_>> {
     message.take(usize::from(high) << 16 | usize::from(low)).map(Cursor)
 }
 
-/// The extensions of a hello, in order. Their lengths have been checked to fill their block.
-#[derive(Clone, Copy)]
-struct Extensions<'a>(&'a [u8]);
+/// The extensions that are looked into: the first of each kind.
+#[derive(Default)]
+struct Found<'a> {
+    server_name: Option<&'a [u8]>,
+    alpn: Option<&'a [u8]>,
+    supported_versions: Option<&'a [u8]>,
+    signature_algorithms: Option<&'a [u8]>,
+    ech: bool,
+    esni: bool,
+}
 
-impl<'a> Extensions<'a> {
-    /// Takes the extension block, which old hellos do not have.
-    fn read(body: &mut Cursor<'a>) -> Option<Self> {
-        if body.0.is_empty() {
-            return Some(Self(&[]));
-        }
-        let mut block = Cursor(body.u16_block()?);
-        let extensions = Self(block.0);
-        while !block.0.is_empty() {
-            block.u16()?;
-            block.u16_block()?;
-        }
-        Some(extensions)
+impl<'a> Found<'a> {
+    fn take(&mut self, kind: u16, content: &'a [u8]) {
+        let first = match kind {
+            SERVER_NAME => &mut self.server_name,
+            ALPN => &mut self.alpn,
+            SUPPORTED_VERSIONS => &mut self.supported_versions,
+            SIGNATURE_ALGORITHMS => &mut self.signature_algorithms,
+            ENCRYPTED_CLIENT_HELLO => return self.ech = true,
+            ENCRYPTED_SERVER_NAME => return self.esni = true,
+            _ => return,
+        };
+        first.get_or_insert(content);
     }
+}
 
-    fn iter(self) -> impl Iterator<Item = (u16, &'a [u8])> {
-        let mut block = Cursor(self.0);
-        std::iter::from_fn(move || Some((block.u16()?, block.u16_block()?)))
+/// Gives each extension to `see`, in order. Old hellos have no extension block. `None` when the
+/// lengths of the extensions do not fill their block.
+fn read_extensions<'a>(body: &mut Cursor<'a>, mut see: impl FnMut(u16, &'a [u8])) -> Option<()> {
+    if body.0.is_empty() {
+        return Some(());
     }
-
-    fn first(self, kind: u16) -> Option<&'a [u8]> {
-        self.iter().find(|&(k, _)| k == kind).map(|(_, content)| content)
+    let mut block = Cursor(body.u16_block()?);
+    while !block.0.is_empty() {
+        see(block.u16()?, block.u16_block()?);
     }
+    Some(())
 }
 
 /// The highest version in the extension that is not GREASE, else the field from before the
 /// extension.
 fn offered_version(supported: Option<&[u8]>, legacy: u16) -> TlsVersion {
     let list = supported.and_then(|list| Cursor(list).u8_block()).unwrap_or_default();
-    TlsVersion(codes(list).iter().max().unwrap_or(legacy))
+    let codes = list.as_chunks().0.iter().map(|&code| u16::from_be_bytes(code));
+    TlsVersion(codes.filter(|&code| !is_grease(code)).max().unwrap_or(legacy))
 }
 
 /// The first name of type host_name (RFC 6066, 3).
+#[inline]
 fn host_name(extension: &[u8]) -> Option<HostName> {
     let mut list = Cursor(Cursor(extension).u16_block()?);
     loop {
@@ -156,11 +203,6 @@ fn offered_alpn(extension: &[u8]) -> Alpn {
 fn alpn_names(extension: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut list = Cursor(Cursor(extension).u16_block().unwrap_or_default());
     std::iter::from_fn(move || list.u8_block())
-}
-
-/// A list of two-byte codes, GREASE left out. An odd byte at its end is nothing.
-fn codes(list: &[u8]) -> Codes {
-    list.as_chunks().0.iter().copied().map(u16::from_be_bytes).collect()
 }
 
 /// Takes fields off the front of a slice. Every method gives `None`, and takes nothing more of use,
@@ -205,6 +247,11 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 
 const RANDOM_BYTES: usize = 32;
+/// The random of a HelloRetryRequest: the SHA-256 of its name (RFC 8446, 4.1.3).
+const RETRY_RANDOM: [u8; RANDOM_BYTES] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
 
 // Extension types (IANA).
 const SERVER_NAME: u16 = 0;
@@ -212,6 +259,8 @@ const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+/// draft-ietf-tls-esni-02, not registered.
+const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,21 @@
-//! The network layer: IPv4 (RFC 791) with options, IPv6 (RFC 8200) with extension headers.
+//! The network layer: IPv4 (RFC 791) with options, IPv6 (RFC 8200) with extension headers, and the
+//! authentication header (RFC 4302) of both.
 //!
 //! Lengths come from the IP header, not from the frame: Ethernet pads short frames, and a capture
-//! may cut long ones. Fragments are not joined; each passes as [`PassReason::Fragment`]. Addresses
-//! are not judged.
+//! may cut long ones. Addresses are not judged.
 
-use crate::burst::{Address, Protocol};
+use super::layer::Layer;
+use crate::burst::Address;
 use crate::telemetry::reasons::PassReason;
+
+/// TCP among the protocol numbers.
+pub(super) const TCP: u8 = 6;
+/// UDP among the protocol numbers.
+pub(super) const UDP: u8 = 17;
+/// The fragment header of IPv6.
+const FRAGMENT: u8 = 44;
+/// The authentication header.
+pub(super) const AUTHENTICATION: u8 = 51;
 
 /// IPv4 without options.
 const V4_HEADER_BYTES: usize = 20;
@@ -16,150 +26,134 @@ const V6_HEADER_BYTES: usize = 40;
 /// Extension headers that are looked behind; RFC 8200, 4.1 names six in all.
 const EXTENSIONS_MAX: usize = 8;
 
-/// An IP packet that carries TCP or UDP, whole.
+/// The two network protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    V4,
+    V6,
+}
+
+/// An IP packet, or a fragment of one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet<'a> {
     pub(super) source: Address,
     pub(super) destination: Address,
-    pub(super) protocol: Protocol,
-    pub(super) transport: Transport<'a>,
+    /// Number of the protocol that it carries.
+    pub(super) protocol: u8,
+    /// What is behind its headers.
+    pub(super) payload: Layer<'a>,
+    /// Where the payload belongs, when it is not the whole of it.
+    pub(super) piece: Option<Piece>,
 }
 
-/// What an IP packet carries.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Transport<'a> {
-    /// Where it starts in the frame.
+/// The place of a fragment in its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Identification: of 16 bits in IPv4.
+    pub(super) id: u32,
+    /// Offset in the datagram, bytes.
     pub(super) offset: usize,
-    /// Its bytes, as far as the frame holds them.
-    pub(super) bytes: &'a [u8],
-    /// How many bytes the IP header promises; never fewer than `bytes`.
-    pub(super) wire_bytes: usize,
+    /// More fragments follow it.
+    pub(super) more: bool,
 }
 
-/// Reads the IPv4 packet at `offset` of a frame that had `frame_wire_bytes` on the wire.
-pub(super) fn v4(
-    frame: &[u8],
-    offset: usize,
-    frame_wire_bytes: usize,
-) -> Result<Packet<'_>, PassReason> {
-    let packet = frame.get(offset..).unwrap_or_default();
-    let header: &[u8; V4_HEADER_BYTES] = packet.first_chunk().ok_or(PassReason::TruncatedIp)?;
-    let [version, _, len_high, len_low, _, _, fragment_high, fragment_low, _, protocol, _, _, ..] =
-        *header;
+/// Reads an IPv4 header.
+#[inline]
+pub(super) fn v4(layer: Layer<'_>) -> Result<Packet<'_>, PassReason> {
+    let header: &[u8; V4_HEADER_BYTES] = layer.first().ok_or(PassReason::TruncatedIp)?;
+    let &[version, _, len0, len1, id0, id1, piece0, piece1, _, protocol, ..] = header;
     let header_bytes = usize::from(version & 0x0f) * 4;
     if version >> 4 != 4 || header_bytes < V4_HEADER_BYTES {
         return Err(PassReason::MalformedIp);
     }
-    let promised = usize::from(u16::from_be_bytes([len_high, len_low]));
-    let total_bytes = total_bytes(promised, offset, frame_wire_bytes);
-    if total_bytes < header_bytes {
+    let layer = of_promised(layer, usize::from(u16::from_be_bytes([len0, len1])));
+    if layer.wire_bytes < header_bytes {
         return Err(PassReason::MalformedIp);
     }
-    // More fragments, or not the first one. The don't-fragment bit says nothing here.
-    if u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0 {
-        return Err(PassReason::Fragment);
-    }
-    let protocol = transport_protocol(protocol)?;
-    let [.., s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    // The don't-fragment bit says nothing here.
+    let piece = match u16::from_be_bytes([piece0, piece1]) & 0x3fff {
+        0 => None,
+        field => Some(Piece {
+            id: u32::from(u16::from_be_bytes([id0, id1])),
+            offset: usize::from(field & 0x1fff) * 8,
+            more: field & 0x2000 != 0,
+        }),
+    };
+    let &[.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
     Ok(Packet {
         source: Address::v4([s0, s1, s2, s3]),
         destination: Address::v4([d0, d1, d2, d3]),
         protocol,
-        transport: transport(packet, offset, header_bytes, total_bytes)?,
+        payload: layer.behind(header_bytes).ok_or(PassReason::TruncatedIp)?,
+        piece,
     })
 }
 
-/// Reads the IPv6 packet at `offset` of a frame that had `frame_wire_bytes` on the wire.
-pub(super) fn v6(
-    frame: &[u8],
-    offset: usize,
-    frame_wire_bytes: usize,
-) -> Result<Packet<'_>, PassReason> {
-    let packet = frame.get(offset..).unwrap_or_default();
-    let header: &[u8; V6_HEADER_BYTES] = packet.first_chunk().ok_or(PassReason::TruncatedIp)?;
-    let [version, _, _, _, len_high, len_low, next_header, ..] = *header;
+/// Reads an IPv6 header and its extension headers, up to a fragment header.
+pub(super) fn v6(layer: Layer<'_>) -> Result<Packet<'_>, PassReason> {
+    let header: &[u8; V6_HEADER_BYTES] = layer.first().ok_or(PassReason::TruncatedIp)?;
+    let &[version, _, _, _, len0, len1, next_header, ..] = header;
     if version >> 4 != 6 {
         return Err(PassReason::MalformedIp);
     }
-    let promised = match usize::from(u16::from_be_bytes([len_high, len_low])) {
+    let promised = match usize::from(u16::from_be_bytes([len0, len1])) {
         0 => 0,
         payload_bytes => V6_HEADER_BYTES + payload_bytes,
     };
-    let total_bytes = total_bytes(promised, offset, frame_wire_bytes);
-    let (protocol, header_bytes) = behind_extensions(packet, next_header, total_bytes)?;
+    let layer = of_promised(layer, promised);
+    let behind = layer.behind(V6_HEADER_BYTES).ok_or(PassReason::TruncatedIp)?;
+    let (protocol, payload, piece) = behind_extensions(next_header, behind)?;
     let addresses = header.split_at_checked(8).map(|(_, addresses)| addresses.as_chunks().0);
     let Some([source, destination]) = addresses else { return Err(PassReason::MalformedIp) };
     Ok(Packet {
         source: Address::v6(*source),
         destination: Address::v6(*destination),
-        protocol: transport_protocol(protocol)?,
-        transport: transport(packet, offset, header_bytes, total_bytes)?,
+        protocol,
+        payload,
+        piece,
     })
 }
 
-/// Two bytes of `bytes` at `offset`.
-pub(super) fn be_u16(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes.get(offset..)?.first_chunk().copied().map(u16::from_be_bytes)
-}
-
-/// The length of the packet. A sender that leaves segmentation to its NIC is captured with the
-/// length zero (and a jumbogram, RFC 2675, has it too): then the frame says.
-fn total_bytes(promised: usize, offset: usize, frame_wire_bytes: usize) -> usize {
-    if promised == 0 { frame_wire_bytes.saturating_sub(offset) } else { promised }
-}
-
-/// Walks the extension headers. Returns the protocol behind them and the bytes before it.
-fn behind_extensions(
-    packet: &[u8],
+/// Walks extension headers, of which the first has the number `first`. Returns the protocol behind
+/// them, its bytes, and the place of these when a fragment header stands before them.
+pub(super) fn behind_extensions(
     first: u8,
-    total_bytes: usize,
-) -> Result<(u8, usize), PassReason> {
-    let (mut next, mut offset) = (first, V6_HEADER_BYTES);
+    layer: Layer<'_>,
+) -> Result<(u8, Layer<'_>, Option<Piece>), PassReason> {
+    let (mut next, mut layer) = (first, layer);
     for _ in 0..EXTENSIONS_MAX {
-        let bytes = match next {
-            // Hop-by-hop options, routing, destination options: all tell their length alike.
-            0 | 43 | 60 | 44 => {
-                let extension: Option<&[u8; 4]> =
-                    packet.get(offset..).and_then(|rest| rest.first_chunk());
-                let &[following, length, high, low] = extension.ok_or(PassReason::TruncatedIp)?;
-                let fragment = next == 44;
-                // Offset zero and no more fragments: an atomic fragment (RFC 6946) is a whole
-                // packet.
-                if fragment && u16::from_be_bytes([high, low]) & 0xfff9 != 0 {
-                    return Err(PassReason::Fragment);
-                }
-                next = following;
-                if fragment { 8 } else { (usize::from(length) + 1) * 8 }
-            }
-            protocol => return Ok((protocol, offset)),
+        let words = match next {
+            // Hop-by-hop options, routing, destination options, mobility (RFC 6275), HIP (RFC
+            // 7401), Shim6 (RFC 5533): all tell their length alike.
+            0 | 43 | 60 | 135 | 139 | 140 | FRAGMENT | AUTHENTICATION => layer.first(),
+            protocol => return Ok((protocol, layer, None)),
         };
-        offset += bytes;
-        if offset > total_bytes {
+        let &[following, length, high, low] = words.ok_or(PassReason::TruncatedIp)?;
+        let bytes = match next {
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(length) + 2) * 4,
+            _ => (usize::from(length) + 1) * 8,
+        };
+        if bytes > layer.wire_bytes {
             return Err(PassReason::MalformedIp);
         }
+        let behind = layer.behind(bytes).ok_or(PassReason::TruncatedIp)?;
+        // Offset zero and no more fragments: an atomic fragment (RFC 6946) is a whole packet.
+        let field = u16::from_be_bytes([high, low]);
+        if next == FRAGMENT && field & 0xfff9 != 0 {
+            let id: Option<&[u8; 8]> = layer.first();
+            let &[_, _, _, _, id @ ..] = id.ok_or(PassReason::TruncatedIp)?;
+            let (id, offset) = (u32::from_be_bytes(id), usize::from(field & 0xfff8));
+            return Ok((following, behind, Some(Piece { id, offset, more: field & 1 != 0 })));
+        }
+        (next, layer) = (following, behind);
     }
     Err(PassReason::MalformedIp)
 }
 
-fn transport_protocol(number: u8) -> Result<Protocol, PassReason> {
-    match number {
-        6 => Ok(Protocol::Tcp),
-        17 => Ok(Protocol::Udp),
-        _ => Err(PassReason::NotTransport),
-    }
-}
-
-/// Cuts padding off, and remembers what a capture has cut off.
-fn transport(
-    packet: &[u8],
-    offset: usize,
-    header_bytes: usize,
-    total_bytes: usize,
-) -> Result<Transport<'_>, PassReason> {
-    let bytes = packet.get(header_bytes..total_bytes.min(packet.len()));
-    Ok(Transport {
-        offset: offset + header_bytes,
-        bytes: bytes.ok_or(PassReason::TruncatedIp)?,
-        wire_bytes: total_bytes.saturating_sub(header_bytes),
-    })
+/// The packet with the length of its header. A sender that leaves segmentation to its NIC is
+/// captured with the length zero (and a jumbogram, RFC 2675, has it too): then the layer around it
+/// says.
+fn of_promised(layer: Layer<'_>, promised: usize) -> Layer<'_> {
+    if promised == 0 { layer } else { layer.of_length(promised) }
 }

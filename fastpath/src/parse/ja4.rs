@@ -14,92 +14,188 @@
 //! ```
 //!
 //! GREASE (RFC 8701) is left out everywhere. Server name and ALPN count as extensions but are not
-//! hashed.
+//! hashed. The same lists are hashed once: clients are few and connections are many, so what was
+//! computed lately is kept in a [`FingerprintTable`].
 
 use sha2::{Digest, Sha256};
 
-use crate::burst::{Carrier, Ja4, TlsVersion};
+use crate::burst::{Carrier, FingerprintId, Ja4, TlsVersion};
+use crate::telemetry::fingerprints::{Canonical, FingerprintTable, Fingerprints};
 
-/// What a fingerprint is made of: lists as they stood in the ClientHello.
-#[derive(Clone, Debug)]
+/// What a fingerprint is made of beside lists.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Offer<'a> {
     pub(super) carrier: Carrier,
     pub(super) version: TlsVersion,
     /// Whether there is a server-name extension, whatever is in it.
     pub(super) server_name: bool,
     /// The first ALPN name.
-    pub(super) alpn: Option<&'a [u8]>,
-    pub(super) ciphers: Codes,
-    pub(super) extensions: Codes,
-    pub(super) signature_algorithms: Codes,
+    pub(super) alpn: &'a [u8],
 }
 
-impl Offer<'_> {
-    /// The fingerprint.
-    pub(super) fn ja4(&self) -> Ja4 {
-        let mut text = Text::default();
-        text.push(&[match self.carrier {
-            Carrier::Tcp => b't',
-            Carrier::Quic => b'q',
-            Carrier::Dtls => b'd',
-        }]);
-        text.push(version_characters(self.version));
-        text.push(if self.server_name { b"d" } else { b"i" });
-        text.push(&two_digits(self.ciphers.as_slice().len()));
-        text.push(&two_digits(self.extensions.as_slice().len()));
-        text.push(&alpn_characters(self.alpn.unwrap_or_default()));
-        text.push(b"_");
-        text.push(&digest(self.ciphers.clone().sorted().as_slice(), &[]));
-        text.push(b"_");
-        let hashed: Codes = self.extensions.iter().filter(|e| !NOT_HASHED.contains(e)).collect();
-        text.push(&digest(hashed.sorted().as_slice(), self.signature_algorithms.as_slice()));
-        Ja4(text.bytes)
-    }
+/// Makes fingerprints: takes the lists of one hello, in the order ciphers, extensions, signature
+/// algorithms, and gives its JA4. About 5 MiB, taken once.
+#[derive(Debug)]
+pub struct Fingerprinter {
+    /// The codes of the hello that is being read, GREASE left out.
+    codes: Vec<u16>,
+    /// Where the ciphers end.
+    ciphers: usize,
+    /// Where the extensions end.
+    extensions: usize,
+    /// Extensions that count but are not hashed.
+    not_hashed: usize,
+    table: FingerprintTable,
 }
 
-/// A list of two-byte codes without its GREASE, in a fixed room. The longest lists seen in the wild
-/// hold fewer than 200; of a longer one than [`CODES_MAX`] only the beginning is fingerprinted.
-#[derive(Clone, Debug)]
-pub(super) struct Codes {
-    codes: [u16; CODES_MAX],
-    len: usize,
-}
+/// Codes of one hello, at most: more than its 16-bit lengths allow of each list.
+const CODES_MAX: usize = 1 << 16;
 
-impl Codes {
-    pub(super) fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        self.as_slice().iter().copied()
-    }
-
-    fn as_slice(&self) -> &[u16] {
-        self.codes.get(..self.len).unwrap_or_default()
-    }
-
-    fn sorted(mut self) -> Self {
-        self.codes.get_mut(..self.len).unwrap_or_default().sort_unstable();
-        self
-    }
-}
-
-impl Default for Codes {
+impl Default for Fingerprinter {
     fn default() -> Self {
-        Self { codes: [0; CODES_MAX], len: 0 }
+        Self {
+            codes: Vec::with_capacity(CODES_MAX),
+            ciphers: 0,
+            extensions: 0,
+            not_hashed: 0,
+            table: FingerprintTable::default(),
+        }
     }
 }
 
-impl FromIterator<u16> for Codes {
-    fn from_iter<I: IntoIterator<Item = u16>>(codes: I) -> Self {
-        let mut list = Self::default();
-        let codes = codes.into_iter().filter(|&code| !is_grease(code));
-        for (room, code) in list.codes.iter_mut().zip(codes) {
-            *room = code;
-            list.len += 1;
-        }
-        list
+impl Fingerprinter {
+    /// Takes the cipher list, and forgets the hello before.
+    pub(super) fn begin(&mut self, ciphers: &[u8]) {
+        self.codes.clear();
+        self.push_list(ciphers);
+        (self.ciphers, self.extensions) = (self.codes.len(), self.codes.len());
+        self.not_hashed = 0;
     }
+
+    /// Takes the next extension's type.
+    pub(super) fn extension(&mut self, kind: u16) {
+        if matches!(kind, SERVER_NAME | ALPN) {
+            self.not_hashed += 1;
+        } else {
+            self.push(kind);
+            self.extensions = self.codes.len();
+        }
+    }
+
+    /// The fingerprint of the lists taken, with these signature algorithms, and its place in the
+    /// table.
+    pub(super) fn finish(
+        &mut self,
+        offer: &Offer<'_>,
+        signature_algorithms: &[u8],
+    ) -> (Ja4, Option<FingerprintId>) {
+        let lengths = [self.ciphers, self.extensions - self.ciphers];
+        let head = head(offer, lengths[0], lengths[1] + self.not_hashed);
+        if let Some(hashed) = self.codes.get_mut(..self.extensions) {
+            let (ciphers, extensions) = hashed.split_at_mut(lengths[0]);
+            sort(ciphers);
+            sort(extensions);
+        }
+        self.push_list(signature_algorithms);
+        let canonical = Canonical { head, codes: &self.codes, lengths };
+        self.table.intern(&canonical, ja4)
+    }
+
+    /// Who reads the lists of the fingerprints.
+    #[must_use]
+    pub fn reader(&self) -> Fingerprints {
+        self.table.reader()
+    }
+
+    /// Fingerprints with lists too long to keep.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.table.refused
+    }
+
+    /// Takes two-byte codes. An odd byte at their end is nothing.
+    fn push_list(&mut self, list: &[u8]) {
+        for &code in list.as_chunks().0 {
+            self.push(u16::from_be_bytes(code));
+        }
+    }
+
+    fn push(&mut self, code: u16) {
+        if !is_grease(code) && self.codes.len() < CODES_MAX {
+            self.codes.push(code);
+        }
+    }
+}
+
+/// The first part: ten characters.
+fn head(offer: &Offer<'_>, ciphers: usize, extensions: usize) -> [u8; 10] {
+    let carrier = match offer.carrier {
+        Carrier::Tcp => b't',
+        Carrier::Quic => b'q',
+        Carrier::Dtls => b'd',
+    };
+    let [v, w] = *version_characters(offer.version);
+    let name = if offer.server_name { b'd' } else { b'i' };
+    let ([c, d], [e, f]) = (two_digits(ciphers), two_digits(extensions));
+    let [a, b] = alpn_characters(offer.alpn);
+    [carrier, v, w, name, c, d, e, f, a, b]
+}
+
+/// The whole fingerprint, hashed.
+fn ja4(canonical: &Canonical<'_>) -> Ja4 {
+    let [ciphers, extensions] = canonical.lengths;
+    let (ciphers, rest) = canonical.codes.split_at_checked(ciphers).unwrap_or_default();
+    let (extensions, signed) = rest.split_at_checked(extensions).unwrap_or_default();
+    let mut text = Text::default();
+    text.push(&canonical.head);
+    text.push(b"_");
+    text.push(&digest(ciphers, &[]));
+    text.push(b"_");
+    text.push(&digest(extensions, signed));
+    Ja4(text.bytes)
+}
+
+/// Sorts a list. Those of real hellos are short and in no order that a branch predictor could
+/// learn.
+fn sort(codes: &mut [u16]) {
+    let sorted = match codes.len() {
+        0..=16 => sort_short::<16>(codes),
+        17..=24 => sort_short::<24>(codes),
+        25..=32 => sort_short::<32>(codes),
+        _ => None,
+    };
+    if sorted.is_none() {
+        codes.sort_unstable();
+    }
+}
+
+/// Sorts up to `N` codes without a branch: how many are smaller than each is counted for all of
+/// them side by side. `None`, and nothing is changed, when two are equal.
+fn sort_short<const N: usize>(codes: &mut [u16]) -> Option<()> {
+    // Vector units compare signed numbers.
+    const SIGN: u16 = 1 << 15;
+    let mut unsorted = [i16::MAX; N];
+    for (to, &code) in unsorted.iter_mut().zip(&*codes) {
+        *to = (code ^ SIGN).cast_signed();
+    }
+    let mut places = [0_i16; N];
+    for &code in unsorted.iter().take(codes.len()) {
+        for (place, &other) in places.iter_mut().zip(&unsorted) {
+            *place += i16::from(code < other);
+        }
+    }
+    let (mut sorted, mut taken) = ([0; N], 0_u64);
+    for (&code, &place) in unsorted.iter().zip(&places).take(codes.len()) {
+        taken |= 1 << place;
+        *sorted.get_mut(usize::from(place.cast_unsigned()))? = code.cast_unsigned() ^ SIGN;
+    }
+    (taken.count_ones() as usize == codes.len()).then_some(())?;
+    codes.copy_from_slice(sorted.get(..codes.len())?);
+    Some(())
 }
 
 /// Whether a code is one of the sixteen that mean nothing: 0x0a0a, 0x1a1a, ... 0xfafa (RFC 8701).
-fn is_grease(code: u16) -> bool {
+pub(super) fn is_grease(code: u16) -> bool {
     let [high, low] = code.to_be_bytes();
     high == low && low & 0x0f == 0x0a
 }
@@ -209,69 +305,102 @@ impl Text {
     }
 }
 
-/// Codes a list holds, at most.
-const CODES_MAX: usize = 256;
-
-/// Server name and ALPN: they are in the first part already.
-const NOT_HASHED: [u16; 2] = [0x0000, 0x0010];
+// They are in the first part already.
+const SERVER_NAME: u16 = 0x0000;
+const ALPN: u16 = 0x0010;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Test lists are written as in JA4.md.
-    fn codes(list: &str) -> Codes {
-        list.split(',')
-            .filter(|code| !code.is_empty())
-            .map(|code| u16::from_str_radix(code, 16).unwrap())
-            .collect()
+    fn bytes(list: &str) -> Vec<u8> {
+        let codes = list.split(',').filter(|code| !code.is_empty());
+        codes.flat_map(|code| u16::from_str_radix(code, 16).unwrap().to_be_bytes()).collect()
     }
 
+    const CIPHERS: &str =
+        "2a2a,1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035";
+    const EXTENSIONS: &str = "1a1a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,\
+                              ff01,000b,000a,0015,fafa";
+    const SIGNATURES: &str = "0403,0804,0401,0503,0805,0501,0806,0601";
+
     fn offer() -> Offer<'static> {
-        Offer {
-            carrier: Carrier::Tcp,
-            version: TlsVersion::V1_3,
-            server_name: true,
-            alpn: Some(b"h2"),
-            ciphers: codes(
-                "2a2a,1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035",
-            ),
-            extensions: codes(
-                "1a1a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,\
-                 0015,fafa",
-            ),
-            signature_algorithms: codes("0403,0804,0401,0503,0805,0501,0806,0601"),
-        }
+        let (carrier, version) = (Carrier::Tcp, TlsVersion::V1_3);
+        Offer { carrier, version, server_name: true, alpn: b"h2" }
+    }
+
+    /// JA4 and JA4_r.
+    fn fingerprint(offer: &Offer<'_>, lists: [&str; 3]) -> [String; 2] {
+        let mut maker = Fingerprinter::default();
+        maker.begin(&bytes(lists[0]));
+        bytes(lists[1]).as_chunks().0.iter().for_each(|&kind| {
+            maker.extension(u16::from_be_bytes(kind));
+        });
+        let (ja4, id) = maker.finish(offer, &bytes(lists[2]));
+        [ja4.as_str().to_owned(), maker.reader().ja4_r(id.unwrap()).unwrap()]
     }
 
     #[test]
     fn the_example_of_the_specification() {
-        assert_eq!(offer().ja4().as_str(), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+        let [ja4, raw] = fingerprint(&offer(), [CIPHERS, EXTENSIONS, SIGNATURES]);
+        assert_eq!(ja4, "t13d1516h2_8daaf6152771_e5627efa2ab1");
+        assert_eq!(
+            raw,
+            "t13d1516h2_002f,0035,009c,009d,1301,1302,1303,c013,c014,c02b,c02c,c02f,c030,cca8,cca9_\
+             0005,000a,000b,000d,0012,0015,0017,001b,0023,002b,002d,0033,4469,ff01_\
+             0403,0804,0401,0503,0805,0501,0806,0601"
+        );
     }
 
     #[test]
     fn the_transport_is_the_first_character() {
-        let first = |carrier| Offer { carrier, ..offer() }.ja4().0[0];
-        assert_eq!([Carrier::Tcp, Carrier::Quic, Carrier::Dtls].map(first), *b"tqd");
+        let first = |carrier| fingerprint(&Offer { carrier, ..offer() }, [""; 3])[0].remove(0);
+        assert_eq!([Carrier::Tcp, Carrier::Quic, Carrier::Dtls].map(first), ['t', 'q', 'd']);
     }
 
     #[test]
     fn without_signature_algorithms_there_is_no_underscore() {
-        let offer = Offer { signature_algorithms: Codes::default(), ..offer() };
-        assert!(offer.ja4().as_str().ends_with("_6d807ffa2a79"));
+        let [ja4, _] = fingerprint(&offer(), [CIPHERS, EXTENSIONS, ""]);
+        assert!(ja4.ends_with("_6d807ffa2a79"), "{ja4}");
     }
 
     #[test]
     fn an_empty_list_is_twelve_zeros() {
-        let offer = Offer {
-            server_name: false,
-            alpn: None,
-            ciphers: Codes::default(),
-            extensions: codes("0a0a"),
-            signature_algorithms: Codes::default(),
-            ..offer()
-        };
-        assert_eq!(offer.ja4().as_str(), "t13i000000_000000000000_000000000000");
+        let offer = Offer { server_name: false, alpn: b"", ..offer() };
+        let [ja4, _] = fingerprint(&offer, ["", "0a0a", ""]);
+        assert_eq!(ja4, "t13i000000_000000000000_000000000000");
+    }
+
+    #[test]
+    fn a_list_of_any_length_is_sorted() {
+        for length in [0, 1, 2, 16, 17, 20, 24, 25, 32, 33, 3000] {
+            for alike in [1, 3] {
+                let scattered = |n: u16| (n / alike).wrapping_mul(40_503);
+                let mut codes: Vec<u16> = (0..length).map(scattered).collect();
+                let mut expected = codes.clone();
+                expected.sort_unstable();
+                sort(&mut codes);
+                assert_eq!(codes, expected, "{alike} of each");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_thousands_is_hashed_whole() {
+        let (mut codes, mut other) = (vec![0xc0; 16_000], vec![0xc0; 16_000]);
+        let (ja4, id) = long(&codes);
+        assert_eq!(id, None);
+        *other.last_mut().unwrap() = 0xc1;
+        assert_ne!(long(&other).0, ja4, "the last code counts");
+        codes.reverse();
+        assert_eq!(long(&codes).0, ja4);
+    }
+
+    fn long(ciphers: &[u8]) -> (Ja4, Option<FingerprintId>) {
+        let mut maker = Fingerprinter::default();
+        maker.begin(ciphers);
+        maker.finish(&offer(), &[])
     }
 
     #[test]

@@ -6,35 +6,59 @@
 //! right by construction, so nobody checks again.
 #![deny(clippy::indexing_slicing)]
 
+mod dtls;
 mod ethernet;
+mod fragment;
+mod frame;
+pub mod handshake;
 pub mod hello;
 mod ip;
 pub mod ja4;
+mod layer;
+mod link;
+mod messages;
+mod quic;
 pub mod reassembly;
 mod tcp;
 pub mod tls;
+mod tunnel;
 mod udp;
+mod wifi;
 
+use self::dtls::Dtls;
+use self::fragment::Fragments;
+use self::frame::Walk;
+use self::ja4::Fingerprinter;
+use self::quic::Quic;
 use self::reassembly::Reassembly;
 use self::tls::{Streams, WalkCounters};
-use crate::burst::{Burst, Datagram, Direction, FlowId, Frame, Headers, Protocol};
+use crate::burst::{Burst, Datagram, Direction, FlowId, Fragment, Frame, Protocol};
 use crate::telemetry::counters::Passes;
-use crate::telemetry::reasons::PassReason;
 
 /// What `parse` remembers from frame to frame, all of it bounded and taken once.
 #[derive(Debug, Default)]
 pub struct Parser {
     /// Pools of TLS streams.
     streams: Reassembly,
+    /// Datagrams that are not whole, and those of this burst that are.
+    fragments: Fragments,
+    /// QUIC connections whose hello is not whole.
+    quic: Quic,
+    /// DTLS hellos that are not whole.
+    dtls: Dtls,
+    /// Fingerprints of hellos, whatever carried them.
+    pub fingerprinter: Fingerprinter,
     /// What has been found so far.
     pub counters: WalkCounters,
 }
 
 impl Parser {
-    /// Entries of the pools that were pushed out by newer ones, and hellos too long to keep.
+    /// Entries of the pools that were pushed out by newer ones, hellos too long to keep, and
+    /// datagrams that never became whole.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.streams.refused
+        let hellos = self.streams.refused + self.quic.refused() + self.dtls.refused();
+        hellos + self.fragments.refused
     }
 }
 
@@ -44,13 +68,28 @@ pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, pa
     for (i, frame) in frames.iter().enumerate() {
         let columns = (packets.headers.get(i), packets.flow.get(i));
         let (Some(&Some(headers)), Some(&Some((flow, direction)))) = columns else { continue };
-        let payload = frame.bytes().get(headers.payload()).unwrap_or(&[]);
+        if headers.is_part() {
+            continue;
+        }
+        let joined = match headers.fragment {
+            Some(Fragment::Joined(index)) => Some((index, parser.fragments.lend(index).1)),
+            Some(Fragment::Part) | None => None,
+        };
+        let bytes = joined.as_ref().map_or(frame.bytes(), |(_, bytes)| bytes);
+        let payload = bytes.get(headers.payload()).unwrap_or(&[]);
         let found = Found { packet: i, flow, direction };
         match headers.protocol {
             Protocol::Tcp => {
                 tls::segment(found, &headers, payload, packets, streams, parser);
             }
-            Protocol::Udp => {}
+            Protocol::Udp => match headers.datagram {
+                Datagram::Quic => quic::datagram(found, payload, packets, streams, parser),
+                Datagram::Dtls => dtls::datagram(found, payload, packets, streams, parser),
+                Datagram::Other => {}
+            },
+        }
+        if let Some((index, bytes)) = joined {
+            parser.fragments.give_back(index, bytes);
         }
     }
 }
@@ -65,45 +104,28 @@ struct Found {
 }
 
 /// Reads the link, network and transport headers of each frame, or counts why it passes unread.
-pub fn headers<F: Frame>(burst: &mut Burst<F>, _parser: &mut Parser, passes: &mut Passes) {
+pub fn headers<F: Frame>(burst: &mut Burst<F>, parser: &mut Parser, passes: &mut Passes) {
     let (frames, packets) = burst.split();
+    parser.fragments.begin_burst();
+    let mut walk = Walk { fragments: &mut parser.fragments, now: packets.now };
     let columns = packets.headers.iter_mut().zip(&packets.wire_bytes);
     for (frame, (headers, &wire_bytes)) in frames.iter().zip(columns) {
-        match frame_headers(frame.bytes(), wire_bytes as usize) {
+        match walk.frame(frame.link(), frame.bytes(), wire_bytes as usize) {
             Ok(read) => *headers = Some(read),
             Err(reason) => passes.add(reason),
         }
     }
 }
 
-/// The headers of one frame that had `wire_bytes` on the wire.
-fn frame_headers(frame: &[u8], wire_bytes: usize) -> Result<Headers, PassReason> {
-    let (network, network_offset) = ethernet::network(frame)?;
-    let packet = match network {
-        ethernet::Network::V4 => ip::v4(frame, network_offset, wire_bytes)?,
-        ethernet::Network::V6 => ip::v6(frame, network_offset, wire_bytes)?,
-    };
-    let segment = match packet.protocol {
-        Protocol::Tcp => tcp::segment(packet.transport)?,
-        Protocol::Udp => udp::datagram(packet.transport)?,
-    };
-    let transport_offset = packet.transport.offset;
-    let offset = |n: usize| u16::try_from(n).map_err(|_| PassReason::MalformedIp);
-    let bytes = |n: usize| u32::try_from(n).map_err(|_| PassReason::MalformedIp);
-    Ok(Headers {
-        source: packet.source,
-        destination: packet.destination,
-        source_port: segment.source_port,
-        destination_port: segment.destination_port,
-        protocol: packet.protocol,
-        tcp: segment.tcp,
-        datagram: Datagram::Other,
-        network_offset: offset(network_offset)?,
-        transport_offset: offset(transport_offset)?,
-        payload_offset: bytes(transport_offset + segment.header_bytes)?,
-        payload_bytes: bytes(segment.payload_bytes)?,
-        payload_wire_bytes: bytes(segment.payload_wire_bytes)?,
-    })
+/// What the first bytes of a UDP payload look like.
+fn datagram(payload: &[u8]) -> Datagram {
+    if quic::is_opening(payload) {
+        Datagram::Quic
+    } else if dtls::is_opening(payload) {
+        Datagram::Dtls
+    } else {
+        Datagram::Other
+    }
 }
 
 #[cfg(test)]

@@ -4,15 +4,24 @@
 //! next record header. The bytes between are skipped without being looked at, so that loss or
 //! reordering inside a record body costs nothing, and a data segment inside one record costs a
 //! comparison. Only bytes that came before a header or hello byte that is still missing are kept,
-//! in the bounded pools of [`Reassembly`].
+//! in the bounded pools of [`Reassembly`]. Of bytes that come twice the first copy counts, whatever
+//! the second says.
+//!
+//! TLS may start late: behind STARTTLS, a request to a proxy, a PROXY header. The first
+//! [`SEARCH_BYTES`] of a stream that is not TLS are searched in order for a hello; after that one
+//! comparison tells whether a segment begins with one. A hello far away in sequence space from
+//! where the stream is belongs to another connection on the same ports, whose SYN was not seen.
+//! There is no second hello otherwise: one after a HelloRetryRequest or of a renegotiation is
+//! passed over.
 //!
 //! This and `hello` are all that reads payload. What leaves are the types in `burst/record.rs`.
 
-use super::reassembly::{Reassembly, StreamKey, ahead};
+use super::handshake::Handshake;
+use super::ja4::Fingerprinter;
+use super::reassembly::{HELLO_BYTES, Held, Reassembly, StreamKey, ahead};
 use super::{Found, Parser, hello};
 use crate::burst::{
-    BURST_RECORDS, Carrier, ClientHello, ContentType, Direction, FlowId, Headers, Packets, Record,
-    ServerHello,
+    BURST_RECORDS, Carrier, ContentType, Direction, FlowId, Headers, Packets, Record, ServerHello,
 };
 use crate::time::Nanos;
 
@@ -20,6 +29,9 @@ use crate::time::Nanos;
 pub trait Streams {
     /// The stream of one direction of a flow that is in the table.
     fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream;
+
+    /// The handshake of a UDP flow that is in the table.
+    fn handshake(&mut self, flow: FlowId) -> &mut Handshake;
 }
 
 /// What the walk counts.
@@ -33,12 +45,16 @@ pub struct WalkCounters {
     pub client_hellos: u64,
     /// Frames of which a capture holds less payload than was on the wire.
     pub cut_frames: u64,
+    /// QUIC Initials opened.
+    pub initials: u64,
+    /// QUIC Initials that the keys of their own connection id do not open.
+    pub initials_unopened: u64,
 }
 
 /// One direction of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
-    key: StreamKey,
+    held: Held,
     /// Sequence number of the next byte that must be looked at.
     next: u32,
     phase: Phase,
@@ -53,6 +69,12 @@ pub struct Stream {
     hello_kept: bool,
     /// Segments of this stream wait in the pool for their turn (or did, if they were pushed out).
     waiting: bool,
+    /// The SYN has been seen, so that what is not TLS at the start never was.
+    started: bool,
+    /// What is being read came behind something else: if it is no hello, it is no TLS.
+    late: bool,
+    /// Bytes that are still searched for a late hello.
+    search_left: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,22 +85,25 @@ enum Phase {
     Header,
     /// `next` is inside a handshake record that is being read.
     Hello,
-    /// Not TLS: nothing to look at.
+    /// Not TLS so far. `next` counts while there are bytes to search.
     Foreign,
 }
 
 const HEADER_BYTES: usize = 5;
 /// A missing byte this far behind is given up.
-const HOLE_BYTES_MAX: i32 = 1 << 20;
+const HOLE_BYTES_MAX: u32 = 1 << 20;
 /// RFC 8446, 5.2: 2^14 + 256, and what TLS 1.2 allows on top (RFC 5246, 6.2.3).
 const RECORD_BYTES_MAX: u16 = 16_384 + 2_048;
+/// A mail client says a few hundred bytes before STARTTLS, a PROXY header has up to 536, a CONNECT
+/// with credentials one or two thousand.
+const SEARCH_BYTES: u16 = 4096;
 
 impl Stream {
     /// A stream whose start has not been seen. `number` is unique in an lcore's life.
     #[must_use]
     pub fn new(number: u64) -> Self {
         Self {
-            key: StreamKey(number),
+            held: Held::new(StreamKey(number)),
             next: 0,
             phase: Phase::Searching,
             header: [0; HEADER_BYTES],
@@ -87,22 +112,69 @@ impl Stream {
             hello_done: false,
             hello_kept: false,
             waiting: false,
+            started: false,
+            late: false,
+            search_left: SEARCH_BYTES,
         }
     }
 
-    /// The SYN has been seen: the stream starts at `seq`.
+    /// The SYN, or an answer to it, has been seen: the stream starts at `seq`.
     fn start(&mut self, seq: u32) {
-        if self.phase == Phase::Searching {
-            self.next = seq;
-            self.phase = Phase::Header;
+        if self.phase == Phase::Searching && !self.hello_done {
+            self.started = true;
+            self.begin(seq);
         }
     }
 
-    fn lose(&mut self, counters: &mut WalkCounters) {
-        self.phase = Phase::Searching;
+    /// It is not TLS.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.phase == Phase::Foreign
+    }
+
+    /// Its place is not known: it was met in the middle, or bytes were lost.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.phase == Phase::Searching
+    }
+
+    /// A record header is at `seq`.
+    fn begin(&mut self, seq: u32) {
+        self.next = seq;
+        self.phase = Phase::Header;
         self.header_have = 0;
-        self.hello_done = true;
-        counters.lost += 1;
+    }
+
+    /// Whether nothing in this segment can be of interest.
+    fn ignores(&self, payload: &[u8]) -> bool {
+        self.phase == Phase::Foreign
+            && self.search_left == 0
+            && payload.first() != Some(&CONTENT_HANDSHAKE)
+    }
+
+    /// Forgets the hello before: another one is at `seq`.
+    fn restart(&mut self, seq: u32, pools: &mut Reassembly) {
+        self.drop_hello(pools);
+        self.hello_done = false;
+        self.begin(seq);
+    }
+
+    fn drop_hello(&mut self, pools: &mut Reassembly) {
+        if self.hello_kept {
+            pools.release_hello(&mut self.held);
+            self.hello_kept = false;
+        }
+    }
+
+    fn lose(&mut self, pools: &mut Reassembly, counters: &mut WalkCounters) {
+        self.drop_hello(pools);
+        self.header_have = 0;
+        if self.phase == Phase::Foreign {
+            self.search_left = 0;
+        } else {
+            self.phase = Phase::Searching;
+            counters.lost += 1;
+        }
     }
 }
 
@@ -117,20 +189,25 @@ pub(super) fn segment(
 ) {
     let Found { packet, flow, direction } = found;
     let Some(&at) = packets.at.get(packet) else { return };
-    let Parser { streams: pools, counters, .. } = parser;
+    let Parser { streams: pools, fingerprinter, counters, .. } = parser;
+    let flags = headers.tcp.flags;
     let reverse = direction.reverse();
-    let mut walk = Walk { packet, at, flow, direction: reverse, packets, counters };
-    walk.notice_loss(headers, streams.stream(flow, reverse), pools);
+    let mut walk = Walk { packet, at, flow, direction: reverse, packets, counters, fingerprinter };
+    let opposite = streams.stream(flow, reverse);
+    walk.notice_loss(headers, opposite, pools);
+    if flags.syn() && flags.ack() {
+        opposite.start(headers.tcp.ack);
+    }
     walk.direction = direction;
     let stream = streams.stream(flow, direction);
-    if headers.tcp.flags.syn() {
+    if flags.syn() {
         stream.start(headers.tcp.seq.wrapping_add(1));
     }
     walk.counters.cut_frames += u64::from(headers.payload_bytes < headers.payload_wire_bytes);
-    if payload.is_empty() || stream.phase == Phase::Foreign {
+    if payload.is_empty() || stream.ignores(payload) {
         return;
     }
-    let seq = headers.tcp.seq.wrapping_add(u32::from(headers.tcp.flags.syn()));
+    let seq = headers.tcp.seq.wrapping_add(u32::from(flags.syn()));
     walk.segment(stream, pools, seq, payload);
     if stream.waiting {
         walk.catch_up(stream, pools);
@@ -145,6 +222,7 @@ struct Walk<'a> {
     direction: Direction,
     packets: &'a mut Packets,
     counters: &'a mut WalkCounters,
+    fingerprinter: &'a mut Fingerprinter,
 }
 
 impl Walk<'_> {
@@ -152,29 +230,32 @@ impl Walk<'_> {
     /// missed them.
     fn notice_loss(&mut self, headers: &Headers, stream: &mut Stream, pools: &mut Reassembly) {
         if stream.waiting && headers.tcp.flags.ack() && ahead(headers.tcp.ack, stream.next) > 0 {
-            stream.lose(self.counters);
+            stream.lose(pools, self.counters);
             self.resume(stream, pools);
         }
     }
 
     /// One segment of payload that starts at `seq`.
     fn segment(&mut self, stream: &mut Stream, pools: &mut Reassembly, seq: u32, bytes: &[u8]) {
-        if stream.phase == Phase::Searching {
-            if bytes.first_chunk().is_none_or(|header| parse_header(header).is_none()) {
-                return;
-            }
-            stream.next = seq;
-            stream.phase = Phase::Header;
+        if !find_place(stream, pools, seq, bytes) {
+            return;
         }
         loop {
             let start = ahead(stream.next, seq);
-            if start < -HOLE_BYTES_MAX {
+            if start.unsigned_abs() > HOLE_BYTES_MAX {
+                if stream.phase != Phase::Foreign && begins_hello(bytes) {
+                    stream.restart(seq, pools);
+                    continue;
+                }
+                if start > 0 {
+                    return;
+                }
                 // Nobody will send these bytes again, and nobody acknowledges where we can see it.
-                stream.lose(self.counters);
+                stream.lose(pools, self.counters);
                 return self.segment(stream, pools, seq, bytes);
             }
             if start < 0 {
-                pools.keep(stream.key, seq, bytes);
+                pools.keep(&mut stream.held, seq, bytes);
                 stream.waiting = true;
                 return;
             }
@@ -185,9 +266,10 @@ impl Walk<'_> {
                 return;
             };
             match stream.phase {
-                Phase::Header => self.header(stream, rest),
+                Phase::Header => self.header(stream, pools, rest),
                 Phase::Hello => self.hello(stream, pools, rest),
-                Phase::Searching | Phase::Foreign => return,
+                Phase::Foreign => search(stream, rest),
+                Phase::Searching => return,
             }
         }
     }
@@ -195,50 +277,56 @@ impl Walk<'_> {
     /// Goes on with kept segments whose turn has come.
     fn catch_up(&mut self, stream: &mut Stream, pools: &mut Reassembly) {
         let mut bytes = pools.lend_scratch();
-        while let Some(seq) = pools.take(stream.key, stream.next, true, &mut bytes) {
+        while let Some(seq) = pools.take(&stream.held, Some(stream.next), &mut bytes) {
             self.segment(stream, pools, seq, &bytes);
         }
         pools.return_scratch(bytes);
-        stream.waiting = pools.kept(stream.key) > 0;
+        stream.waiting = pools.kept(&stream.held) > 0;
     }
 
     /// Goes on after a loss: the kept segments, in order, from the first that starts with a record
     /// header.
     fn resume(&mut self, stream: &mut Stream, pools: &mut Reassembly) {
         let mut bytes = pools.lend_scratch();
-        for _ in 0..pools.kept(stream.key) {
-            let Some(seq) = pools.take(stream.key, stream.next, false, &mut bytes) else { break };
+        for _ in 0..pools.kept(&stream.held) {
+            let Some(seq) = pools.take(&stream.held, None, &mut bytes) else { break };
             self.segment(stream, pools, seq, &bytes);
         }
         pools.return_scratch(bytes);
-        stream.waiting = pools.kept(stream.key) > 0;
+        stream.waiting = pools.kept(&stream.held) > 0;
     }
 
-    fn header(&mut self, stream: &mut Stream, rest: &[u8]) {
+    fn header(&mut self, stream: &mut Stream, pools: &mut Reassembly, rest: &[u8]) {
         let have = usize::from(stream.header_have);
         let taken = rest.len().min(HEADER_BYTES - have);
         for (to, from) in stream.header.iter_mut().skip(have).zip(rest) {
             *to = *from;
         }
         // At most five, both.
-        stream.header_have += u8::try_from(taken).unwrap_or(0);
-        stream.next = stream.next.wrapping_add(u32::try_from(taken).unwrap_or(0));
-        if usize::from(stream.header_have) < HEADER_BYTES {
+        let taken = u8::try_from(taken).unwrap_or(0);
+        stream.header_have += taken;
+        stream.next = stream.next.wrapping_add(u32::from(taken));
+        let have = usize::from(stream.header_have);
+        let plausible = stream.header.get(..have).is_some_and(may_begin_record);
+        if plausible && have < HEADER_BYTES {
             return;
         }
         stream.header_have = 0;
-        let Some((content, length)) = parse_header(&stream.header) else {
+        let header = parse_header(&stream.header).filter(|_| plausible);
+        let Some((content, length)) = header else {
             // Before the hello it never was TLS; after it a header is missing that we thought to
             // know.
-            if stream.hello_done {
-                stream.lose(self.counters);
+            if stream.hello_done || !stream.started {
+                stream.lose(pools, self.counters);
             } else {
+                stream.drop_hello(pools);
                 stream.phase = Phase::Foreign;
+                stream.next = stream.next.wrapping_sub(u32::from(taken));
             }
             return;
         };
         if !self.emit(content, length) {
-            stream.lose(self.counters);
+            stream.lose(pools, self.counters);
             return;
         }
         if content == ContentType::Handshake && !stream.hello_done && length > 0 {
@@ -246,7 +334,10 @@ impl Walk<'_> {
             stream.hello_left = length;
         } else {
             // Past any other record there is no hello to come.
-            stream.hello_done |= content == ContentType::ApplicationData;
+            if content == ContentType::ApplicationData {
+                stream.hello_done = true;
+                stream.drop_hello(pools);
+            }
             stream.next = stream.next.wrapping_add(u32::from(length));
         }
     }
@@ -277,61 +368,72 @@ impl Walk<'_> {
         if stream.hello_left == 0 {
             stream.phase = Phase::Header;
         }
-        if self.read_hello(stream, pools, part) == Hello::Incomplete {
+        let hello = self.read_hello(stream, pools, part);
+        if hello == Hello::Incomplete {
             return;
         }
-        if stream.hello_kept {
-            pools.release_hello(stream.key);
+        stream.drop_hello(pools);
+        if hello == Hello::None && stream.late {
+            stream.phase = Phase::Foreign;
+            return;
         }
-        stream.hello_done = true;
+        // The answer to another hello is still to come.
+        stream.hello_done = hello != Hello::Retry;
         stream.next = stream.next.wrapping_add(u32::from(stream.hello_left));
         stream.phase = Phase::Header;
     }
 
     /// Reads the hello from `part` alone when it is whole there, else from the pool.
     fn read_hello(&mut self, stream: &mut Stream, pools: &mut Reassembly, part: &[u8]) -> Hello {
-        if !stream.hello_kept
-            && let Some(message) = whole_message(part)
-        {
-            return self.message(message);
+        if !stream.hello_kept {
+            if let Some(message) = whole_message(part) {
+                return self.message(message);
+            }
+            if !may_begin_message(part) {
+                return Hello::None;
+            }
         }
         stream.hello_kept = true;
-        let Some(kept) = pools.extend_hello(stream.key, part) else { return Hello::None };
-        whole_message(kept).map_or(Hello::Incomplete, |message| self.message(message))
+        let Some(kept) = pools.extend_hello(&mut stream.held, part) else { return Hello::None };
+        match whole_message(kept) {
+            Some(message) => self.message(message),
+            None if may_begin_message(kept) => Hello::Incomplete,
+            None => Hello::None,
+        }
     }
 
     /// A whole handshake message.
     fn message(&mut self, message: &[u8]) -> Hello {
-        let packet = u16::try_from(self.packet).unwrap_or(u16::MAX);
-        let (flow, direction) = (self.flow, self.direction);
         match message.first() {
-            Some(&CLIENT_HELLO) => {
-                let Some(facts) = hello::client_hello(message, Carrier::Tcp) else {
-                    return Hello::None;
-                };
-                self.counters.client_hellos += 1;
-                let hello::ClientFacts { sni, alpn, version, ja4, ech } = facts;
-                self.packets.client_hellos.push(ClientHello {
-                    packet,
-                    flow,
-                    direction,
-                    carrier: Carrier::Tcp,
-                    sni,
-                    alpn,
-                    version,
-                    ja4,
-                    ech,
-                });
-                Hello::Read
-            }
+            Some(&CLIENT_HELLO) => self.client_hello(message),
             Some(&SERVER_HELLO) => {
                 let Some(facts) = hello::server_hello(message) else { return Hello::None };
-                let hello::ServerFacts { version, cipher, h2 } = facts;
+                let hello::ServerFacts { version, cipher, h2, retry } = facts;
+                if retry {
+                    return Hello::Retry;
+                }
+                let (packet, flow) = (self.packet_index(), self.flow);
                 self.packets.server_hellos.push(ServerHello { packet, flow, version, cipher, h2 });
                 Hello::Read
             }
             _ => Hello::None,
         }
+    }
+
+    fn client_hello(&mut self, message: &[u8]) -> Hello {
+        let carrier = Carrier::Tcp;
+        let Some(facts) = hello::client_hello(message, carrier, self.fingerprinter) else {
+            return Hello::None;
+        };
+        self.counters.client_hellos += 1;
+        let Self { packet, flow, direction, .. } = *self;
+        self.packets.client_hellos.push(facts.hello(Found { packet, flow, direction }, carrier));
+        Hello::Read
+    }
+
+    /// A burst has at most BURST_FRAMES frames.
+    fn packet_index(&self) -> u16 {
+        u16::try_from(self.packet).unwrap_or(u16::MAX)
     }
 }
 
@@ -340,23 +442,148 @@ impl Walk<'_> {
 enum Hello {
     Incomplete,
     Read,
+    /// A HelloRetryRequest.
+    Retry,
     /// Another message, or one that cannot be read.
     None,
 }
 
+/// Whether the walk has a place in this segment, or finds one.
+fn find_place(stream: &mut Stream, pools: &mut Reassembly, seq: u32, bytes: &[u8]) -> bool {
+    match stream.phase {
+        Phase::Header | Phase::Hello => true,
+        Phase::Foreign => {
+            // Where segments stand in for the start of a hello, their sequence need not: some
+            // stacks send bytes that do not count.
+            if begins_hello(bytes) {
+                stream.late = true;
+                stream.begin(seq);
+            }
+            stream.phase == Phase::Header || stream.search_left > 0
+        }
+        Phase::Searching => {
+            let far = ahead(stream.next, seq).unsigned_abs() > HOLE_BYTES_MAX;
+            if stream.hello_done && far && begins_hello(bytes) {
+                stream.restart(seq, pools);
+            } else if may_begin_record(bytes) {
+                stream.begin(seq);
+            } else if !stream.hello_done && stream.search_left > 0 {
+                stream.next = seq;
+                search(stream, bytes);
+            }
+            stream.phase == Phase::Header
+        }
+    }
+}
+
+/// Looks for a late hello in the first bytes of a stream: where a segment, a line or a preamble of
+/// known length has ended. One inside something else is not the connection's own (OpenVPN).
+fn search(stream: &mut Stream, rest: &[u8]) {
+    let within = rest.len().min(usize::from(stream.search_left));
+    let is_start = |&n: &usize| {
+        let before = n.checked_sub(1).and_then(|n| rest.get(n));
+        before.is_none_or(|&byte| byte == b'\n') && rest.get(n..).is_some_and(may_begin_hello)
+    };
+    let found = (0..within).find(is_start);
+    let passed = match found {
+        Some(passed) => passed,
+        None => preamble_bytes(rest).unwrap_or(rest.len()),
+    };
+    if found.is_some() {
+        stream.late = true;
+        stream.phase = Phase::Header;
+        stream.header_have = 0;
+    }
+    // There are at most SEARCH_BYTES to search.
+    stream.search_left -= u16::try_from(passed.min(within)).unwrap_or(0);
+    stream.next = stream.next.wrapping_add(u32::try_from(passed).unwrap_or(0));
+}
+
+/// The length of what may stand before TLS and tells its own length.
+fn preamble_bytes(bytes: &[u8]) -> Option<usize> {
+    match *bytes {
+        // PROXY protocol, version 2: a signature, two bytes, a length.
+        [
+            b'\r',
+            b'\n',
+            b'\r',
+            b'\n',
+            0,
+            b'\r',
+            b'\n',
+            b'Q',
+            b'U',
+            b'I',
+            b'T',
+            b'\n',
+            _,
+            _,
+            a,
+            b,
+            ..,
+        ] => Some(16 + usize::from(u16::from_be_bytes([a, b]))),
+        // PostgreSQL's SSLRequest.
+        [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f, ..] => Some(8),
+        // MySQL's, the first packet of the client.
+        [32, 0, 0, 1, ..] => Some(36),
+        // TPKT (RFC 1006, 6), which carries RDP.
+        [3, 0, a, b, ..] => Some(usize::from(u16::from_be_bytes([a, b])).max(4)),
+        _ => None,
+    }
+}
+
 /// Type and length of a record, if these five bytes can be a record header.
 fn parse_header(
-    &[content, major, _, high, low]: &[u8; HEADER_BYTES],
+    &[content, major, minor, high, low]: &[u8; HEADER_BYTES],
 ) -> Option<(ContentType, u16)> {
     let content = match content {
         20 => ContentType::ChangeCipherSpec,
         21 => ContentType::Alert,
-        22 => ContentType::Handshake,
+        CONTENT_HANDSHAKE => ContentType::Handshake,
         23 => ContentType::ApplicationData,
         _ => return None,
     };
     let length = u16::from_be_bytes([high, low]);
-    (major == 3 && length <= RECORD_BYTES_MAX).then_some((content, length))
+    (major == 3 && minor <= VERSION_MINOR_MAX && length <= RECORD_BYTES_MAX)
+        .then_some((content, length))
+}
+
+/// Whether a record header may be here, as far as the bytes go.
+fn may_begin_record(bytes: &[u8]) -> bool {
+    let mut header = [23, 3, 3, 0, 0];
+    for (to, from) in header.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    parse_header(&header).is_some()
+}
+
+/// Whether a handshake record that carries a hello is here. Sure enough for any segment of any
+/// stream: some 50 bits must be right.
+fn begins_hello(bytes: &[u8]) -> bool {
+    bytes.len() >= 11 && may_begin_hello(bytes)
+}
+
+/// The same, as far as the bytes go.
+fn may_begin_hello(bytes: &[u8]) -> bool {
+    let (header, message) = bytes.split_at_checked(HEADER_BYTES).unwrap_or((bytes, &[]));
+    if header.first() != Some(&CONTENT_HANDSHAKE) || !may_begin_record(header) {
+        return false;
+    }
+    // A record may hold less than the whole message.
+    let length = <&[u8; HEADER_BYTES]>::try_from(header)
+        .map_or(usize::MAX, |&[.., high, low]| u16::from_be_bytes([high, low]).into());
+    let message = message.get(..length).unwrap_or(message);
+    length > 0
+        && may_begin_message(message)
+        && message.get(4).is_none_or(|&major| major == 3)
+        && message.get(5).is_none_or(|&minor| minor <= VERSION_MINOR_MAX)
+}
+
+/// Whether a hello of a length that can be kept may be here, as far as the bytes go.
+fn may_begin_message(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk().map(|&[_, a, b, c]| u32::from_be_bytes([0, a, b, c]) as usize);
+    bytes.first().is_none_or(|&kind| matches!(kind, CLIENT_HELLO | SERVER_HELLO))
+        && length.is_none_or(|length| length + 4 <= HELLO_BYTES)
 }
 
 /// The handshake message at the start of `bytes` (RFC 8446, 4), if it is there to its end.
@@ -365,147 +592,11 @@ fn whole_message(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..4 + u32::from_be_bytes([0, a, b, c]) as usize)
 }
 
+const CONTENT_HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
+/// TLS 1.3 writes 3.3; a draft, or somebody who has misread it, 3.4.
+const VERSION_MINOR_MAX: u8 = 4;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::burst::{Address, Burst, Datagram, Frame, PortIndex, Protocol, Tcp, TcpFlags};
-    use crate::parse::{Parser, handshakes};
-
-    struct Bytes(Vec<u8>);
-    impl Frame for Bytes {
-        fn bytes(&self) -> &[u8] {
-            &self.0
-        }
-    }
-
-    struct Pair([Stream; 2]);
-    impl Streams for Pair {
-        fn stream(&mut self, _: FlowId, direction: Direction) -> &mut Stream {
-            &mut self.0[direction.index()]
-        }
-    }
-
-    /// Gives segments (sequence number, payload) of one direction to the walk, a burst each.
-    struct Rig {
-        streams: Pair,
-        parser: Parser,
-        lengths: Vec<u16>,
-    }
-
-    impl Rig {
-        fn new() -> Self {
-            let mut streams = Pair([Stream::new(1), Stream::new(2)]);
-            streams.0[0].start(1000);
-            Self { streams, parser: Parser::default(), lengths: Vec::new() }
-        }
-
-        fn give(&mut self, direction: Direction, tcp: Tcp, payload: &[u8]) {
-            let mut burst = Burst::new();
-            burst.begin(Nanos(1));
-            burst.push(Bytes(payload.to_vec()), Nanos(1), PortIndex(0), 0);
-            let bytes = u32::try_from(payload.len()).unwrap();
-            burst.packets.headers[0] = Some(Headers {
-                source: Address::default(),
-                destination: Address::default(),
-                source_port: 1,
-                destination_port: 443,
-                protocol: Protocol::Tcp,
-                tcp,
-                datagram: Datagram::Other,
-                network_offset: 0,
-                transport_offset: 0,
-                payload_offset: 0,
-                payload_bytes: bytes,
-                payload_wire_bytes: bytes,
-            });
-            burst.packets.flow[0] = Some((FlowId(0), direction));
-            handshakes(&mut burst, &mut self.streams, &mut self.parser);
-            self.lengths.extend(burst.packets.records.iter().map(|record| record.length));
-        }
-
-        fn up(&mut self, offset: u32, payload: &[u8]) {
-            let tcp = Tcp { seq: 1000 + offset, flags: TcpFlags(0x10), ..Tcp::default() };
-            self.give(Direction::ToServer, tcp, payload);
-        }
-
-        fn acknowledged(&mut self, offset: u32) {
-            let tcp = Tcp { ack: 1000 + offset, flags: TcpFlags(0x10), ..Tcp::default() };
-            self.give(Direction::ToClient, tcp, &[]);
-        }
-    }
-
-    fn record(length: u16) -> Vec<u8> {
-        let [high, low] = length.to_be_bytes();
-        let mut bytes = vec![23, 3, 3, high, low];
-        bytes.resize(5 + usize::from(length), 0xaa);
-        bytes
-    }
-
-    fn stream(lengths: &[u16]) -> Vec<u8> {
-        lengths.iter().flat_map(|&length| record(length)).collect()
-    }
-
-    #[test]
-    fn records_are_found_wherever_segments_split_them() {
-        let bytes = stream(&[10, 0, 300, 7]);
-        for size in 1..60 {
-            let mut rig = Rig::new();
-            for (n, part) in bytes.chunks(size).enumerate() {
-                rig.up(u32::try_from(n * size).unwrap(), part);
-            }
-            assert_eq!(rig.lengths, [10, 0, 300, 7], "segments of {size} bytes");
-        }
-    }
-
-    #[test]
-    fn a_segment_that_overtakes_a_header_waits_for_it() {
-        let bytes = stream(&[10, 20, 30]);
-        let mut rig = Rig::new();
-        rig.up(15, &bytes[15..]);
-        assert_eq!(rig.lengths, [] as [u16; 0]);
-        rig.up(0, &bytes[..15]);
-        assert_eq!(rig.lengths, [10, 20, 30]);
-        assert_eq!(rig.parser.streams.kept(StreamKey(1)), 0);
-    }
-
-    #[test]
-    fn a_hole_inside_a_body_costs_nothing() {
-        let bytes = stream(&[1000, 20]);
-        let mut rig = Rig::new();
-        rig.up(0, &bytes[..100]);
-        rig.up(900, &bytes[900..]);
-        assert_eq!((rig.lengths.as_slice(), rig.parser.counters.lost), (&[1000, 20][..], 0));
-    }
-
-    #[test]
-    fn what_the_receiver_acknowledged_is_not_waited_for() {
-        let bytes = stream(&[10, 20, 30]);
-        let mut rig = Rig::new();
-        rig.up(15, &bytes[15..40]);
-        rig.acknowledged(40);
-        assert_eq!((rig.lengths.as_slice(), rig.parser.counters.lost), (&[20][..], 1));
-        rig.up(40, &bytes[40..]);
-        assert_eq!(rig.lengths, [20, 30]);
-    }
-
-    #[test]
-    fn what_is_sent_again_is_seen_once() {
-        let bytes = stream(&[10, 20]);
-        let mut rig = Rig::new();
-        rig.up(0, &bytes);
-        rig.up(0, &bytes[..20]);
-        rig.up(5, &bytes[5..]);
-        assert_eq!(rig.lengths, [10, 20]);
-    }
-
-    #[test]
-    fn plain_text_is_left_alone() {
-        let mut rig = Rig::new();
-        rig.up(0, b"GET / HTTP/1.1\r\n\r\n");
-        rig.up(18, &record(10));
-        assert!(rig.streams.0[0].phase == Phase::Foreign && rig.lengths.is_empty());
-    }
-}
+mod tests;

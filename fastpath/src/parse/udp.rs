@@ -1,6 +1,6 @@
 //! UDP headers (RFC 768).
 
-use super::ip::Transport;
+use super::layer::Layer;
 use super::tcp::Segment;
 use crate::burst::Tcp;
 use crate::telemetry::reasons::PassReason;
@@ -8,7 +8,7 @@ use crate::telemetry::reasons::PassReason;
 const HEADER_BYTES: usize = 8;
 
 /// Reads the UDP header. Its length may be below what IP promises, never above.
-pub(super) fn datagram(transport: Transport<'_>) -> Result<Segment, PassReason> {
+pub(super) fn datagram(transport: Layer<'_>) -> Result<Segment, PassReason> {
     if transport.wire_bytes < HEADER_BYTES {
         return Err(PassReason::MalformedTransport);
     }
@@ -23,12 +23,14 @@ pub(super) fn datagram(transport: Transport<'_>) -> Result<Segment, PassReason> 
         return Err(PassReason::MalformedTransport);
     }
     let payload_wire_bytes = wire_bytes - HEADER_BYTES;
+    let payload = transport.bytes.get(HEADER_BYTES..).unwrap_or_default();
     Ok(Segment {
         source_port: u16::from_be_bytes([s0, s1]),
         destination_port: u16::from_be_bytes([d0, d1]),
         tcp: Tcp::default(),
+        datagram: super::datagram(payload),
         header_bytes: HEADER_BYTES,
-        payload_bytes: payload_wire_bytes.min(transport.bytes.len() - HEADER_BYTES),
+        payload_bytes: payload_wire_bytes.min(payload.len()),
         payload_wire_bytes,
     })
 }

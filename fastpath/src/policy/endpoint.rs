@@ -42,6 +42,9 @@ pub struct Endpoint {
     /// Server ports the prefixes hold for; empty means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<u16>,
+    /// JA4 fingerprints of clients that call this endpoint only; a hint where no name is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fingerprints: Vec<FingerprintPattern>,
     /// Prices, for costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
@@ -70,6 +73,13 @@ pub struct Calibration {
     /// Of plain replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<Fit>,
+    /// Of streamed replies over HTTP/2, where HPACK compresses the headers and frames take the place
+    /// of chunks; `stream` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mux_stream: Option<Fit>,
+    /// Of plain replies over HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mux_plain: Option<Fit>,
 }
 
 /// One linear fit and its spread.
@@ -106,6 +116,13 @@ pub enum HostPattern {
     Around(String, String),
 }
 
+/// A JA4 fingerprint, or the beginning of one before a `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FingerprintPattern {
+    begins: String,
+    whole: bool,
+}
+
 /// An address prefix, `10.0.0.0/8` or `2001:db8::/32`; an address alone is a prefix of full length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
@@ -120,6 +137,8 @@ pub enum EndpointError {
     Host(String),
     /// Not a prefix.
     Prefix(String),
+    /// Not a fingerprint.
+    Fingerprint(String),
 }
 
 impl Fit {
@@ -142,6 +161,7 @@ impl Endpoint {
             hosts: Vec::new(),
             prefixes: Vec::new(),
             ports: Vec::new(),
+            fingerprints: Vec::new(),
             price: None,
             calibration: None,
         }
@@ -184,6 +204,8 @@ impl FromStr for HostPattern {
     type Err = EndpointError;
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let lower = text.to_ascii_lowercase();
+        // A name with the root's dot is the name without it; so are those in hellos (RFC 6066, 3).
+        let lower = lower.strip_suffix('.').filter(|name| !name.ends_with('.')).unwrap_or(&lower);
         let plain = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -192,7 +214,7 @@ impl FromStr for HostPattern {
             (Some(suffix), None) if plain(suffix) => Self::Below(suffix.to_owned()),
             (None, Some(prefix)) if plain(prefix) => Self::Starts(prefix.to_owned()),
             (None, None) => match lower.split_once('*') {
-                None if plain(&lower) => Self::Exact(lower),
+                None if plain(lower) => Self::Exact(lower.to_owned()),
                 Some((prefix, suffix)) if plain(suffix) && (prefix.is_empty() || plain(prefix)) => {
                     Self::Around(prefix.to_owned(), suffix.to_owned())
                 }
@@ -212,6 +234,34 @@ impl std::fmt::Display for HostPattern {
             Self::Starts(prefix) => write!(f, "{prefix}.*"),
             Self::Around(prefix, suffix) => write!(f, "{prefix}*{suffix}"),
         }
+    }
+}
+
+impl FingerprintPattern {
+    /// Whether this JA4 is meant.
+    #[must_use]
+    pub fn matches(&self, ja4: &str) -> bool {
+        if self.whole { ja4 == self.begins } else { ja4.starts_with(&self.begins) }
+    }
+}
+
+impl FromStr for FingerprintPattern {
+    type Err = EndpointError;
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let begins = text.strip_suffix('*').unwrap_or(text);
+        let whole = begins.len() == text.len();
+        let fits = if whole { begins.len() == JA4_BYTES } else { begins.len() < JA4_BYTES };
+        let plain = begins.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !fits || !plain || begins.is_empty() {
+            return Err(EndpointError::Fingerprint(text.to_owned()));
+        }
+        Ok(Self { begins: begins.to_owned(), whole })
+    }
+}
+
+impl std::fmt::Display for FingerprintPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.begins, if self.whole { "" } else { "*" })
     }
 }
 
@@ -267,6 +317,10 @@ impl std::fmt::Display for EndpointError {
                 f,
                 "`{text}` is no host pattern; expected a name such as `api.example.com`, `*.example.com` or `llm.*`"
             ),
+            Self::Fingerprint(text) => write!(
+                f,
+                "`{text}` is no JA4 fingerprint; expected one of 36 characters, or its beginning and `*`"
+            ),
             Self::Prefix(text) => write!(
                 f,
                 "`{text}` is no address prefix; expected one such as `10.1.0.0/16`, `192.0.2.7` or `2001:db8::/32`"
@@ -292,7 +346,10 @@ macro_rules! serde_as_text {
         }
     )*};
 }
-serde_as_text!(HostPattern, Prefix);
+serde_as_text!(HostPattern, Prefix, FingerprintPattern);
+
+/// Length of a JA4 fingerprint.
+const JA4_BYTES: usize = 36;
 
 fn same_bits(a: u128, b: u128, length: u8) -> bool {
     length == 0 || (a ^ b) >> (128 - u32::from(length)) == 0
@@ -326,6 +383,19 @@ mod tests {
     fn what_is_no_pattern_is_refused() {
         for text in ["", "*", "*.", "a b", "*.*", "http://x"] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_whole_or_ends_in_a_star() {
+        let matches =
+            |pattern: &str, ja4| pattern.parse::<FingerprintPattern>().map(|p| p.matches(ja4));
+        let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
+        assert_eq!(matches(ja4, ja4), Ok(true));
+        assert_eq!(matches("t13d1516h2_8daaf6152771_*", ja4), Ok(true));
+        assert_eq!(matches("t13d1517*", ja4), Ok(false));
+        for text in ["", "*", "t13d1516h2", "t13d*_e5627efa2ab1", "t13 *"] {
+            assert!(text.parse::<FingerprintPattern>().is_err(), "{text}");
         }
     }
 

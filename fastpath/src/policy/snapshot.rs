@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::{Endpoint, HostPattern, Prefix};
+use super::endpoint::{Endpoint, FingerprintPattern, HostPattern, Prefix};
 use crate::time::Nanos;
 
 /// Endpoints a snapshot can hold; per-endpoint counters are arrays of this length.
@@ -79,7 +79,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream pauses.
+    /// Twelve seconds cover the back-off of SDKs; half a second is longer than any steady stream
+    /// pauses.
     fn default() -> Self {
         Self { retry_window_ms: 12_000, stall_ms: 500 }
     }
@@ -136,8 +137,13 @@ pub struct Snapshot {
     policy: Policy,
     revision: u64,
     exact: HashMap<String, EndpointId>,
-    /// Patterns, most specific first.
-    patterns: Vec<(HostPattern, EndpointId)>,
+    /// Suffixes of `*.suffix`, each with its rank among all patterns: less is more specific.
+    below: HashMap<String, (usize, EndpointId)>,
+    /// Other patterns, most specific first, with their ranks.
+    patterns: Vec<(HostPattern, usize, EndpointId)>,
+    fingerprints: Vec<(FingerprintPattern, EndpointId)>,
+    /// Whether the endpoint of an id can be found.
+    live: Vec<bool>,
     /// Prefixes, longest first.
     prefixes: Vec<(Prefix, EndpointId)>,
 }
@@ -174,7 +180,10 @@ impl Policy {
             };
             let right = prices.is_none_or(|prices| prices.into_iter().all(ascending));
             check(right, &path("price"), "[cheapest, usual, dearest], none below 0")?;
-            let fits = endpoint.calibration.iter().flat_map(|c| [Some(c.stream), c.plain]);
+            let fits = endpoint
+                .calibration
+                .iter()
+                .flat_map(|c| [Some(c.stream), c.plain, c.mux_stream, c.mux_plain]);
             let right = fits.flatten().all(|fit| fit.is_usable());
             check(right, &path("calibration"), "finite numbers, and a spread from 0 to 10")?;
         }
@@ -230,7 +239,10 @@ impl Snapshot {
         let mut exact = HashMap::new();
         let mut patterns = Vec::new();
         let mut prefixes = Vec::new();
+        let mut fingerprints = Vec::new();
+        let mut live = vec![false; policy.endpoints.len()];
         for &place in order {
+            live[place] = true;
             let endpoint = &policy.endpoints[place];
             let id = EndpointId(u16::try_from(place).expect("ENDPOINTS_MAX is below 65536"));
             if !seen.insert(endpoint.name.as_str()) {
@@ -243,12 +255,15 @@ impl Snapshot {
                     patterns.push((host.clone(), id));
                 }
             }
+            let named = endpoint.fingerprints.iter().cloned();
+            fingerprints.extend(named.map(|fingerprint| (fingerprint, id)));
             prefixes.extend(endpoint.prefixes.iter().map(|&prefix| (prefix, id)));
         }
         // Stable sorts: among equals the endpoint that was named first wins.
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.bits()));
-        Ok(Self { policy, revision, exact, patterns, prefixes })
+        let (below, patterns) = ranked(patterns);
+        Ok(Self { policy, revision, exact, below, patterns, fingerprints, live, prefixes })
     }
 
     /// The endpoint of an address and port: longest prefix first.
@@ -272,8 +287,19 @@ impl Snapshot {
         lower.make_ascii_lowercase();
         let name = std::str::from_utf8(lower).ok()?;
         let name = name.strip_suffix('.').unwrap_or(name);
-        let pattern = || self.patterns.iter().find(|(p, _)| p.matches(name)).map(|&(_, id)| id);
-        self.exact.get(name).copied().or_else(pattern)
+        self.exact.get(name).copied().or_else(|| self.by_pattern(name))
+    }
+
+    /// The endpoint of a client by its JA4 fingerprint.
+    #[must_use]
+    pub fn by_fingerprint(&self, ja4: &str) -> Option<EndpointId> {
+        self.fingerprints.iter().find(|(pattern, _)| pattern.matches(ja4)).map(|&(_, id)| id)
+    }
+
+    /// Whether this snapshot still has the endpoint, and not only its name.
+    #[must_use]
+    pub fn is_live(&self, id: EndpointId) -> bool {
+        self.live.get(id.index()).is_some_and(|&live| live)
     }
 
     /// What the policy says of an endpoint.
@@ -296,6 +322,36 @@ impl Snapshot {
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
+
+    /// The most specific pattern: among suffixes the longest, found label by label, unless another
+    /// pattern is still more so.
+    fn by_pattern(&self, name: &str) -> Option<EndpointId> {
+        let suffixes = name.match_indices('.').filter(|&(dot, _)| dot > 0);
+        let below = suffixes.map(|(dot, _)| &name[dot + 1..]).find_map(|s| self.below.get(s));
+        let rank = below.map_or(usize::MAX, |&(rank, _)| rank);
+        let mut before = self.patterns.iter().take_while(|(_, other, _)| *other < rank);
+        let other = before.find(|(pattern, ..)| pattern.matches(name));
+        other.map(|&(.., id)| id).or(below.map(|&(_, id)| id))
+    }
+}
+
+type Ranked = (HashMap<String, (usize, EndpointId)>, Vec<(HostPattern, usize, EndpointId)>);
+
+/// Patterns in their order, the suffixes apart: they are looked up, not tried one by one.
+fn ranked(patterns: Vec<(HostPattern, EndpointId)>) -> Ranked {
+    let (mut below, mut others) = (HashMap::new(), Vec::new());
+    for (rank, (pattern, id)) in patterns.into_iter().enumerate() {
+        match pattern {
+            HostPattern::Below(suffix) => {
+                below.entry(suffix).or_insert((rank, id));
+            }
+            pattern
+            @ (HostPattern::Exact(_) | HostPattern::Starts(_) | HostPattern::Around(..)) => {
+                others.push((pattern, rank, id))
+            }
+        }
+    }
+    (below, others)
 }
 
 impl std::fmt::Display for PolicyError {
@@ -355,6 +411,44 @@ mod tests {
         assert_eq!(name_of("www.example.com"), None);
         assert_eq!(name_of("www.openai.com"), None);
         assert_eq!(name_of(&format!("{}.openai.azure.com", "a".repeat(300))), None);
+    }
+
+    #[test]
+    fn the_most_specific_pattern_wins_whatever_its_kind() {
+        let endpoint = |name: &str, host: &str| Endpoint {
+            hosts: vec![host.parse().unwrap()],
+            ..Endpoint::gone(name)
+        };
+        let hosts = ["*.test", "*.b.test", "llm.*", "llm-*.b.test", "*.b.test"];
+        let endpoints = hosts.iter().enumerate().map(|(n, host)| endpoint(&n.to_string(), host));
+        let policy = Policy { endpoints: endpoints.collect(), ..Policy::default() };
+        let snapshot = Snapshot::compile(policy).unwrap();
+        for (name, expected) in [
+            ("a.test", Some(0)),
+            ("a.b.test", Some(1)),
+            ("x.a.b.test", Some(1)),
+            ("llm.b.test", Some(1)),
+            ("llm.x", Some(2)),
+            ("llm-1.b.test", Some(3)),
+            ("test", None),
+            (".test", None),
+        ] {
+            assert_eq!(snapshot.by_name(name), expected.map(EndpointId), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_finds_its_endpoint_while_the_policy_has_it() {
+        let endpoint =
+            Endpoint { fingerprints: vec!["t13d1516h2_*".parse().unwrap()], ..Endpoint::gone("a") };
+        let policy = Policy { endpoints: vec![endpoint], ..Policy::default() };
+        let first = Snapshot::compile(policy).unwrap();
+        let ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
+        assert_eq!(first.by_fingerprint(ja4), Some(EndpointId(0)));
+        assert!(first.is_live(EndpointId(0)));
+        let next = first.succeeded_by(Policy::default()).unwrap();
+        assert_eq!(next.by_fingerprint(ja4), None);
+        assert!(!next.is_live(EndpointId(0)));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Two ends joined by bounded queues: two lcores, or a test peer and an lcore, exchange frames.
 //!
 //! The cable carries port numbers: what leaves one end by a port arrives at the other end by the
-//! same one. A frame that the other end has no room for is dropped as [`DropReason::TxRingFull`], as a NIC
-//! does. Time is set by whoever owns the [`Clock`]; no clock is read.
+//! same one. A frame that the other end has no room for is dropped as [`DropReason::TxRingFull`],
+//! as a NIC does. Time is set by whoever owns the [`Clock`]; no clock is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::mem::{Buffer, Pool, peer};
 use super::{Port, Rx};
-use crate::burst::{Burst, Fate, Frame, PortIndex};
+use crate::burst::{Burst, Fate, Frame, Link, PortIndex};
 use crate::telemetry::counters::PortCounters;
 use crate::telemetry::reasons::DropReason;
 use crate::time::Nanos;
@@ -87,7 +87,7 @@ impl PairPort {
     /// # Errors
     /// When the other end has no room.
     pub fn inject(&mut self, port: PortIndex, bytes: &[u8]) -> Result<(), QueueFull> {
-        let frame = self.pool.copy(bytes);
+        let frame = self.pool.copy(Link::Ethernet, bytes);
         self.outgoing.push(Crossing { port, frame }).map_err(|refused| {
             self.pool.free(refused.frame);
             QueueFull

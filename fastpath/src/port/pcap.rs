@@ -3,10 +3,12 @@
 //! Time is packet time. It never runs backwards in a burst, though every frame keeps its own; a gap
 //! is filled with empty bursts so that timers fire as they would on a wire (`mem/pace.rs`). Memory
 //! is bounded whatever the file says. Damage ends the capture, never the program: what was read
-//! before it plays, and [`PcapPort::note`] tells what is wrong. Only link type Ethernet.
+//! before it plays, and [`PcapPort::note`] tells what is wrong. The
+//! link types that are read are those of [`Link`](crate::burst::Link).
 
 mod classic;
 mod error;
+mod linktype;
 mod reader;
 mod sections;
 mod window;
@@ -23,7 +25,7 @@ use self::writer::Writer;
 use super::mem::pace::{Pace, Turn};
 use super::mem::{Buffer, Pool};
 use super::{Port, Rx};
-use crate::burst::{Burst, Fate, Frame, PortIndex};
+use crate::burst::{Burst, Fate, PortIndex};
 use crate::telemetry::counters::PortCounters;
 use crate::time::Nanos;
 
@@ -54,7 +56,7 @@ impl PcapPort {
     ///
     /// # Errors
     /// When there is no such file, when it is empty or no capture, or when its link type is not
-    /// Ethernet.
+    /// read.
     pub fn open(path: &Path) -> Result<Self, PcapError> {
         if path == Path::new("-") {
             return Self::from_reader(std::io::stdin(), "standard input");
@@ -90,7 +92,8 @@ impl PcapPort {
         }
     }
 
-    /// Also writes every forwarded frame to a classic pcap file with nanoseconds at `path`.
+    /// Also writes every forwarded frame to a classic pcap file with nanoseconds at `path`. Such a
+    /// file has one link type, that of the first frame: those of another are left out.
     ///
     /// # Errors
     /// When the file cannot be made.
@@ -102,7 +105,7 @@ impl PcapPort {
     /// Completes the output file, if there is one.
     ///
     /// # Errors
-    /// When it could not be written in full.
+    /// When it could not be written in full, frames of another link type included.
     pub fn finish(&mut self) -> Result<(), PcapError> {
         self.output.as_mut().map_or(Ok(()), Writer::finish)
     }
@@ -119,8 +122,7 @@ impl PcapPort {
         self.note.as_ref()
     }
 
-    /// Packets left out: of another link type than Ethernet, of an undescribed interface, or
-    /// overlong.
+    /// Packets left out: of a link type that is not read, of an undescribed interface, or overlong.
     #[must_use]
     pub fn skipped_packets(&self) -> u64 {
         self.reader.skipped_packets()
@@ -134,7 +136,7 @@ impl PcapPort {
     }
 
     fn push(&mut self, record: &Record, burst: &mut Burst<Buffer>) {
-        let frame = self.pool.copy(self.reader.bytes(record));
+        let frame = self.pool.copy(record.link, self.reader.bytes(record));
         self.counters.rx_frames += 1;
         self.counters.rx_bytes += u64::from(record.wire_bytes);
         burst.push(frame, record.at, PortIndex(0), record.wire_bytes);
@@ -148,7 +150,7 @@ impl PcapPort {
                 self.counters.tx_frames += 1;
                 self.counters.tx_bytes += u64::from(packets.wire_bytes[i]);
                 if let Some(output) = &mut self.output {
-                    output.write(packets.at[i], frame.bytes(), packets.wire_bytes[i]);
+                    output.write(packets.at[i], frame, packets.wire_bytes[i]);
                 }
             }
         }

@@ -150,7 +150,7 @@ impl Desk {
         self.now = Some(now);
         let (Some(lcore), Some(snapshot)) = (&self.lcore, &self.snapshot) else { return };
         while let Some(event) = lcore.outlets.events.next() {
-            let names = &lcore.outlets.names;
+            let Outlets { names, fingerprints, .. } = &lcore.outlets;
             match &event {
                 Event::Exchange(exchange) => {
                     let line = ExchangeLine::new(exchange, names, snapshot);
@@ -162,7 +162,7 @@ impl Desk {
                     if self.flows.len() == FLOWS_MAX {
                         self.flows.pop_back();
                     }
-                    self.flows.push_front(FlowLine::new(hello, names, snapshot));
+                    self.flows.push_front(FlowLine::new(hello, names, fingerprints, snapshot));
                 }
             }
         }
@@ -317,14 +317,19 @@ fn fill(status: &mut Status, report: &Report) {
         h1: flows.h1,
         mux: flows.mux,
         quic: flows.quic,
+        both: flows.both,
+        repeated_frames: flows.repeated_frames,
+        repeated_bytes: flows.repeated_bytes,
     };
     status.exchanges = totals.exchanges;
     status.events_lost = totals.events_lost;
     let limits = [
         ("flow.evicted", flows.evicted),
         ("parse.reassembly_refused", totals.reassembly_refused),
+        ("parse.fingerprints_refused", totals.fingerprints_refused),
         ("parse.records_lost", totals.records_lost),
         ("classify.names_refused", totals.names_refused),
+        ("classify.learnt_evicted", totals.learnt_evicted),
         ("detect.retry_evicted", totals.retry_evicted),
         ("telemetry.events_lost", totals.events_lost),
     ];

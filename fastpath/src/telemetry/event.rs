@@ -1,9 +1,9 @@
 //! What an lcore tells the outside: hellos, exchanges and signals, as plain copies in a bounded
 //! ring.
 //!
-//! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), an
-//! [`EndpointId`] through the policy snapshot. Lengths are quantised here already (docs/privacy.md,
-//! P2).
+//! An event holds ids, not text: [`NameId`] resolves through [`Names`](super::names::Names), a
+//! [`FingerprintId`] through [`Fingerprints`](super::fingerprints::Fingerprints), an [`EndpointId`]
+//! through the policy snapshot. Lengths are quantised here already (docs/privacy.md, P2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use serde::{Deserialize, Serialize};
 
 use super::names::NameId;
-use crate::burst::{Address, Alpn, Carrier, Ja4, Protocol, TlsVersion};
+use crate::burst::{Address, Alpn, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
@@ -59,14 +59,47 @@ pub struct Hello {
     pub version: TlsVersion,
     /// Fingerprint.
     pub ja4: Ja4,
+    /// Its lists.
+    pub fingerprint: Option<FingerprintId>,
     /// Encrypted ClientHello (or its GREASE) present.
     pub ech: bool,
+    /// Encrypted server name present, the draft that ECH came from.
+    pub esni: bool,
     /// The endpoint it was classified as.
-    pub endpoint: Option<EndpointId>,
+    pub call: Option<Call>,
+    /// How well its flow can be seen.
+    pub visibility: Visibility,
+    /// The flow's beginning was not seen.
+    pub from_middle: bool,
+}
+
+/// The endpoint that a flow calls, and how that is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// Which.
+    pub endpoint: EndpointId,
+    /// What it was told by.
+    pub by: Evidence,
+    /// How sure it is, 0 to 1.
+    pub confidence: f32,
+}
+
+/// What an endpoint was told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The server's address and port are the policy's.
+    Prefix,
+    /// The name in the ClientHello is the policy's.
+    Sni,
+    /// Clients that did give a name asked this address for it.
+    Learnt,
+    /// The ClientHello has a fingerprint that the policy names.
+    Fingerprint,
 }
 
 /// An exchange's number, unique within one lcore's life and counting up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
 
 impl fmt::Display for ExchangeId {
@@ -81,6 +114,9 @@ impl fmt::Display for ExchangeId {
 pub enum Visibility {
     /// HTTP/1.1 in TLS: one request at a time, outcome per exchange.
     H1,
+    /// HTTP/2 and HTTP/1.1 are offered and the choice is encrypted: nothing has shown it yet. Said
+    /// of flows, never of exchanges.
+    Both,
     /// HTTP/2 in TLS: multiplexed.
     Mux,
     /// QUIC.
@@ -172,11 +208,11 @@ pub enum Waste {
     Partial,
     /// A gateway went on receiving after its own client had left.
     Orphan,
-    /// Work that had been done was done again.
+    /// A workflow that began anew asked a model again for what it had been told.
     Thrash,
     /// A branch went on although a branch beside it had failed for good.
     Doomed,
-    /// A duplicate of an exchange that answered first.
+    /// The copy of a request that lost against the other.
     Hedge,
 }
 
@@ -251,10 +287,16 @@ pub struct Exchange {
     pub peers: Peers,
     /// Which endpoint, if it is a known one.
     pub endpoint: Option<EndpointId>,
+    /// How the endpoint is known.
+    pub call: Option<Call>,
     /// The name the client asked for.
     pub sni: Option<NameId>,
     /// How well its flow can be seen.
     pub visibility: Visibility,
+    /// The flow's beginning was not seen.
+    pub from_middle: bool,
+    /// Smoothed round trips of the flow so far, between here and the server, and the client.
+    pub rtt: [Option<Nanos>; 2],
     /// First byte of the request.
     pub start: Nanos,
     /// First byte of the response.
@@ -269,6 +311,10 @@ pub struct Exchange {
     pub attempt: u16,
     /// The attempt before.
     pub retry_of: Option<ExchangeId>,
+    /// A second copy of a request that was still running.
+    pub hedge: bool,
+    /// It repeats a request that had been answered, as a workflow that begins anew does.
+    pub restart: bool,
     /// Longest silence inside the response, if it was a stall.
     pub stall: Option<Nanos>,
     /// How sure the outcome is, 0 to 1.
@@ -307,6 +353,10 @@ pub enum SignalKind {
     Partial,
     /// A response was silent for longer than the limit. Value: seconds of silence.
     Stall,
+    /// A second copy of a request that still runs. Value: its attempt number.
+    Hedge,
+    /// A request that had been answered is sent again. Value: its attempt number.
+    Restart,
     /// A verdict other than pass. Value: attempt number.
     OverBudget,
     /// Retries multiply the load. Value: attempts for one piece of work, at the end the most.
@@ -314,7 +364,7 @@ pub enum SignalKind {
     /// A client started branches side by side. Value: branches.
     FanOut,
     /// A client began a sequence of calls again. Value: which run it is, 2 for the first repetition.
-    Restart,
+    WorkflowRestart,
     /// A client runs through the same calls again and again, and all are answered. Value: rounds.
     Loop,
     /// A branch went on after one beside it had failed for good. Value: seconds since that failure.
@@ -437,6 +487,7 @@ pub fn ring(capacity: usize) -> (EventSender, EventReceiver) {
 
 impl EventSender {
     /// Puts an event into the ring.
+    #[inline]
     pub fn send(&mut self, event: Event) {
         if self.ring.push(event).is_err() {
             self.lost += 1;

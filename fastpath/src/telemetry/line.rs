@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Episode, Estimate, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope, Signal, SignalKind,
-    Verdict, Visibility, Waste,
+    Episode, Estimate, Evidence, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope, Signal,
+    SignalKind, Verdict, Visibility, Waste,
 };
+use super::fingerprints::Fingerprints;
 use super::names::Names;
 use crate::burst::{Carrier, TlsVersion};
 use crate::policy::snapshot::{EndpointId, Snapshot};
@@ -39,21 +40,42 @@ pub struct FlowLine {
     pub tls_version: String,
     /// Fingerprint.
     pub ja4: String,
+    /// Its lists in clear. Absent where they are too long to keep, or were read too late.
+    #[serde(default)]
+    pub ja4_r: Option<String>,
     /// Encrypted ClientHello, or its GREASE, present.
     pub ech: bool,
+    /// Encrypted server name present, the draft that ECH came from.
+    #[serde(default)]
+    pub esni: bool,
     /// When the ClientHello was complete, Unix seconds.
     pub time: f64,
     /// The AI endpoint it was classified as.
     pub endpoint: Option<String>,
+    /// What the endpoint was told by.
+    #[serde(default)]
+    pub endpoint_by: Option<Evidence>,
+    /// How sure the endpoint is, 0 to 1.
+    #[serde(default)]
+    pub confidence: Option<f64>,
+    /// How well it can be seen.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// Its beginning was not seen.
+    #[serde(default)]
+    pub from_middle: bool,
 }
 
-/// How sure an exchange's line is of two of its fields, 0 to 1.
+/// How sure an exchange's line is of some of its fields, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {
     /// Of `outcome`.
     pub outcome: f64,
     /// Of `retry_of`, or of there being none.
     pub retry: f64,
+    /// Of `endpoint`, if there is one.
+    #[serde(default)]
+    pub endpoint: Option<f64>,
 }
 
 /// One exchange.
@@ -74,12 +96,24 @@ pub struct ExchangeLine {
     pub server_port: u16,
     /// Name of the endpoint, if it is a known one.
     pub endpoint: Option<String>,
+    /// What the endpoint was told by.
+    #[serde(default)]
+    pub endpoint_by: Option<Evidence>,
     /// Name of the tenant; there are none yet.
     pub tenant: Option<String>,
     /// The name the client asked for.
     pub sni: Option<String>,
     /// How well its flow can be seen.
     pub visibility: Visibility,
+    /// The flow's beginning was not seen.
+    #[serde(default)]
+    pub from_middle: bool,
+    /// Smoothed round trip of the flow from here to the server and back, milliseconds.
+    #[serde(default)]
+    pub rtt_server_ms: Option<f64>,
+    /// Likewise, to the client and back.
+    #[serde(default)]
+    pub rtt_client_ms: Option<f64>,
     /// First request byte, Unix seconds.
     pub start: f64,
     /// First response byte.
@@ -95,9 +129,9 @@ pub struct ExchangeLine {
     pub attempt: u16,
     /// `id` of the attempt before.
     pub retry_of: Option<String>,
-    /// A duplicate sent while the first was still running. Not detected yet: false.
+    /// A duplicate sent while the first was still running.
     pub hedge: bool,
-    /// A call seen in an earlier run of the same workflow. Not detected yet: false.
+    /// A call seen in an earlier run of the same workflow.
     pub restart: bool,
     /// Seconds of the longest stall inside the response.
     pub stall: Option<f64>,
@@ -193,7 +227,12 @@ pub enum EventClass {
 impl FlowLine {
     /// The line of `hello`.
     #[must_use]
-    pub fn new(hello: &Hello, names: &Names, snapshot: &Snapshot) -> Self {
+    pub fn new(
+        hello: &Hello,
+        names: &Names,
+        fingerprints: &Fingerprints,
+        snapshot: &Snapshot,
+    ) -> Self {
         let Peers { client, client_port, server, server_port, protocol: _ } = hello.peers;
         Self {
             pcap: None,
@@ -206,9 +245,15 @@ impl FlowLine {
             alpn: hello.alpn.names().map(latin1).collect(),
             tls_version: version_name(hello.version),
             ja4: hello.ja4.as_str().to_owned(),
+            ja4_r: hello.fingerprint.and_then(|id| fingerprints.ja4_r(id)),
             ech: hello.ech,
+            esni: hello.esni,
             time: seconds(hello.at),
-            endpoint: endpoint_name(hello.endpoint, snapshot),
+            endpoint: endpoint_name(hello.call.map(|call| call.endpoint), snapshot),
+            endpoint_by: hello.call.map(|call| call.by),
+            confidence: hello.call.map(|call| hundredths(call.confidence.into())),
+            visibility: hello.visibility,
+            from_middle: hello.from_middle,
         }
     }
 }
@@ -218,6 +263,7 @@ impl ExchangeLine {
     #[must_use]
     pub fn new(exchange: &Exchange, names: &Names, snapshot: &Snapshot) -> Self {
         let x = exchange;
+        let [to_server, to_client] = x.rtt;
         Self {
             pcap: None,
             id: x.id.to_string(),
@@ -226,9 +272,13 @@ impl ExchangeLine {
             server: x.peers.server.to_string(),
             server_port: x.peers.server_port,
             endpoint: endpoint_name(x.endpoint, snapshot),
+            endpoint_by: x.call.map(|call| call.by),
             tenant: None,
             sni: x.sni.map(|id| names.text(id)),
             visibility: x.visibility,
+            from_middle: x.from_middle,
+            rtt_server_ms: to_server.map(millis),
+            rtt_client_ms: to_client.map(millis),
             start: seconds(x.start),
             first_byte: x.first_byte.map(seconds),
             end: seconds(x.end),
@@ -236,12 +286,13 @@ impl ExchangeLine {
             outcome: x.outcome,
             attempt: x.attempt,
             retry_of: x.retry_of.map(|id| id.to_string()),
-            hedge: false,
-            restart: false,
+            hedge: x.hedge,
+            restart: x.restart,
             stall: x.stall.map(seconds),
             confidence: Confidence {
                 outcome: hundredths(x.outcome_confidence),
                 retry: hundredths(x.retry_confidence),
+                endpoint: x.call.map(|call| hundredths(call.confidence.into())),
             },
             up_bucket: x.up_bucket,
             down_bucket: x.down_bucket,
@@ -292,7 +343,9 @@ impl EventLine {
     #[must_use]
     pub fn new(signal: &Signal, snapshot: &Snapshot) -> Self {
         let (event, unit) = match signal.kind {
-            SignalKind::Retry => (EventClass::Signal, "attempt"),
+            SignalKind::Retry | SignalKind::Hedge | SignalKind::Restart => {
+                (EventClass::Signal, "attempt")
+            }
             SignalKind::LateAbort
             | SignalKind::Partial
             | SignalKind::Stall
@@ -300,7 +353,7 @@ impl EventLine {
             | SignalKind::Orphan => (EventClass::Signal, "seconds"),
             SignalKind::Cascade => (EventClass::Signal, "attempts_per_call"),
             SignalKind::FanOut => (EventClass::Signal, "branches"),
-            SignalKind::Restart => (EventClass::Signal, "runs"),
+            SignalKind::WorkflowRestart => (EventClass::Signal, "runs"),
             SignalKind::Loop => (EventClass::Signal, "rounds"),
             SignalKind::Outage | SignalKind::Throttling => (EventClass::Signal, "share"),
             SignalKind::OverBudget => (EventClass::Verdict, "attempt"),
@@ -342,6 +395,11 @@ impl EpisodeLine {
 fn seconds(at: Nanos) -> f64 {
     let micros = at.0 / 1_000 + u64::from(at.0 % 1_000 >= 500);
     micros as f64 / 1e6
+}
+
+/// Milliseconds with microseconds.
+fn millis(took: Nanos) -> f64 {
+    (took.secs_f64() * 1e6).round() / 1e3
 }
 
 fn hundredths(share: f64) -> f64 {

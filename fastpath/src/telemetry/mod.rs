@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod event;
+pub mod fingerprints;
 pub mod latency;
 pub mod ledger;
 pub mod line;
@@ -35,16 +36,24 @@ pub struct Totals {
     pub client_hellos: u64,
     /// Frames of which a capture holds less payload than was on the wire.
     pub cut_frames: u64,
+    /// QUIC Initials opened.
+    pub initials: u64,
+    /// QUIC Initials that the keys of their own connection id do not open: a server's, or damaged.
+    pub initials_unopened: u64,
     /// Out-of-order segments and hello fragments that found no room in the bounded pools.
     pub reassembly_refused: u64,
+    /// Fingerprints whose lists were too long to keep: they have no JA4_r.
+    pub fingerprints_refused: u64,
     /// Exchanges that have ended.
     pub exchanges: u64,
     /// Events lost because nobody read them in time.
     pub events_lost: u64,
     /// Host names that found no room in the table of names.
     pub names_refused: u64,
-    /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by newer
-    /// ones before their time.
+    /// Addresses and applications that were forgotten to learn of newer ones (`classify::learnt`).
+    pub learnt_evicted: u64,
+    /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by
+    /// newer ones before their time.
     pub retry_evicted: u64,
 }
 
@@ -59,10 +68,16 @@ pub struct FlowTotals {
     pub evicted: u64,
     /// Flows in the table now.
     pub live: u64,
+    /// TCP segments that repeated what had passed before.
+    pub repeated_frames: u64,
+    /// Payload bytes in them that had passed before.
+    pub repeated_bytes: u64,
     /// Flows that turned out to be HTTP/1.1 in TLS.
     pub h1: u64,
     /// HTTP/2 in TLS.
     pub mux: u64,
     /// QUIC.
     pub quic: u64,
+    /// HTTP/2 and HTTP/1.1 offered, and nothing has shown yet which was chosen.
+    pub both: u64,
 }

@@ -12,6 +12,14 @@ use crate::burst::HostName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameId(u32);
 
+impl NameId {
+    /// As an index, below the capacity of its table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The readable side of a table of names. A slot is written once, before its id is given to anyone.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -36,6 +44,12 @@ impl std::hash::Hash for HostNameKey {
     }
 }
 
+impl std::borrow::Borrow<[u8]> for HostNameKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 impl NameTable {
     /// A table for `capacity` names.
     #[must_use]
@@ -46,7 +60,7 @@ impl NameTable {
 
     /// The id of `name`, a new one when it was not seen before.
     pub fn intern(&mut self, name: &HostName) -> Option<NameId> {
-        if let Some(&id) = self.ids.get(&HostNameKey(*name)) {
+        if let Some(&id) = self.ids.get(name.as_bytes()) {
             return Some(id);
         }
         let next = u32::try_from(self.ids.len()).ok()?;

@@ -49,8 +49,9 @@ reasons! {
     PassReason {
         NotIp = "parse.not_ip", "neither IPv4 nor IPv6: ARP, LLDP or another ethertype";
         NotTransport = "parse.not_transport", "neither TCP nor UDP";
-        Fragment = "parse.fragment", "a fragment of an IP packet";
-        TruncatedEthernet = "parse.truncated_ethernet", "the frame ends inside the Ethernet header";
+        Fragment = "parse.fragment", "a fragment of an IP datagram that is not whole yet, or never will be";
+        NestedTooDeep = "parse.nested_too_deep", "more headers inside each other than are looked behind";
+        TruncatedEthernet = "parse.truncated_ethernet", "the frame ends inside its link header";
         TruncatedIp = "parse.truncated_ip", "the frame ends inside the IP header";
         MalformedIp = "parse.malformed_ip", "the IP header contradicts itself";
         TruncatedTransport = "parse.truncated_transport", "the frame ends inside the TCP or UDP header";

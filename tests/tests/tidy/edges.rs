@@ -25,16 +25,34 @@ const TABLE: &[(&str, &[&str])] = &[
     ("policy", &[]),
     // What is told, in words of the ground and of policy.
     ("telemetry::names", &["burst"]),
+    ("telemetry::fingerprints", &["burst"]),
     ("telemetry::latency", &["time"]),
     ("telemetry::event", &["burst", "time", "policy::snapshot", "telemetry::names"]),
     (
         "telemetry::line",
-        &["burst", "time", "policy::snapshot", "telemetry::event", "telemetry::names"],
+        &[
+            "burst",
+            "time",
+            "policy::snapshot",
+            "telemetry::event",
+            "telemetry::fingerprints",
+            "telemetry::names",
+        ],
     ),
     ("telemetry::ledger", &["telemetry::event", "telemetry::line"]),
     ("telemetry", &[]),
     // The pipeline, in its order: each stage knows those before it.
-    ("parse", &["burst", "time", "telemetry::reasons", "telemetry::counters"]),
+    (
+        "parse",
+        &[
+            "burst",
+            "time",
+            "telemetry::reasons",
+            "telemetry::counters",
+            // What was computed once is kept where a reader finds it.
+            "telemetry::fingerprints",
+        ],
+    ),
     (
         "flow",
         &[
@@ -50,7 +68,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry::names",
         ],
     ),
-    ("classify", &["burst", "flow", "policy::snapshot", "telemetry::event", "telemetry::names"]),
+    (
+        "classify",
+        &["burst", "flow", "time", "policy::snapshot", "telemetry::event", "telemetry::names"],
+    ),
     ("exchange", &["burst", "flow", "time", "policy::snapshot", "telemetry::event"]),
     (
         "detect",
@@ -85,6 +106,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
             "telemetry::counters",
             "telemetry::event",
+            "telemetry::fingerprints",
             "telemetry::latency",
             "telemetry::names",
             "telemetry::report",
@@ -103,7 +125,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "policy::snapshot",
             "telemetry",
             "telemetry::event",
-            "telemetry::names",
         ],
     ),
     (

@@ -1,12 +1,15 @@
 //! Hellos made in code, one fact a test, and arbitrary ones.
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
+use std::cell::RefCell;
+
 use proptest::prelude::*;
 
 use super::*;
 
 fn client_hello_tcp(message: &[u8]) -> Option<ClientFacts> {
-    client_hello(message, Carrier::Tcp)
+    thread_local!(static MAKER: RefCell<Fingerprinter> = RefCell::default());
+    MAKER.with_borrow_mut(|maker| client_hello(message, Carrier::Tcp, maker))
 }
 
 fn u16_block(content: &[u8]) -> Vec<u8> {
@@ -119,8 +122,23 @@ fn ten_thousand_ciphers_do_not_hurt() {
 #[test]
 fn a_server_of_tls_1_3_hides_its_protocol() {
     let facts = server_hello(&server([3, 3], [0x13, 1], &[extension(43, &[3, 4])])).unwrap();
-    let expected = ServerFacts { version: TlsVersion::V1_3, cipher: 0x1301, h2: None };
+    let expected =
+        ServerFacts { version: TlsVersion::V1_3, cipher: 0x1301, h2: None, retry: false };
     assert_eq!(facts, expected);
+}
+
+#[test]
+fn a_hello_retry_request_is_told_by_its_random() {
+    let mut bytes = server([3, 3], [0x13, 1], &[extension(43, &[3, 4])]);
+    assert!(!server_hello(&bytes).unwrap().retry);
+    bytes[6..38].copy_from_slice(&RETRY_RANDOM);
+    assert!(server_hello(&bytes).unwrap().retry);
+}
+
+#[test]
+fn an_encrypted_server_name_is_seen() {
+    let facts = client_hello_tcp(&client(&[], &[extension(0xffce, &[0; 8])])).unwrap();
+    assert!(facts.esni && !facts.ech);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Classic pcap: one header of 24 bytes, then records.
 
-use pcap_parser::Linktype;
 use pcap_parser::nom::IResult;
 use pcap_parser::pcap::{
     LegacyPcapBlock, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
     parse_pcap_header,
 };
 
+use super::linktype;
 use super::reader::{PACKET_BYTES, Record, Stop};
 use super::window::Window;
+use crate::burst::Link;
 use crate::time::Nanos;
 
 /// The header of the file.
@@ -25,6 +26,7 @@ type ParseRecord = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, pcap_parser:
 
 /// What the file header says of all records.
 pub(super) struct Classic {
+    link: Link,
     parse: ParseRecord,
     header_bytes: usize,
     big_endian: bool,
@@ -45,10 +47,8 @@ impl Classic {
         };
         // The upper half of the field tells about an FCS, which IP lengths cut off as they cut off
         // padding.
-        let link = header.network.0 & 0xffff;
-        if link != Linktype::ETHERNET.0 {
-            return Err(Stop::LinkType(link));
-        }
+        let number = header.network.0 & 0xffff;
+        let link = linktype::link(number).ok_or(Stop::LinkType(number))?;
         window.consume(FILE_HEADER_BYTES);
         let (parse, header_bytes): (ParseRecord, _) = if header.is_modified_format() {
             (parse_pcap_frame_modified, MODIFIED_HEADER_BYTES)
@@ -58,6 +58,7 @@ impl Classic {
             (parse_pcap_frame, RECORD_HEADER_BYTES)
         };
         Ok(Self {
+            link,
             parse,
             header_bytes,
             big_endian: header.is_bigendian(),
@@ -86,6 +87,7 @@ impl Classic {
         };
         let fraction = u64::from(block.ts_usec) * self.nanoseconds_per_fraction;
         Ok(Some(Record {
+            link: self.link,
             at: Nanos::from_secs(u64::from(block.ts_sec)) + Nanos(fraction),
             wire_bytes: block.origlen.max(captured),
             start: self.header_bytes,

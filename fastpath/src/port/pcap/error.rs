@@ -44,12 +44,19 @@ pub enum PcapError {
         /// Its first bytes.
         magic: Vec<u8>,
     },
-    /// Its packets do not begin with an Ethernet header.
+    /// Its packets begin with a link header that is not read.
     LinkType {
         /// The capture.
         name: String,
         /// The link type, by its number in the registry of tcpdump.org.
         number: i32,
+    },
+    /// The output file has one link type, and frames of another were to be written.
+    MixedLinkTypes {
+        /// The output file.
+        name: String,
+        /// How many were left out.
+        frames: u64,
     },
     /// It ends in the middle of a packet or block.
     Truncated {
@@ -93,6 +100,7 @@ impl PcapError {
             Self::Empty { .. } => "capture_empty",
             Self::NotACapture { .. } => "capture_unknown_format",
             Self::LinkType { .. } => "capture_link_type",
+            Self::MixedLinkTypes { .. } => "capture_mixed_link_types",
             Self::Truncated { .. } => "capture_truncated",
             Self::AbsurdLength { .. } => "capture_absurd_length",
             Self::BadBlock { .. } => "capture_bad_block",
@@ -111,7 +119,11 @@ impl PcapError {
             }
             Self::NotACapture { magic, .. } => unknown_format_hint(magic),
             Self::LinkType { .. } => {
-                "capture on one Ethernet interface instead of `any`, lo in raw mode or a tunnel"
+                "capture on an interface that gives Ethernet, IP, PPP, 802.11 or cooked (`any`) frames"
+            }
+            Self::MixedLinkTypes { .. } => {
+                "all other frames were written; replay one interface at a time: \
+                 tshark -r FILE -Y frame.interface_id==0 -w OUT"
             }
             Self::Truncated { .. } => {
                 "the packets before it were read; a capture still being written ends like this"
@@ -141,7 +153,14 @@ impl fmt::Display for PcapError {
             }
             Self::LinkType { name, number } => {
                 let link = Linktype(*number);
-                write!(f, "{name} has link type {number} ({link}), expected 1 (Ethernet)")
+                write!(
+                    f,
+                    "{name} has link type {number} ({link}), expected one of Ethernet, raw IP, \
+                     loopback, Linux cooked, PPP, HDLC, IEEE 802.11 or NFLOG"
+                )
+            }
+            Self::MixedLinkTypes { name, frames } => {
+                write!(f, "{frames} frames of another link type were left out of {name}")
             }
             Self::Truncated { name, offset, expected_bytes, found_bytes } => write!(
                 f,
@@ -170,6 +189,7 @@ impl Error for PcapError {
             Self::Empty { .. }
             | Self::NotACapture { .. }
             | Self::LinkType { .. }
+            | Self::MixedLinkTypes { .. }
             | Self::Truncated { .. }
             | Self::AbsurdLength { .. }
             | Self::BadBlock { .. } => None,

@@ -11,6 +11,7 @@ use super::classic::Classic;
 use super::error::PcapError;
 use super::sections::Sections;
 use super::window::{WINDOW_BYTES, Window};
+use crate::burst::Link;
 use crate::time::Nanos;
 
 /// The longest packet a capture may hold; libpcap has the same limit.
@@ -27,6 +28,7 @@ const SECTION_HEADER_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// One packet: its facts, and where its bytes are from the start of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
+    pub(super) link: Link,
     pub(super) at: Nanos,
     pub(super) wire_bytes: u32,
     pub(super) start: usize,

@@ -7,10 +7,12 @@ use pcap_parser::pcapng::{
     parse_simplepacketblock_be, parse_simplepacketblock_le,
 };
 use pcap_parser::traits::PcapNGPacketBlock;
-use pcap_parser::{EPB_MAGIC, IDB_MAGIC, Linktype, SHB_MAGIC, SPB_MAGIC};
+use pcap_parser::{EPB_MAGIC, IDB_MAGIC, SHB_MAGIC, SPB_MAGIC};
 
+use super::linktype;
 use super::reader::{BLOCK_BYTES, PACKET_BYTES, Record, Stop};
 use super::window::Window;
+use crate::burst::Link;
 use crate::time::Nanos;
 
 /// Type, length, and the length again at the end.
@@ -19,6 +21,10 @@ const BLOCK_BYTES_MIN: usize = 12;
 /// Where the packet stands in its block.
 const ENHANCED_HEADER_BYTES: usize = 28;
 const SIMPLE_HEADER_BYTES: usize = 12;
+
+/// The Packet Block: obsolete since 2004, and still met. Its header is as long as that of an
+/// enhanced one.
+const PACKET_MAGIC: u32 = 2;
 
 /// Interfaces a section may describe; the packets of further ones are skipped.
 const INTERFACES_MAX: usize = 4096;
@@ -37,7 +43,9 @@ pub(super) struct Sections {
 /// read.
 #[derive(Clone, Copy)]
 struct Interface {
-    link: Linktype,
+    /// The number of its link type, and what it stands for when frames of it are read.
+    number: i32,
+    link: Option<Link>,
     units_per_second: u64,
     offset_seconds: i64,
     snap_bytes: u32,
@@ -102,7 +110,7 @@ impl Sections {
             if len as usize <= BLOCK_BYTES {
                 return self.whole_block(window, len as usize).map(Some);
             }
-            self.skipped_packets += u64::from(kind == EPB_MAGIC || kind == SPB_MAGIC);
+            self.skipped_packets += u64::from(is_packet(kind));
             let missing = window.skip(u64::from(len))?;
             if missing > 0 {
                 let found_bytes = u64::from(len) - missing;
@@ -144,10 +152,10 @@ impl Sections {
                 }
                 Ok(Found::Other)
             }
-            EPB_MAGIC | SPB_MAGIC => {
+            kind if is_packet(kind) => {
                 self.packets += 1;
                 if self.packets == 1 {
-                    self.some_ethernet()?;
+                    self.some_link()?;
                 }
                 let record = self.packet(block).filter(|r| r.captured_bytes <= PACKET_BYTES);
                 self.last = record.map_or(self.last, |record| record.at);
@@ -165,33 +173,36 @@ impl Sections {
         };
         let (_, description) = parse(block).ok()?;
         Some(Interface {
-            link: description.linktype,
+            number: description.linktype.0,
+            link: linktype::link(description.linktype.0),
             units_per_second: units_per_second(description.if_tsresol)?,
             offset_seconds: offset_seconds(&description, self.big_endian),
             snap_bytes: description.snaplen,
         })
     }
 
-    /// An error when only other links are described before the first packet: nothing would be left
-    /// to read.
-    fn some_ethernet(&self) -> Result<(), Stop> {
-        let mut links = self.interfaces.iter().flatten().map(|interface| interface.link);
-        match links.clone().next() {
-            Some(first) if links.all(|link| link != Linktype::ETHERNET) => {
-                Err(Stop::LinkType(first.0))
+    /// An error when no link that is read is described before the first packet: nothing would be
+    /// left to read.
+    fn some_link(&self) -> Result<(), Stop> {
+        let mut interfaces = self.interfaces.iter().flatten();
+        match interfaces.clone().next() {
+            Some(first) if interfaces.all(|interface| interface.link.is_none()) => {
+                Err(Stop::LinkType(first.number))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    fn ethernet(&self, id: usize) -> Option<Interface> {
-        let interface = self.interfaces.get(id).copied().flatten();
-        interface.filter(|interface| interface.link == Linktype::ETHERNET)
+    /// An interface of which packets are read, and its link type.
+    fn read_from(&self, id: usize) -> Option<(Interface, Link)> {
+        let interface = self.interfaces.get(id).copied().flatten()?;
+        Some((interface, interface.link?))
     }
 
     fn packet(&self, block: &[u8]) -> Option<Record> {
         match self.field(block, 0) {
             EPB_MAGIC => self.enhanced_packet(block),
+            PACKET_MAGIC => self.obsolete_packet(block),
             _ => self.simple_packet(block),
         }
     }
@@ -203,13 +214,32 @@ impl Sections {
             parse_enhancedpacketblock_le
         };
         let (_, packet) = parse(block).ok()?;
-        let interface = self.ethernet(packet.if_id as usize)?;
+        let (interface, link) = self.read_from(packet.if_id as usize)?;
         let captured = packet.packet_data().len();
         Some(Record {
+            link,
             at: interface.time(u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low)),
             wire_bytes: packet.origlen.max(u32::try_from(captured).ok()?),
             start: ENHANCED_HEADER_BYTES,
             captured_bytes: captured,
+            record_bytes: block.len(),
+        })
+    }
+
+    /// A packet block has its interface in two bytes, and before the others a count of drops.
+    fn obsolete_packet(&self, block: &[u8]) -> Option<Record> {
+        let word = self.field(block, 8);
+        let id = if self.big_endian { word >> 16 } else { word & 0xffff };
+        let (interface, link) = self.read_from(id as usize)?;
+        let [high, low, captured, wire_bytes] = [12, 16, 20, 24].map(|at| self.field(block, at));
+        let captured_bytes = captured as usize;
+        let room = block.len().checked_sub(ENHANCED_HEADER_BYTES + 4)?;
+        (captured_bytes <= room).then_some(Record {
+            link,
+            at: interface.time(u64::from(high) << 32 | u64::from(low)),
+            wire_bytes: wire_bytes.max(captured),
+            start: ENHANCED_HEADER_BYTES,
+            captured_bytes,
             record_bytes: block.len(),
         })
     }
@@ -219,12 +249,13 @@ impl Sections {
         let parse =
             if self.big_endian { parse_simplepacketblock_be } else { parse_simplepacketblock_le };
         let (_, packet) = parse(block).ok()?;
-        let interface = self.ethernet(0)?;
+        let (interface, link) = self.read_from(0)?;
         let snap_bytes = match interface.snap_bytes {
             0 => usize::MAX,
             bytes => bytes as usize,
         };
         Some(Record {
+            link,
             at: self.last,
             wire_bytes: packet.origlen,
             start: SIMPLE_HEADER_BYTES,
@@ -254,6 +285,11 @@ impl Interface {
         let offset = self.offset_seconds.saturating_mul(1_000_000_000);
         Nanos(nanos.saturating_add_signed(offset))
     }
+}
+
+/// Whether a block of this type holds a packet.
+fn is_packet(kind: u32) -> bool {
+    matches!(kind, EPB_MAGIC | SPB_MAGIC | PACKET_MAGIC)
 }
 
 /// The resolution of time stamps: a power of ten, or of two when the top bit is set. `None` when it

@@ -5,6 +5,7 @@ use std::io::{self, Cursor, Read};
 use proptest::prelude::*;
 
 use super::*;
+use crate::burst::{Frame, Link};
 use crate::telemetry::reasons::DropReason;
 
 /// A classic pcap file; its integers are written by `bytes`.
@@ -148,10 +149,10 @@ fn what_is_no_capture_shows_its_magic() {
 #[test]
 fn another_link_type_is_refused_by_name() {
     for file in
-        [LITTLE.header(113), [section(), interface(113, &[]), enhanced(0, 1, &[0; 60])].concat()]
+        [LITTLE.header(10), [section(), interface(10, &[]), enhanced(0, 1, &[0; 60])].concat()]
     {
         let error = open(file).unwrap_err();
-        assert!(error.to_string().contains("113 (LINUX_SLL)"), "{error}");
+        assert!(error.to_string().contains("10 (FDDI)"), "{error}");
     }
 }
 
@@ -191,7 +192,7 @@ fn pcapng_interfaces_of_other_links_are_skipped_and_counted() {
     let file = [
         section(),
         interface(1, &[]),
-        interface(113, &[]),
+        interface(10, &[]),
         enhanced(0, 1, &[0; 60]),
         enhanced(1, 2, &[0; 70]),
         enhanced(9, 3, &[0; 80]),
@@ -200,6 +201,59 @@ fn pcapng_interfaces_of_other_links_are_skipped_and_counted() {
     let mut port = open(file.concat()).unwrap();
     assert_eq!(play(&mut port), [(Nanos(4_000), vec![60, 61])]);
     assert_eq!(port.skipped_packets(), 2);
+}
+
+/// What every frame of a capture begins with.
+fn links(file: Vec<u8>) -> Vec<Link> {
+    let mut port = open(file).unwrap();
+    let mut burst = Burst::new();
+    let mut links = Vec::new();
+    while port.rx_burst(&mut burst) != Rx::Closed {
+        links.extend(burst.split().0.iter().map(Frame::link));
+        port.tx_burst(&mut burst);
+    }
+    links
+}
+
+#[test]
+fn a_frame_has_the_link_type_of_its_file_or_interface() {
+    for (number, link) in [(0, Link::Null), (12, Link::Ip), (0x3000_0071, Link::LinuxSll)] {
+        let file = [LITTLE.header(number), LITTLE.record(1, 0, &[0; 60], 60)].concat();
+        assert_eq!(links(file), [link]);
+    }
+    let file = [section(), interface(101, &[]), interface(1, &[]), interface(113, &[])];
+    let packets = [2, 0, 1].map(|n| enhanced(n, 1, &[0; 60]));
+    let expected = [Link::LinuxSll, Link::Ip, Link::Ethernet];
+    assert_eq!(links([file.concat(), packets.concat()].concat()), expected);
+}
+
+#[test]
+fn the_obsolete_packet_block_of_pcapng_is_read() {
+    let packet = |interface: u16, captured: u32| {
+        let ids = [interface.to_le_bytes(), 7_u16.to_le_bytes()].concat();
+        let fields = [0, 9, captured, 90].map(u32::to_le_bytes).concat();
+        block(2, &[ids, fields, vec![5; 60]].concat())
+    };
+    let file =
+        [section(), interface(1, &[]), packet(0, 60), packet(1, 60), packet(0, 61), packet(0, 59)];
+    let mut port = open(file.concat()).unwrap();
+    assert_eq!(play(&mut port), [(Nanos(9_000), vec![60, 59])]);
+    assert_eq!(port.skipped_packets(), 2);
+}
+
+#[test]
+fn a_written_file_has_one_link_type_and_says_what_it_leaves_out() {
+    let path = std::env::temp_dir().join(format!("fermata-links-{}.pcap", std::process::id()));
+    let file = [section(), interface(113, &[]), interface(1, &[])];
+    let packets = [0, 1, 0].map(|n| enhanced(n, 1, &[0; 60]));
+    let mut port = open([file.concat(), packets.concat()].concat()).unwrap();
+    port = port.with_output(&path).unwrap();
+    play(&mut port);
+    let told = port.finish();
+    let copy = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(told, Err(PcapError::MixedLinkTypes { frames: 1, .. })), "{told:?}");
+    assert_eq!(links(copy), [Link::LinuxSll; 2]);
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Propagation {
         }
         match exchange.waste {
             Some(Waste::Doomed) => Some(Kind::Doomed),
-            Some(Waste::Thrash) if self.failed_before(exchange) => Some(Kind::Restart),
+            _ if exchange.restart && self.failed_before(exchange) => Some(Kind::Restart),
             _ => self.failed_elsewhere(exchange).then_some(Kind::FollowedBy),
         }
     }
@@ -267,7 +267,7 @@ impl Episodes {
         let spreads = matches!(
             event.kind,
             SignalKind::Cascade
-                | SignalKind::Restart
+                | SignalKind::WorkflowRestart
                 | SignalKind::Loop
                 | SignalKind::Outage
                 | SignalKind::Throttling
@@ -396,8 +396,9 @@ mod tests {
 
     #[test]
     fn work_done_again_after_a_failure_is_a_restart_and_a_doomed_branch_is_one() {
-        let again = |waste| ExchangeLine { waste: Some(waste), ..exchange("c", "b", 2.0, 3.0) };
-        let seen = edges(&[failed("c", "a", 0.0, 1.0), again(Waste::Thrash), again(Waste::Doomed)]);
+        let again = ExchangeLine { restart: true, ..exchange("c", "b", 2.0, 3.0) };
+        let doomed = ExchangeLine { waste: Some(Waste::Doomed), ..exchange("c", "b", 2.0, 3.0) };
+        let seen = edges(&[failed("c", "a", 0.0, 1.0), again, doomed]);
         let kinds: Vec<Kind> = seen.iter().map(|edge| edge.2).collect();
         assert_eq!(kinds, [Kind::Restart, Kind::Doomed, Kind::Failure]);
     }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::burst::{Address, Alpn, HostName, Ja4, Protocol};
 use crate::policy::snapshot::Policy;
-use crate::telemetry::event::ExchangeId;
+use crate::telemetry::event::{Call, ExchangeId};
+use crate::telemetry::fingerprints::{Canonical, FingerprintTable};
 use crate::telemetry::names::NameTable;
 
 fn peers() -> Peers {
@@ -29,29 +30,51 @@ fn a_hello_becomes_the_flow_line_of_the_corpus() {
     alpn.push(b"h2");
     alpn.push(b"\xe9");
     let ja4 = Ja4(*b"t13d1516h2_8daaf6152771_e5627efa2ab1");
-    let endpoint = snapshot.by_name("api.openai.com");
-    let (at, version) = (Nanos(1_500_000_000_123_456_789), TlsVersion::V1_3);
-    let (peers, carrier) = (peers(), Carrier::Tcp);
-    let hello = Hello { at, peers, carrier, sni, alpn, version, ja4, ech: false, endpoint };
+    let mut table = FingerprintTable::default();
+    let lists =
+        Canonical { head: *b"t13d1516h2", codes: &[0x1301, 0x000d, 0x0403], lengths: [1, 1] };
+    let (_, fingerprint) = table.intern(&lists, |_| ja4);
+    let endpoint = snapshot.by_name("api.openai.com").unwrap();
+    let hello = Hello {
+        at: Nanos(1_500_000_000_123_456_789),
+        peers: peers(),
+        carrier: Carrier::Tcp,
+        sni,
+        alpn,
+        version: TlsVersion::V1_3,
+        ja4,
+        fingerprint,
+        ech: false,
+        esni: false,
+        call: Some(Call { endpoint, by: Evidence::Learnt, confidence: 0.75 }),
+        visibility: Visibility::Both,
+        from_middle: true,
+    };
     assert_eq!(
-        serde_json::to_string(&FlowLine::new(&hello, &names, &snapshot)).unwrap(),
+        serde_json::to_string(&FlowLine::new(&hello, &names, &table.reader(), &snapshot)).unwrap(),
         r#"{"src":"198.51.100.11","sport":40000,"dst":"198.51.100.101","dport":443,"proto":"tcp","#
             .to_owned()
             + r#""sni":"api.openai.com","alpn":["h2","é"],"tls_version":"TLSv1.3","#
-            + r#""ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","ech":false,"#
-            + r#""time":1500000000.123457,"endpoint":"openai"}"#
+            + r#""ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","ja4_r":"t13d1516h2_1301_000d_0403","#
+            + r#""ech":false,"esni":false,"#
+            + r#""time":1500000000.123457,"endpoint":"openai","endpoint_by":"learnt","#
+            + r#""confidence":0.75,"visibility":"both","from_middle":true}"#
     );
 }
 
 #[test]
 fn an_exchange_becomes_the_line_of_the_contract() {
     let (names, sni, snapshot) = named("api.openai.com");
+    let endpoint = snapshot.by_name("api.openai.com").unwrap();
     let exchange = Exchange {
         id: ExchangeId(7),
         peers: peers(),
-        endpoint: snapshot.by_name("api.openai.com"),
+        endpoint: Some(endpoint),
+        call: Some(Call { endpoint, by: Evidence::Sni, confidence: 1.0 }),
         sni,
         visibility: Visibility::H1,
+        from_middle: false,
+        rtt: [Some(Nanos(20_123_456)), None],
         start: Nanos::from_micros(1_795_349_153_934_962),
         first_byte: None,
         end: Nanos::from_secs(1_795_349_154),
@@ -59,6 +82,8 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         outcome: Outcome::ConnectFailed,
         attempt: 2,
         retry_of: Some(ExchangeId(3)),
+        hedge: false,
+        restart: false,
         stall: None,
         outcome_confidence: 0.98,
         retry_confidence: 0.99,
@@ -78,10 +103,12 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         text,
         r#"{"id":"x7","client":"198.51.100.11","client_port":40000,"server":"198.51.100.101","#
             .to_owned()
-            + r#""server_port":443,"endpoint":"openai","tenant":null,"sni":"api.openai.com","#
-            + r#""visibility":"h1","start":1795349153.934962,"first_byte":null,"end":1795349154.0,"#
+            + r#""server_port":443,"endpoint":"openai","endpoint_by":"sni","tenant":null,"#
+            + r#""sni":"api.openai.com","visibility":"h1","from_middle":false,"#
+            + r#""rtt_server_ms":20.123,"rtt_client_ms":null,"#
+            + r#""start":1795349153.934962,"first_byte":null,"end":1795349154.0,"#
             + r#""closed":1795349155.0,"outcome":"connect_failed","attempt":2,"retry_of":"x3","hedge":false,"#
-            + r#""restart":false,"stall":null,"confidence":{"outcome":0.98,"retry":0.99},"#
+            + r#""restart":false,"stall":null,"confidence":{"outcome":0.98,"retry":0.99,"endpoint":1.0},"#
             + r#""up_bucket":2048,"down_bucket":1024,"streamed":false,"#
             + r#""tokens_estimate":[0.0,2.0,3.0],"cost_usd":[1e-6,0.000015,0.00015],"#
             + r#""waste":"retry","verdict":"hold","reason":"over_retry_budget"}"#

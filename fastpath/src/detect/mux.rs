@@ -1,0 +1,446 @@
+//! Outcome, retries and tokens of HTTP/2 streams.
+//!
+//! A stream that ran alone is judged like an exchange of HTTP/1.1. Of streams that ran among others
+//! the sums on their connection are meant: which of them an error or a reset belongs to is a guess,
+//! which a retry that follows may correct while they are held back.
+
+mod link;
+mod shape;
+
+use std::collections::{HashMap, VecDeque};
+
+use super::episode::Subject;
+use super::retry::{Caller, DECIDE_AFTER, Link};
+use super::{Clients, caller, complete, signal_end, tokens};
+use crate::burst::{Address, FlowId, Packets};
+use crate::exchange::Exchanges;
+use crate::exchange::mux::{MuxEdge, Stream, StreamEnding, StreamFacts};
+use crate::exchange::recent::Recent;
+use crate::flow::table::FlowTable;
+use crate::policy::endpoint::Class;
+use crate::policy::snapshot::{EndpointId, Snapshot};
+use crate::telemetry::event::{
+    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
+    Visibility, Waste, length_bucket,
+};
+use crate::time::Nanos;
+use link::{Links, Size};
+use shape::Shapes;
+
+/// What an lcore remembers of the clients and servers of HTTP/2.
+#[derive(Debug)]
+pub(super) struct Streams {
+    links: Links,
+    shapes: Recent<Address, Shapes>,
+    /// Streams that are not decided yet, by number: the order in which they became known.
+    undecided: VecDeque<Undecided>,
+    /// What was decided of streams that still run.
+    running: HashMap<ExchangeId, Link>,
+    /// Streams that ran among others and are over.
+    held: VecDeque<(Nanos, Exchange)>,
+    /// Streams that found no room in one of these.
+    pushed_out: u64,
+}
+
+#[derive(Debug)]
+struct Undecided {
+    id: ExchangeId,
+    flow: FlowId,
+    caller: Caller,
+    peers: Peers,
+    at: Nanos,
+    endpoint: Option<EndpointId>,
+    /// Its end, if that has come meanwhile.
+    ended: Option<(Exchange, Size, Nanos)>,
+}
+
+const SERVERS: usize = 256;
+const UNDECIDED_MAX: usize = 8192;
+const RUNNING_MAX: usize = 8192;
+const HELD_MAX: usize = 4096;
+/// A retry by an SDK follows its first attempt within this.
+const HELD_FOR: Nanos = Nanos::from_millis(1600);
+/// Streams decided, or given free, in one burst at most.
+const PER_BURST: usize = 64;
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            links: Links::default(),
+            shapes: Recent::with_capacity(SERVERS),
+            undecided: VecDeque::with_capacity(UNDECIDED_MAX),
+            running: HashMap::with_capacity(2 * RUNNING_MAX),
+            held: VecDeque::with_capacity(HELD_MAX),
+            pushed_out: 0,
+        }
+    }
+}
+
+impl Streams {
+    /// Whether a stream is still to be told of.
+    pub(super) fn has_undecided(&self) -> bool {
+        !self.undecided.is_empty() || !self.held.is_empty()
+    }
+
+    /// Groups, servers and streams that were forgotten before their time.
+    pub(super) fn evicted(&self) -> u64 {
+        self.links.evicted() + self.shapes.evicted + self.pushed_out
+    }
+
+    fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
+        let place = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        self.undecided.get_mut(place)
+    }
+}
+
+/// Looks at the streams that began and ended in this burst, and decides those whose time has come.
+pub(super) fn observe(
+    packets: &Packets,
+    flows: &FlowTable,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    for edge in exchanges.mux.edges() {
+        match *edge {
+            MuxEdge::Opened { id, flow, endpoint, at } => {
+                let streams = &mut clients.streams;
+                let caller = caller(flows, flow);
+                let key = streams.links.key(&caller);
+                let entry = flows.entry(flow);
+                streams.links.started(key, id, (flow, entry.number), at);
+                let peers = entry.peers();
+                let ended = None;
+                let waiting = Undecided { id, flow, caller, peers, at, endpoint, ended };
+                if streams.undecided.len() == UNDECIDED_MAX {
+                    decide_next(exchanges, clients, policy, events);
+                }
+                clients.streams.undecided.push_back(waiting);
+            }
+            MuxEdge::Ended(facts) => ended(&facts, flows, clients, policy, events),
+            MuxEdge::MaybeReset { flow, at } => {
+                let links = &mut clients.streams.links;
+                let key = links.key(&caller(flows, flow));
+                links.maybe_ended(key, flows.entry(flow).number, at);
+            }
+        }
+    }
+    for _ in 0..PER_BURST {
+        let next = clients.streams.undecided.front();
+        if next.is_none_or(|waiting| waiting.at + DECIDE_AFTER > packets.now) {
+            break;
+        }
+        decide_next(exchanges, clients, policy, events);
+    }
+    let Clients { streams, finished, .. } = clients;
+    for _ in 0..PER_BURST {
+        // At the end of an observation nothing more will follow.
+        let over = |(since, _): &mut (Nanos, Exchange)| packets.now.since(*since) >= HELD_FOR;
+        let Some((_, exchange)) = streams.held.pop_front_if(over) else { break };
+        finished.push(exchange);
+    }
+}
+
+fn ended(
+    facts: &StreamFacts,
+    flows: &FlowTable,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    let class = facts.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
+    let caller = caller(flows, facts.flow);
+    let shapes = clients.streams.shapes.learn(caller.server, facts.ended);
+    let error = shapes.is_error(facts, class);
+    shapes.learn(facts, error);
+    let outcome = outcome(facts, class, error);
+    let data = shapes.data(facts);
+    let exchange = describe(facts, outcome, data, flows, policy);
+    signal_end(&exchange, events);
+    let streams = &mut clients.streams;
+    let key = streams.links.key(&caller);
+    let size = size(&facts.stream);
+    let how = (outcome, facts.stream.alone, end(facts, outcome));
+    streams.links.ended(key, exchange.id, (size, facts.rtt), how);
+    match streams.waiting_mut(exchange.id) {
+        Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt)),
+        None => {
+            let link = streams.running.remove(&exchange.id).unwrap_or(Link::UNKNOWN);
+            let exchange = complete(exchange, link);
+            tell(exchange, facts.stream.alone, facts.ended, clients);
+        }
+    }
+}
+
+/// Passes an exchange on, at once or when what followed it is known.
+fn tell(exchange: Exchange, alone: bool, at: Nanos, clients: &mut Clients) {
+    let Clients { streams, finished, .. } = clients;
+    if alone {
+        finished.push(exchange);
+        return;
+    }
+    if streams.held.len() == HELD_MAX {
+        streams.pushed_out += 1;
+        finished.extend(streams.held.pop_front().map(|(_, exchange)| exchange));
+    }
+    streams.held.push_back((at, exchange));
+}
+
+/// Decides the stream that became known first.
+fn decide_next(
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    let streams = &mut clients.streams;
+    let Some(waiting) = streams.undecided.pop_front() else { return };
+    let Undecided { id, flow, caller, peers, at, endpoint, ended } = waiting;
+    let class = endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
+    let window = policy.policy().limits.retry_window();
+    let now = exchanges.mux.facts(flow, peers.server, id);
+    let own = ended
+        .map(|(_, size, rtt)| (size, rtt))
+        .or_else(|| now.map(|facts| (size(&facts.stream), facts.rtt)));
+    let Some(own) = own else { return };
+    let key = streams.links.key(&caller);
+    let shapes = streams.shapes.get(peers.server).copied().unwrap_or_default();
+    let decision = streams.links.decide(key, id, own, window, |flow, id| {
+        let facts = exchanges.mux.facts(flow, peers.server, id)?;
+        let outcome = outcome(&facts, class, shapes.is_error(&facts, class));
+        Some((facts.stream.alone, outcome, end(&facts, outcome), size(&facts.stream)))
+    });
+    if let Some(owner) = decision.end_of {
+        correct(streams, owner, decision.link.retry_of);
+    }
+    let attempt = decision.link.attempt;
+    let subject = Subject { exchange: id, peers, endpoint };
+    clients.patterns.attempted(at, attempt, subject, events);
+    if decision.link.retry_of.is_some() {
+        let (kind, value) = (SignalKind::Retry, f64::from(attempt));
+        let (at, exchange, episode) = (at + DECIDE_AFTER, id, None);
+        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
+    }
+    match ended {
+        Some((exchange, ..)) => {
+            let alone = exchange.outcome_confidence >= ALONE_CONFIDENCE_MIN;
+            tell(complete(exchange, decision.link), alone, exchange.end, clients);
+        }
+        None if streams.running.len() < RUNNING_MAX => {
+            streams.running.insert(id, decision.link);
+        }
+        None => streams.pushed_out += 1,
+    }
+}
+
+/// A retry shows whose an end was: the two streams change places, if both are still held.
+fn correct(streams: &mut Streams, owner: ExchangeId, failed: Option<ExchangeId>) {
+    let place = |id| streams.held.iter().position(|(_, exchange)| exchange.id == id);
+    let (Some(owner), Some(failed)) = (place(owner), failed.and_then(place)) else { return };
+    let (owner, failed) = (owner.min(failed), owner.max(failed));
+    let (head, tail) = streams.held.make_contiguous().split_at_mut(failed);
+    let ((_, one), Some((_, other))) = (&mut head[owner], tail.first_mut()) else { return };
+    std::mem::swap(&mut one.outcome, &mut other.outcome);
+    std::mem::swap(&mut one.waste, &mut other.waste);
+    std::mem::swap(&mut one.tokens, &mut other.tokens);
+    std::mem::swap(&mut one.cost_milli_usd, &mut other.cost_milli_usd);
+}
+
+/// How a stream ended. `error`: its response is error-shaped.
+fn outcome(facts: &StreamFacts, class: Class, error: bool) -> Outcome {
+    let seen = &facts.stream;
+    let answered = seen.down_records > 0;
+    let complete = if error { Outcome::Failed } else { Outcome::Complete };
+    match facts.ending {
+        StreamEnding::EndStream => complete,
+        StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running if answered => complete,
+        StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running => Outcome::Open,
+        StreamEnding::ClientReset => Outcome::ClientAbort,
+        StreamEnding::ClientClosed if answered && was_read(facts, class) => complete,
+        StreamEnding::ClientClosed => Outcome::ClientAbort,
+        StreamEnding::ServerReset | StreamEnding::ServerClosed if answered => Outcome::ServerAbort,
+        StreamEnding::ServerReset | StreamEnding::ServerClosed => Outcome::ConnectFailed,
+    }
+}
+
+/// A response without a mark that the client had when it closed. Only models stream.
+fn was_read(facts: &StreamFacts, class: Class) -> bool {
+    let plain = !facts.stream.is_streamed();
+    facts.stream.late_records == 0 && !facts.marked.unwrap_or(!plain)
+        || (facts.stream.late_records == 0 && plain && class != Class::Llm)
+}
+
+/// When a stream ended, as a retry sees it.
+fn end(facts: &StreamFacts, outcome: Outcome) -> Nanos {
+    match outcome {
+        Outcome::Failed | Outcome::Throttled if facts.stream.alone => facts.stream.last_down,
+        _ => facts.ended,
+    }
+}
+
+fn size(stream: &Stream) -> Size {
+    Size { bytes: stream.up_bytes, joined: stream.joined, first: stream.first }
+}
+
+/// Least confidence in the outcome of a stream that ran alone.
+const ALONE_CONFIDENCE_MIN: f64 = 0.8;
+
+/// Shares of right outcomes that the rules reached on captures with known truth: alone, and among
+/// others, where the guess is that of a stream; less where records are missing.
+fn confidence(facts: &StreamFacts, outcome: Outcome) -> f64 {
+    let base: f64 = match (facts.stream.alone, outcome) {
+        (_, Outcome::Open) => 0.5,
+        (true, Outcome::Complete) if facts.ending == StreamEnding::EndStream => 0.98,
+        (true, Outcome::ServerAbort | Outcome::ConnectFailed) => 0.9,
+        (true, _) => 0.95,
+        (false, Outcome::Complete) => 0.75,
+        (false, _) => 0.6,
+    };
+    if facts.midway { base * 0.6 } else { base }
+}
+
+/// Everything about a stream but what it is a retry of. `data`: bytes of its response without
+/// headers.
+fn describe(
+    facts: &StreamFacts,
+    outcome: Outcome,
+    data: u32,
+    flows: &FlowTable,
+    policy: &Snapshot,
+) -> Exchange {
+    let seen = &facts.stream;
+    let entry = flows.entry(facts.flow);
+    let endpoint = facts.endpoint.map(|id| policy.endpoint(id));
+    let streamed = seen.is_streamed();
+    let (head_records, head_bytes) = seen.head;
+    let counts = match streamed {
+        true => (
+            u32::from(seen.down_records - head_records),
+            seen.down_bytes.saturating_sub(head_bytes),
+        ),
+        false => (u32::from(seen.down_records), data),
+    };
+    let tokens =
+        endpoint.and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
+    let price = endpoint.and_then(|endpoint| endpoint.price);
+    let cut_short =
+        matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed);
+    let waste = match outcome {
+        Outcome::ClientAbort if seen.first_byte.is_some() => Some(Waste::LateAbort),
+        Outcome::ServerAbort => Some(Waste::Partial),
+        _ => None,
+    };
+    Exchange {
+        id: seen.id,
+        peers: entry.peers(),
+        endpoint: facts.endpoint,
+        // A policy that came in the middle of it may call the flow otherwise.
+        call: entry.class.call.filter(|call| Some(call.endpoint) == facts.endpoint),
+        sni: entry.class.sni,
+        visibility: Visibility::Mux,
+        from_middle: entry.from_middle(),
+        rtt: entry.halves.map(|half| half.rtt.smoothed()),
+        start: seen.start,
+        first_byte: seen.first_byte,
+        end: seen.last_down.max(seen.last_up),
+        closed: cut_short.then_some(facts.ended.max(seen.start)),
+        outcome,
+        attempt: 1,
+        retry_of: None,
+        hedge: false,
+        restart: false,
+        stall: stall(facts, policy.policy().limits.stall()),
+        outcome_confidence: confidence(facts, outcome),
+        retry_confidence: Link::UNKNOWN.confidence,
+        up_bucket: length_bucket(seen.up_bytes.into()),
+        down_bucket: length_bucket(seen.down_bytes.into()),
+        streamed,
+        tokens,
+        cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
+        waste,
+        work: None,
+        verdict: Verdict::Pass,
+        reason: Reason::NoRule,
+    }
+}
+
+/// A response that ran alone and fell silent for longer than the limit, before its end or a cut.
+fn stall(facts: &StreamFacts, limit: Nanos) -> Option<Nanos> {
+    let seen = &facts.stream;
+    if !seen.alone || seen.down_records < STALL_RECORDS_MIN {
+        return None;
+    }
+    let cut = matches!(
+        facts.ending,
+        StreamEnding::ClientReset
+            | StreamEnding::ClientClosed
+            | StreamEnding::ServerReset
+            | StreamEnding::ServerClosed
+    );
+    let tail = if cut { facts.ended.since(seen.last_down) } else { Nanos::ZERO };
+    let silence = seen.longest_gap.max(tail);
+    (silence > limit).then_some(silence)
+}
+
+/// A response with fewer records has not begun to stream: its silence is thought.
+const STALL_RECORDS_MIN: u16 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Nanos = Nanos::from_millis(20);
+
+    /// A stream that ran alone from 0 ms: its response records (milliseconds, bytes), and how it
+    /// ended, with the last of them.
+    pub(super) fn lone(flow: FlowId, ending: StreamEnding, records: &[(u64, u16)]) -> StreamFacts {
+        let stream = Stream::of_records(RTT, records);
+        let (endpoint, unit, marked, midway) = (None, Default::default(), Some(true), false);
+        let ended = stream.last_down;
+        StreamFacts { stream, flow, endpoint, ending, ended, unit, marked, rtt: RTT, midway }
+    }
+
+    fn told(ending: StreamEnding, records: &[(u64, u16)]) -> Outcome {
+        outcome(&lone(FlowId(0), ending, records), Class::Llm, false)
+    }
+
+    #[test]
+    fn who_ended_a_stream_and_when_is_its_outcome() {
+        let stream: Vec<_> = (0..12).map(|n| (100 + 20 * n, 300)).collect();
+        assert_eq!(told(StreamEnding::EndStream, &stream), Outcome::Complete);
+        assert_eq!(told(StreamEnding::ClientReset, &stream), Outcome::ClientAbort);
+        assert_eq!(told(StreamEnding::ClientClosed, &stream), Outcome::ClientAbort);
+        assert_eq!(told(StreamEnding::ServerReset, &stream), Outcome::ServerAbort);
+        assert_eq!(told(StreamEnding::ServerReset, &[]), Outcome::ConnectFailed);
+        assert_eq!(told(StreamEnding::Gone, &[]), Outcome::Open);
+    }
+
+    #[test]
+    fn without_marks_a_response_that_was_all_there_was_read() {
+        let mut facts = lone(FlowId(0), StreamEnding::ClientClosed, &[(100, 111), (100, 900)]);
+        facts.marked = Some(false);
+        assert_eq!(outcome(&facts, Class::Llm, false), Outcome::Complete);
+        facts.stream.late_records = 1;
+        assert_eq!(outcome(&facts, Class::Llm, false), Outcome::ClientAbort);
+    }
+
+    #[test]
+    fn among_others_confidence_is_that_of_a_guess() {
+        let mut facts = lone(FlowId(0), StreamEnding::EndStream, &[(100, 900)]);
+        let alone = confidence(&facts, Outcome::Failed);
+        facts.stream.alone = false;
+        assert!(confidence(&facts, Outcome::Failed) < alone.min(ALONE_CONFIDENCE_MIN));
+    }
+
+    #[test]
+    fn silence_in_a_stream_is_a_stall_and_before_its_first_token_none() {
+        let limit = Nanos::from_millis(500);
+        let mut records: Vec<_> = (0..8).map(|n| (100 + 20 * n, 300)).collect();
+        records.push((1500, 300));
+        let facts = lone(FlowId(0), StreamEnding::EndStream, &records);
+        assert_eq!(stall(&facts, limit), Some(Nanos::from_millis(1260)));
+        let thinking = [(100, 133), (900, 486), (920, 130), (940, 130), (960, 130), (980, 130)];
+        assert_eq!(stall(&lone(FlowId(0), StreamEnding::EndStream, &thinking), limit), None);
+    }
+}

@@ -1,0 +1,425 @@
+//! Retries over HTTP/2. Sameness is sameness of the request body's length; where a client joins
+//! HEADERS and DATA, of both, give or take what HPACK makes of a retry counter, and of the headers
+//! that only the first request of a connection spells out.
+//!
+//! A retry needs an end to follow: that of the attempt itself where it ran alone, else any end on
+//! its connection that no other retry has used. Lengths are kept as keyed hashes.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::burst::FlowId;
+use crate::detect::gap::Habit;
+use crate::detect::retry::{Caller, Link};
+use crate::exchange::recent::{Recent, Reuse};
+use crate::telemetry::event::{ExchangeId, Outcome};
+use crate::time::Nanos;
+
+/// What is remembered of attempts.
+#[derive(Debug)]
+pub(super) struct Links {
+    groups: Recent<u64, Group>,
+    hasher: RandomState,
+}
+
+/// One client, server and application.
+#[derive(Debug)]
+struct Group {
+    attempts: VecDeque<Attempt>,
+    ends: VecDeque<End>,
+    habit: Habit,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    id: ExchangeId,
+    place: FlowId,
+    /// Number of its flow, which a place has not.
+    flow: u64,
+    start: Nanos,
+    rtt: Nanos,
+    /// Keyed hash of its length, once it is known.
+    length: Option<u64>,
+    joined: bool,
+    first: bool,
+    /// Where it stands, if it is not among others.
+    alone: Option<State>,
+    used: bool,
+    number: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    Complete,
+    Failed(Nanos),
+}
+
+/// Something that ended one of several streams of a connection.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    flow: u64,
+    at: Nanos,
+    /// The stream it was counted for.
+    owner: Option<ExchangeId>,
+    used: bool,
+}
+
+/// What a request is compared by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Plaintext bytes.
+    pub(super) bytes: u32,
+    /// HEADERS are part of them.
+    pub(super) joined: bool,
+    /// The first request of its connection.
+    pub(super) first: bool,
+}
+
+/// What an attempt was decided to be, and whose end it took, if that was another's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decision {
+    pub(super) link: Link,
+    pub(super) end_of: Option<ExchangeId>,
+}
+
+const GROUPS: usize = 1024;
+/// Attempts and ends of a group.
+const ATTEMPTS: usize = 64;
+const ENDS: usize = 64;
+/// An attempt older than this, from its start, is not tried again.
+const AGE_MAX: Nanos = Nanos::from_secs(30);
+/// A retry may seem to start this long before the attempt that was cut has ended.
+const OVERLAP_MAX: Nanos = Nanos::from_millis(30);
+/// What a retry counter changes in joined requests.
+const COUNTER_BYTES: u32 = 12;
+/// What the first request of a connection spells out.
+const FIRST_BYTES: std::ops::RangeInclusive<u32> = 265..=365;
+/// Completed requests of one length that make it a template.
+const TEMPLATE_ABOVE: usize = 2;
+/// Starts a second of one length that are always there, and the least log-likelihood of a link.
+const BACKGROUND_PER_SEC: f64 = 0.002;
+const LINK_ABOVE: f64 = -1.0;
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            attempts: VecDeque::with_capacity(ATTEMPTS),
+            ends: VecDeque::with_capacity(ENDS),
+            habit: Habit::default(),
+        }
+    }
+}
+
+impl Reuse for Group {
+    fn reuse(&mut self) {
+        self.attempts.clear();
+        self.ends.clear();
+        self.habit = Habit::default();
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { groups: Recent::with_capacity(GROUPS), hasher: RandomState::new() }
+    }
+}
+
+impl Links {
+    /// The key of a caller's group.
+    pub(super) fn key(&self, caller: &Caller) -> u64 {
+        self.hasher.hash_one(caller)
+    }
+
+    /// An attempt has started on the flow of this number.
+    pub(super) fn started(
+        &mut self,
+        key: u64,
+        id: ExchangeId,
+        (place, flow): (FlowId, u64),
+        start: Nanos,
+    ) {
+        let group = self.groups.learn(key, start);
+        if group.attempts.len() == ATTEMPTS {
+            group.attempts.pop_front();
+        }
+        group.attempts.push_back(Attempt {
+            id,
+            place,
+            flow,
+            start,
+            rtt: Nanos::ZERO,
+            length: None,
+            joined: false,
+            first: false,
+            alone: Some(State::Running),
+            used: false,
+            number: 1,
+        });
+    }
+
+    /// An attempt is over. `alone`: what is known of it is its own.
+    pub(super) fn ended(
+        &mut self,
+        key: u64,
+        id: ExchangeId,
+        (size, rtt): (Size, Nanos),
+        (outcome, alone, at): (Outcome, bool, Nanos),
+    ) {
+        let length = self.length(size.bytes);
+        let group = self.groups.learn(key, at);
+        let Some(attempt) = group.attempts.iter_mut().find(|attempt| attempt.id == id) else {
+            return;
+        };
+        attempt.rtt = rtt;
+        (attempt.length, attempt.joined, attempt.first) = (Some(length), size.joined, size.first);
+        let failed = outcome.invites_retry();
+        attempt.alone = alone.then_some(if failed { State::Failed(at) } else { State::Complete });
+        if failed && !alone {
+            let flow = attempt.flow;
+            group.push_end(End { flow, at, owner: Some(id), used: false });
+        }
+    }
+
+    /// Something may have ended one of several streams.
+    pub(super) fn maybe_ended(&mut self, key: u64, flow: u64, at: Nanos) {
+        self.groups.learn(key, at).push_end(End { flow, at, owner: None, used: false });
+    }
+
+    /// Decides what an attempt is. `running` tells how an attempt that is still open would have
+    /// ended: whether it is alone, its outcome, and when.
+    pub(super) fn decide(
+        &mut self,
+        key: u64,
+        id: ExchangeId,
+        (size, rtt): (Size, Nanos),
+        window: Nanos,
+        running: impl Fn(FlowId, ExchangeId) -> Option<(bool, Outcome, Nanos, Size)>,
+    ) -> Decision {
+        let length = self.length(size.bytes);
+        let hashes = self.alike(size);
+        let Self { groups, hasher, .. } = self;
+        let group = groups.learn(key, Nanos::ZERO);
+        let unknown = Decision { link: Link::UNKNOWN, end_of: None };
+        let Some(place) = group.attempts.iter().position(|attempt| attempt.id == id) else {
+            return unknown;
+        };
+        let attempt = &mut group.attempts[place];
+        attempt.rtt = rtt;
+        (attempt.length, attempt.joined, attempt.first) = (Some(length), size.joined, size.first);
+        let own = *attempt;
+        let rate = group.rate(&own, length);
+        for earlier in (0..place).rev() {
+            let mut before = group.attempts[earlier];
+            let age = own.start.since(before.start);
+            if age > AGE_MAX.max(window) || before.used || age < before.rtt {
+                continue;
+            }
+            if before.alone == Some(State::Running)
+                && let Some((alone, outcome, at, seen)) = running(before.place, before.id)
+            {
+                let failed = outcome.invites_retry();
+                before.length = Some(hasher.hash_one(seen.bytes));
+                (before.joined, before.first) = (seen.joined, seen.first);
+                let state = if failed { State::Failed(at) } else { State::Running };
+                before.alone = alone.then_some(state);
+            }
+            if !before.length.is_some_and(|hash| hashes.contains(before.joined, before.first, hash))
+            {
+                continue;
+            }
+            let Some((at, end)) = group.end_for(&before, own.start) else { continue };
+            let gap = own.start.since(at).secs_f64();
+            let likely =
+                group.habit.density(gap, before.number).ln() - (rate + BACKGROUND_PER_SEC).ln();
+            if gap > window.secs_f64() || (rate > 0.0 && likely <= LINK_ABOVE) {
+                continue;
+            }
+            return group.link(place, earlier, (end, gap));
+        }
+        unknown
+    }
+
+    /// Groups that were pushed out.
+    pub(super) fn evicted(&self) -> u64 {
+        self.groups.evicted
+    }
+
+    fn length(&self, bytes: u32) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    /// The hashes of all lengths that the same request may have had before.
+    fn alike(&self, size: Size) -> Alike {
+        let bytes = size.bytes;
+        let mut alike =
+            Alike { own: size, exact: self.length(bytes), near: [0; 13], far: [0; 101] };
+        if size.joined {
+            for (hash, more) in alike.near.iter_mut().zip(0..=COUNTER_BYTES) {
+                *hash = self.length(bytes.saturating_add(more));
+            }
+            for (hash, by) in alike.far.iter_mut().zip(FIRST_BYTES) {
+                *hash = self.length(match size.first {
+                    true => bytes.saturating_sub(by),
+                    false => bytes.saturating_add(by),
+                });
+            }
+        }
+        alike
+    }
+}
+
+/// Hashes of the lengths that the same request may have had.
+struct Alike {
+    own: Size,
+    exact: u64,
+    near: [u64; 13],
+    far: [u64; 101],
+}
+
+impl Alike {
+    fn contains(&self, joined: bool, first: bool, hash: u64) -> bool {
+        if joined != self.own.joined {
+            return false;
+        }
+        match (joined, first == self.own.first) {
+            (false, _) => hash == self.exact,
+            (true, true) => self.near.contains(&hash),
+            (true, false) => self.far.contains(&hash),
+        }
+    }
+}
+
+impl Group {
+    fn push_end(&mut self, end: End) {
+        if self.ends.len() == ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(end);
+    }
+
+    /// When, and by which of `ends`, an attempt came to an end that a retry at `start` may follow.
+    fn end_for(&self, before: &Attempt, start: Nanos) -> Option<(Nanos, Option<usize>)> {
+        match before.alone {
+            Some(State::Failed(at)) => (at <= start + OVERLAP_MAX).then_some((at, None)),
+            Some(State::Running | State::Complete) => None,
+            None => {
+                let soonest = before.start + Nanos(before.rtt.0 / 5 * 4);
+                let fits = |end: &End| {
+                    let in_time = (soonest..=start + OVERLAP_MAX).contains(&end.at);
+                    end.flow == before.flow && !end.used && in_time
+                };
+                let end = self.ends.iter().position(fits)?;
+                Some((self.ends[end].at, Some(end)))
+            }
+        }
+    }
+
+    /// Completed requests of this length a second; 0 unless it is a template.
+    fn rate(&self, own: &Attempt, length: u64) -> f64 {
+        let same = |attempt: &&Attempt| {
+            attempt.length == Some(length)
+                && attempt.id < own.id
+                && attempt.alone == Some(State::Complete)
+        };
+        let count = self.attempts.iter().filter(same).count();
+        let first = self.attempts.iter().find(same).map_or(own.start, |attempt| attempt.start);
+        match count > TEMPLATE_ABOVE {
+            true => count as f64 / own.start.since(first).secs_f64().max(1.0),
+            false => 0.0,
+        }
+    }
+
+    fn link(&mut self, place: usize, earlier: usize, by: (Option<usize>, f64)) -> Decision {
+        let (end, gap) = by;
+        self.habit.learn(gap);
+        let end = end.and_then(|end| self.ends.get_mut(end));
+        let confidence = if end.is_some() { 0.8 } else { 0.95 };
+        let end_of = end.and_then(|end| {
+            end.used = true;
+            end.owner
+        });
+        let before = &mut self.attempts[earlier];
+        before.used = true;
+        let (id, number) = (before.id, before.number.saturating_add(1));
+        self.attempts[place].number = number;
+        let link = Link { attempt: number, retry_of: Some(id), confidence, ..Link::UNKNOWN };
+        Decision { link, end_of: end_of.filter(|owner| *owner != id) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Nanos = Nanos::from_millis(20);
+    const WINDOW: Nanos = Nanos::from_secs(12);
+    const FLOW: (FlowId, u64) = (FlowId(0), 7);
+
+    fn at(ms: u64) -> Nanos {
+        Nanos::from_millis(ms)
+    }
+
+    fn separate(bytes: u32) -> Size {
+        Size { bytes, joined: false, first: false }
+    }
+
+    /// An attempt from `start` to `end`, milliseconds, decided in between.
+    fn attempt(links: &mut Links, id: u64, size: Size, start: u64, end: (Outcome, bool, u64)) {
+        let (outcome, alone, ended) = end;
+        links.started(1, ExchangeId(id), FLOW, at(start));
+        let decision = links.decide(1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
+        assert_eq!(decision.link.retry_of, None, "of attempt {id}");
+        links.ended(1, ExchangeId(id), (size, RTT), (outcome, alone, at(ended)));
+    }
+
+    fn retry_of(links: &mut Links, id: u64, size: Size, start: u64) -> Option<u64> {
+        links.started(1, ExchangeId(id), FLOW, at(start));
+        let decision = links.decide(1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
+        decision.link.retry_of.map(|id| id.0)
+    }
+
+    #[test]
+    fn the_same_body_after_a_failure_is_a_retry_and_after_success_none() {
+        let mut links = Links::default();
+        attempt(&mut links, 1, separate(900), 0, (Outcome::Failed, true, 60));
+        attempt(&mut links, 2, separate(700), 100, (Outcome::Complete, true, 300));
+        assert_eq!(retry_of(&mut links, 3, separate(900), 500), Some(1));
+        assert_eq!(retry_of(&mut links, 4, separate(900), 900), None, "each failure is used once");
+        assert_eq!(retry_of(&mut links, 5, separate(700), 950), None);
+    }
+
+    #[test]
+    fn joined_requests_may_differ_by_a_counter_and_by_first_headers() {
+        let joined = |bytes, first| Size { bytes, joined: true, first };
+        let mut links = Links::default();
+        attempt(&mut links, 1, joined(2156, true), 0, (Outcome::Failed, true, 60));
+        assert_eq!(retry_of(&mut links, 2, joined(1850, false), 500), Some(1));
+        let mut links = Links::default();
+        attempt(&mut links, 1, joined(4093, false), 0, (Outcome::Failed, true, 60));
+        assert_eq!(retry_of(&mut links, 2, joined(4101, false), 300), None, "a retry is no longer");
+        assert_eq!(retry_of(&mut links, 3, joined(4085, false), 500), Some(1));
+    }
+
+    #[test]
+    fn among_others_any_unused_end_in_time_will_do() {
+        let mut links = Links::default();
+        attempt(&mut links, 1, separate(900), 0, (Outcome::Complete, false, 200));
+        assert_eq!(retry_of(&mut links, 2, separate(900), 400), None, "nothing has ended badly");
+        links.maybe_ended(1, FLOW.1, at(410));
+        assert_eq!(retry_of(&mut links, 3, separate(900), 500), Some(1));
+        assert_eq!(retry_of(&mut links, 4, separate(900), 600), None);
+    }
+
+    #[test]
+    fn attempts_and_ends_are_bounded() {
+        let mut links = Links::default();
+        for id in 0..1000 {
+            links.started(1, ExchangeId(id), FLOW, at(id));
+            links.maybe_ended(1, FLOW.1, at(id));
+        }
+        let group = links.groups.get(1).unwrap();
+        assert_eq!((group.attempts.len(), group.ends.len()), (ATTEMPTS, ENDS));
+        assert_eq!((group.attempts.capacity(), group.ends.capacity()), (ATTEMPTS, ENDS));
+    }
+}

@@ -1,0 +1,248 @@
+//! What error answers of a server look like over HTTP/2, learnt from streams that ran alone. HPACK
+//! compresses headers differently on every edge, so what is compared is the data behind them.
+//!
+//! The measured rules are the prior. Lengths are kept as cluster centres of a server, never as a
+//! sequence (docs/privacy.md).
+
+use std::ops::RangeInclusive;
+
+use crate::exchange::mux::{StreamEnding, StreamFacts};
+use crate::exchange::recent::Reuse;
+use crate::policy::endpoint::Class;
+use crate::time::Nanos;
+
+/// What is known of one server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shapes {
+    /// HEADERS in a record of their own.
+    headers: Clusters,
+    /// DATA of answers that were error-shaped.
+    errors: Clusters,
+    /// DATA of ordinary plain answers.
+    ordinary: Clusters,
+    /// DATA of plain answers that came at once, whatever they were: a size that recurs is a canned
+    /// answer.
+    prompt: Clusters,
+}
+
+/// Values that recur, by their first occurrence; the rarest leaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clusters([(u32, u16); CLUSTERS]);
+
+const CLUSTERS: usize = 16;
+/// Two answers this close are the same answer: a request id, a date.
+const SAME_BYTES: u32 = 8;
+/// Headers of one kind of answer differ by this much.
+const HEADERS_BYTES: u32 = 16;
+/// HEADERS in a record of their own are no longer than this.
+const HEADERS_MAX: u16 = 800;
+/// An error of this size has occurred so often before, and a prompt answer has.
+const KNOWN_MIN: u16 = 2;
+const CANNED_MIN: u16 = 3;
+/// The longest error answer of embeddings, headers included.
+const EMBEDDING_BYTES_MAX: u32 = 700;
+/// Nearly every error fits in so much DATA, and no answer of a model does: the second behind edges
+/// that send headers in full, whose models answer in envelopes of half a kilobyte.
+const ERROR_DATA: RangeInclusive<u32> = 31..=260;
+const ERROR_DATA_OF_FULL_HEADERS: RangeInclusive<u32> = 31..=440;
+const FULL_HEADERS_MIN: u32 = 600;
+/// What stands in front of an error among others is longer than this.
+const FRONT_MIN: u16 = 90;
+/// An error with headers that are sent in full, as nginx does, before its headers are known.
+const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
+/// An error is known at once; a model has to think.
+const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
+/// For what is too short to be anything else.
+const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
+/// An answer in one piece comes within this, in so many records.
+const SPAN_MAX: Nanos = Nanos::from_millis(50);
+const RECORDS_MAX: u16 = 3;
+
+impl Reuse for Shapes {
+    fn reuse(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Shapes {
+    /// Whether a response that has come to its end is error-shaped. A tool's never is: any size, at
+    /// any speed, can be an ordinary answer.
+    pub(super) fn is_error(&self, facts: &StreamFacts, class: Class) -> bool {
+        match class {
+            Class::Tool => false,
+            Class::Llm | Class::Embedding if facts.stream.alone => self.is_lone_error(facts, class),
+            Class::Embedding => {
+                let small = facts.stream.down_bytes <= EMBEDDING_BYTES_MAX;
+                small && facts.stream.down_records > 0 && facts.stream.down_records <= RECORDS_MAX
+            }
+            Class::Llm => self.is_error_unit(facts),
+        }
+    }
+
+    /// Learns from a response that has come to its end.
+    pub(super) fn learn(&mut self, facts: &StreamFacts, error: bool) {
+        let seen = &facts.stream;
+        let complete = matches!(facts.ending, StreamEnding::EndStream | StreamEnding::Quiet);
+        if !seen.alone || !complete || seen.down_records == 0 {
+            return;
+        }
+        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+            self.headers.add(seen.first_length.into(), HEADERS_BYTES);
+        }
+        if is_in_one_piece(facts) {
+            let data = self.data(facts);
+            if facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) {
+                self.prompt.add(data, SAME_BYTES);
+            }
+            if error { &mut self.errors } else { &mut self.ordinary }.add(data, SAME_BYTES);
+        }
+    }
+
+    fn is_lone_error(&self, facts: &StreamFacts, class: Class) -> bool {
+        if !is_in_one_piece(facts) {
+            return false;
+        }
+        let data = self.data(facts);
+        let within = |limit| facts.service_time().is_some_and(|time| time < limit);
+        let small = match (class, self.headers(facts)) {
+            (Class::Llm, Some(headers)) => {
+                (error_data(headers).contains(&data) && within(SERVICE_TIME_MAX))
+                    || (ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
+            }
+            (Class::Llm, None) => WHOLE_ERROR.contains(&data) && within(SERVICE_TIME_MAX),
+            (Class::Embedding | Class::Tool, _) => {
+                facts.stream.down_bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
+            }
+        };
+        let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data) >= CANNED_MIN;
+        self.is_known_error(data) || ((small || canned) && !self.is_ordinary(data))
+    }
+
+    /// Among others the time a response took is not known: its shape alone decides.
+    fn is_error_unit(&self, facts: &StreamFacts) -> bool {
+        let (front, data) = (facts.unit.headers, u32::from(facts.unit.data));
+        let Some(headers) = self.headers.commonest() else {
+            return WHOLE_ERROR.contains(&data)
+                || (front > FRONT_MIN && ERROR_DATA.contains(&data));
+        };
+        let is_error = |data| error_data(headers).contains(&data) || self.is_known_error(data);
+        let full = headers >= FULL_HEADERS_MIN;
+        match full && headers.abs_diff(front.into()) > HEADERS_BYTES {
+            true => is_error(data.saturating_sub(headers)),
+            false => front > FRONT_MIN && is_error(data),
+        }
+    }
+
+    fn is_known_error(&self, data: u32) -> bool {
+        self.errors.near(data) >= KNOWN_MIN
+    }
+
+    /// At least two ordinary answers were no longer.
+    fn is_ordinary(&self, data: u32) -> bool {
+        let shorter = self.ordinary.0.iter().filter(|(size, _)| *size <= data + data / 20);
+        shorter.map(|&(_, count)| u32::from(count)).sum::<u32>() >= 2
+    }
+
+    /// DATA of a response in one piece, as far as it can be told from its headers.
+    pub(super) fn data(&self, facts: &StreamFacts) -> u32 {
+        facts.stream.down_bytes.saturating_sub(self.headers(facts).unwrap_or(0))
+    }
+
+    /// Headers of a response: its own, where they have a record of their own, else those that this
+    /// server sends most.
+    fn headers(&self, facts: &StreamFacts) -> Option<u32> {
+        let seen = &facts.stream;
+        let apart = seen.down_records >= 2 && seen.first_length <= HEADERS_MAX;
+        if apart { Some(seen.first_length.into()) } else { self.headers.commonest() }
+    }
+}
+
+fn error_data(headers: u32) -> RangeInclusive<u32> {
+    if headers < FULL_HEADERS_MIN { ERROR_DATA } else { ERROR_DATA_OF_FULL_HEADERS }
+}
+
+/// The response came at once and in few records.
+fn is_in_one_piece(facts: &StreamFacts) -> bool {
+    let seen = &facts.stream;
+    let span = seen.first_byte.map_or(Nanos::ZERO, |first| seen.last_down.since(first));
+    (1..=RECORDS_MAX).contains(&seen.down_records) && span < SPAN_MAX
+}
+
+impl Clusters {
+    /// How often a value this close has occurred.
+    fn near(&self, value: u32) -> u16 {
+        let near = self.0.iter().filter(|(center, _)| center.abs_diff(value) <= SAME_BYTES);
+        near.map(|&(_, count)| count).fold(0, u16::saturating_add)
+    }
+
+    /// The value that has occurred most often.
+    fn commonest(&self) -> Option<u32> {
+        let (center, count) = *self.0.iter().max_by_key(|(_, count)| *count)?;
+        (count > 0).then_some(center)
+    }
+
+    fn add(&mut self, value: u32, radius: u32) {
+        let near =
+            |(center, count): &&mut (u32, u16)| *count > 0 && center.abs_diff(value) <= radius;
+        if let Some((_, count)) = self.0.iter_mut().find(near) {
+            *count = count.saturating_add(1);
+        } else if let Some(rarest) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
+            *rarest = (value, 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::burst::FlowId;
+    use crate::detect::mux::tests::lone;
+    use crate::exchange::mux::Unit;
+
+    /// A response of a lone stream: milliseconds and lengths; its request ends at 0.
+    fn reply(records: &[(u64, u16)]) -> StreamFacts {
+        lone(FlowId(0), StreamEnding::EndStream, records)
+    }
+
+    #[test]
+    fn a_short_prompt_answer_is_an_error_and_a_slow_one_none() {
+        let shapes = Shapes::default();
+        assert!(shapes.is_error(&reply(&[(60, 141), (60, 136)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(400, 141), (400, 136)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(60, 141), (60, 900)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(60, 141), (60, 136)]), Class::Tool));
+    }
+
+    #[test]
+    fn an_error_that_recurs_is_known_whatever_it_takes() {
+        let mut shapes = Shapes::default();
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 141), (60, 136)]), true);
+        }
+        assert!(shapes.is_error(&reply(&[(900, 133), (900, 138)]), Class::Llm));
+    }
+
+    #[test]
+    fn a_prompt_answer_of_one_size_again_and_again_is_canned() {
+        let mut shapes = Shapes::default();
+        let canned = reply(&[(50, 141), (50, 1800)]);
+        for _ in 0..3 {
+            assert!(!shapes.is_error(&canned, Class::Llm));
+            shapes.learn(&canned, false);
+            shapes.ordinary = Clusters::default();
+        }
+        assert!(shapes.is_error(&canned, Class::Llm));
+    }
+
+    #[test]
+    fn headers_sent_in_full_are_learnt_and_taken_off() {
+        let mut shapes = Shapes::default();
+        shapes.learn(&reply(&[(400, 761), (400, 969)]), false);
+        let mut among = reply(&[(60, 931)]);
+        among.stream.alone = false;
+        among.unit = Unit { headers: 0, data: 931 };
+        assert!(shapes.is_error(&among, Class::Llm));
+        among.unit = Unit { headers: 0, data: 1455 };
+        assert!(!shapes.is_error(&among, Class::Llm));
+    }
+}

@@ -1,0 +1,179 @@
+//! Errors of servers whose ordinary answers have any size: an answer of one exact size that recurs
+//! although the requests differ, where one of these requests was also answered otherwise, or was
+//! sent again for the same answer.
+//!
+//! A health check has one request and one answer, a writer's acknowledgement is not asked for
+//! again: neither is an error. Bounded; old counts fade.
+
+/// What one server's answers look like.
+#[derive(Clone, Debug)]
+pub struct Recurring {
+    answers: [Answers; KEPT],
+    seen: u32,
+}
+
+/// Answers of one exact size.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    /// Plaintext bytes.
+    size: u32,
+    count: u32,
+    /// A keyed hash of the first request's length.
+    request: u64,
+    /// Requests of other lengths had it too.
+    requests_differ: bool,
+    /// How often its request had another answer, or was sent again and had this one again.
+    evidence: u32,
+    /// It has been found to be an error.
+    is_error: bool,
+}
+
+/// One answer, and what the same request was answered before.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Plaintext bytes.
+    pub size: u32,
+    /// A keyed hash of the request's length.
+    pub request: u64,
+    /// A keyed hash of the size of the answer before, and whether requests of this length are so
+    /// common that one more is no repeat.
+    pub before: Option<(u64, bool)>,
+}
+
+const KEPT: usize = 64;
+/// When this many answers have been seen, all counts are halved.
+const SEEN_MAX: u32 = 64;
+/// Answers of one size that are no coincidence: this many, and this share of all.
+const COUNT_MIN: u32 = 3;
+const SHARE_MIN: u32 = 16;
+
+impl Default for Recurring {
+    fn default() -> Self {
+        Self { answers: [Answers::default(); KEPT], seen: 0 }
+    }
+}
+
+impl Recurring {
+    /// Whether an answer of this size is an error.
+    #[must_use]
+    pub fn is_error(&self, size: u32) -> bool {
+        self.answers.iter().any(|known| known.size == size && known.is_error)
+    }
+
+    /// Learns from an answer. `hash` is the keyed hash that `answer.before` was made with.
+    pub fn learn(&mut self, answer: &Answer, hash: impl Fn(u32) -> u64) {
+        if self.seen >= SEEN_MAX {
+            self.fade();
+        }
+        self.seen += 1;
+        let again = answer.before.is_some_and(|(before, _)| before == hash(answer.size));
+        if let Some((before, _)) = answer.before
+            && !again
+        {
+            let others = self.answers.iter_mut().filter(|known| known.count > 0);
+            for other in others.filter(|known| hash(known.size) == before) {
+                other.evidence += 1;
+            }
+        }
+        let is_evidence = answer.before.is_some_and(|(_, common)| !again || !common);
+        let seen = self.seen;
+        let known = self.entry(answer);
+        known.count += 1;
+        known.requests_differ |= known.request != answer.request;
+        known.evidence += u32::from(is_evidence);
+        let recurs = known.count >= COUNT_MIN && known.count * SHARE_MIN >= seen;
+        known.is_error |= recurs && known.requests_differ && known.evidence > 0;
+    }
+
+    /// The answers of this size; those that take the place of the rarest if there are none.
+    fn entry(&mut self, answer: &Answer) -> &mut Answers {
+        let same = |known: &Answers| known.count > 0 && known.size == answer.size;
+        let index = self.answers.iter().position(same).unwrap_or_else(|| {
+            let rarest = (0..KEPT).min_by_key(|&i| self.answers[i].count).unwrap_or(0);
+            let Answer { size, request, .. } = *answer;
+            self.answers[rarest] = Answers { size, request, ..Answers::default() };
+            rarest
+        });
+        &mut self.answers[index]
+    }
+
+    fn fade(&mut self) {
+        for known in &mut self.answers {
+            known.count /= 2;
+            if known.count == 0 {
+                *known = Answers::default();
+            }
+        }
+        self.seen /= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(size: u32) -> u64 {
+        u64::from(size) << 7
+    }
+
+    fn learn(recurring: &mut Recurring, size: u32, request: u64, before: Option<u32>) {
+        let before = before.map(|size| (hash(size), false));
+        recurring.learn(&Answer { size, request, before }, hash);
+    }
+
+    #[test]
+    fn a_size_that_failed_requests_share_is_an_error() {
+        let mut recurring = Recurring::default();
+        learn(&mut recurring, 700, 1, None);
+        learn(&mut recurring, 351, 1, Some(700));
+        learn(&mut recurring, 351, 2, None);
+        assert!(!recurring.is_error(351), "twice is a coincidence");
+        learn(&mut recurring, 351, 3, None);
+        assert!(recurring.is_error(351));
+        assert!(!recurring.is_error(700));
+    }
+
+    #[test]
+    fn an_error_is_known_by_the_success_of_its_retry() {
+        let mut recurring = Recurring::default();
+        for request in 1..=3 {
+            learn(&mut recurring, 335, request, None);
+        }
+        learn(&mut recurring, 248, 3, Some(335));
+        assert!(!recurring.is_error(248));
+        learn(&mut recurring, 335, 4, None);
+        assert!(recurring.is_error(335));
+    }
+
+    #[test]
+    fn a_health_check_is_none() {
+        let mut recurring = Recurring::default();
+        for n in 0..100 {
+            let before = (n > 0).then_some((hash(180), n > 2));
+            recurring.learn(&Answer { size: 180, request: 1, before }, hash);
+        }
+        assert!(!recurring.is_error(180));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_different_requests_is_none() {
+        let mut recurring = Recurring::default();
+        for request in 0..100 {
+            learn(&mut recurring, 180, request, None);
+        }
+        assert!(!recurring.is_error(180));
+    }
+
+    #[test]
+    fn an_error_that_no_longer_occurs_fades() {
+        let mut recurring = Recurring::default();
+        for request in 1..=4 {
+            learn(&mut recurring, 335, request, Some(900));
+        }
+        assert!(recurring.is_error(335));
+        for n in 0..300 {
+            learn(&mut recurring, 1000 + n, u64::from(n), None);
+        }
+        assert!(!recurring.is_error(335));
+    }
+}

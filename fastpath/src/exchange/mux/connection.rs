@@ -1,0 +1,415 @@
+//! One multiplexed connection: which frames its records are, and which stream they may belong to.
+
+use super::open::OpenStreams;
+use super::request::{Request, Sent, Splitter};
+use super::stream::{Stream, StreamEnding, StreamFacts, Unit};
+use super::{MuxEdge, Scene, nearly};
+use crate::burst::FlowId;
+use crate::exchange::h1::Ending;
+use crate::telemetry::event::ExchangeId;
+use crate::time::Nanos;
+
+/// The state of a connection. Bounded by [`STREAMS_MAX`](super::STREAMS_MAX).
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    /// It waits to be looked at again.
+    pub(super) queued: bool,
+    /// It was met in the middle, or has lost records.
+    pub(super) midway: bool,
+    rtt: Nanos,
+    splitter: Splitter,
+    /// Open streams, in order of start.
+    open: OpenStreams,
+    /// When its first record came.
+    first_at: Option<Nanos>,
+    settings_seen: bool,
+    ack_seen: bool,
+    /// The last two data records of the server: time and length.
+    tail: [(Nanos, u16); 2],
+    /// The stream that the last of them was given to.
+    latest: ExchangeId,
+    /// When the server sent anything last.
+    last_server: Nanos,
+    /// Resets of the client that may have ended one of several streams.
+    cancelled: u16,
+}
+
+/// Frames without data by their plaintext lengths (RFC 9113, 6): an empty DATA frame or a SETTINGS
+/// ACK; WINDOW_UPDATE or RST_STREAM; GOAWAY or PING; two of 13.
+const EMPTY: u16 = 9;
+const UPDATE_OR_RESET: u16 = 13;
+const GOAWAY: u16 = 17;
+const TWO_UPDATES: u16 = 26;
+/// A RST_STREAM of the client, alone or with a PING.
+const CLIENT_RESETS: [u16; 2] = [13, 30];
+/// Frames that are no data and need not stop after a reset.
+const NO_DATA: [u16; 6] = [9, 13, 17, 26, 34, 39];
+/// SETTINGS ACK, alone or joined with SETTINGS or WINDOW_UPDATE.
+const ACKS: [u16; 5] = [9, 18, 22, 31, 35];
+/// The server's SETTINGS are shorter than this.
+const SETTINGS_BELOW: u16 = 120;
+/// HEADERS of a response in a record of their own, compressed.
+const HEADERS: std::ops::RangeInclusive<u16> = 30..=130;
+/// Records of one response in one piece come within this.
+const UNIT_GAP: Nanos = Nanos::from_millis(4);
+/// A mark follows the last data within this; more than that, and it ended something else.
+const MARK_GAP: Nanos = Nanos::from_millis(12);
+/// Window is granted within a round trip and this.
+const GRANT_WITHIN: Nanos = Nanos::from_millis(30);
+/// What is answered has to arrive: a frame this soon after a request was on its way before.
+const CROSSING: Nanos = Nanos::from_micros(500);
+/// A response that has been silent for this long when the next request follows is over, where ends
+/// are not marked, and where that is not known.
+const QUIET: Nanos = Nanos::from_millis(20);
+const QUIET_UNKNOWN: Nanos = Nanos::from_millis(60);
+/// The same for one of several responses, in one piece and streamed.
+const QUIET_PLAIN: Nanos = Nanos::from_millis(60);
+const QUIET_AMONG: Nanos = Nanos::from_millis(1200);
+
+impl Connection {
+    /// A connection that has just shown itself to be HTTP/2.
+    pub(super) fn begin(&mut self, rtt: Nanos, midway: bool) {
+        debug_assert!(self.open.is_empty(), "the connection before has ended");
+        // In the middle both sides' settings are long past.
+        let (settings_seen, ack_seen) = (midway, midway);
+        *self = Self { rtt, midway, settings_seen, ack_seen, ..Self::default() };
+    }
+
+    /// Its first records were met before; `answered`: the server had begun to send as well.
+    pub(super) fn adopt(&mut self, at: Nanos, bytes: u32, answered: bool) {
+        self.first_at = Some(at);
+        self.settings_seen |= answered;
+        self.splitter.adopt(at, bytes);
+    }
+
+    /// A record of the client.
+    pub(super) fn client_record(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
+        self.first_at = self.first_at.or(Some(at));
+        match self.splitter.record(length, at) {
+            Sent::Nothing => {}
+            Sent::Control => {
+                if CLIENT_RESETS.contains(&length) {
+                    self.client_reset(at, scene);
+                }
+            }
+            Sent::Request(request) => self.request(&request, at, scene),
+            Sent::More(length) => {
+                if let Some(latest) = self.open.last_mut() {
+                    latest.more(length, at);
+                }
+            }
+        }
+    }
+
+    /// A record of the server.
+    pub(super) fn server_record(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
+        if self.is_preface(length, at) {
+            return;
+        }
+        if let Some(request) = self.splitter.answered(at, self.rtt) {
+            self.request(&request, at, scene);
+        }
+        match length {
+            EMPTY => self.end_stream(at, scene),
+            UPDATE_OR_RESET => self.update_or_reset(at, scene),
+            TWO_UPDATES => {
+                self.update_or_reset(at, scene);
+                self.update_or_reset(at, scene);
+            }
+            GOAWAY | 0..=8 => {}
+            _ => self.data(length, at, scene),
+        }
+        self.last_server = at;
+    }
+
+    /// A record of the server that came after the client had closed: proof that a response was
+    /// under way, unless it is the mark alone.
+    pub(super) fn late_record(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
+        match &mut self.open[..] {
+            [lone] if length == EMPTY && lone.late_records == 0 && lone.down_records > 0 => {
+                self.end_stream(at, scene);
+            }
+            [.., latest] if length > EMPTY && !NO_DATA.contains(&length) => {
+                latest.late_records = latest.late_records.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens what was kept back for long enough, and ends what was silent for long enough.
+    pub(super) fn due(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        if let Some(request) = self.splitter.due(at) {
+            self.request(&request, at, scene);
+        }
+        self.end_silent(at, scene);
+    }
+
+    /// Opens what is kept back: nothing will follow it.
+    pub(super) fn flush(&mut self, scene: &mut Scene<'_>) {
+        if let Some(request) = self.splitter.close() {
+            self.request(&request, request.last, scene);
+        }
+    }
+
+    /// Ends every open stream: the connection is over.
+    pub(super) fn end_all(&mut self, ending: Ending, at: Nanos, scene: &mut Scene<'_>) {
+        let marks = scene.habit.marks_the_end();
+        let why = match ending {
+            Ending::ClientClosed => StreamEnding::ClientClosed,
+            Ending::ServerClosed | Ending::ServerReset => StreamEnding::ServerClosed,
+            _ => StreamEnding::Gone,
+        };
+        let was_under_way =
+            self.open.iter().any(|s| s.late_records > 0 || (!s.alone && s.down_records == 0));
+        while let Some(&stream) = self.open.last() {
+            // A client that grants window again and again has not reset as many streams.
+            let left = u16::try_from(self.open.len()).unwrap_or(u16::MAX);
+            let (mut ending, mut ended) = stream.resolve(why, at, marks);
+            if stream.is_plain() && at.since(stream.last_down) > QUIET_AMONG {
+                scene.habit.ended(false);
+            }
+            if marks == Some(true) && !stream.alone && ending == why {
+                if (1..=left).contains(&self.cancelled) && why != StreamEnding::Gone {
+                    self.cancelled -= 1;
+                    ending = StreamEnding::ClientReset;
+                } else if why == StreamEnding::ClientClosed && stream.is_whole() {
+                    (ending, ended) = (StreamEnding::Quiet, stream.last_down);
+                } else if why == StreamEnding::ClientClosed && !was_under_way {
+                    // Nothing was on its way to a client that left in peace: its mark was lost to a
+                    // reset in front of other frames.
+                    (ending, ended) = (StreamEnding::ServerReset, self.last_server);
+                }
+            }
+            self.finish(self.open.len() - 1, ending, ended, scene);
+        }
+    }
+
+    /// Ends streams that were reset, and nothing followed since `silent_since`.
+    pub(super) fn end_reset(&mut self, silent_since: Nanos, scene: &mut Scene<'_>) {
+        for place in (0..self.open.len()).rev() {
+            let stream = self.open[place];
+            let reset = stream.client_reset.or(stream.server_reset);
+            if reset.is_some_and(|reset| reset.max(stream.last_down) <= silent_since) {
+                let marks = scene.habit.marks_the_end();
+                let (ending, at) = stream.resolve(StreamEnding::Running, silent_since, marks);
+                if ending != StreamEnding::Running {
+                    self.finish(place, ending, at, scene);
+                }
+            }
+        }
+    }
+
+    /// Whether a stream may have been reset, so that silence would end it.
+    pub(super) fn suspects_reset(&self) -> bool {
+        self.open.iter().any(|stream| stream.client_reset.or(stream.server_reset).is_some())
+    }
+
+    /// The stream `id` as it stands.
+    pub(super) fn facts(
+        &self,
+        id: ExchangeId,
+        flow: FlowId,
+        marked: Option<bool>,
+    ) -> Option<StreamFacts> {
+        let stream = *self.open.iter().find(|stream| stream.id == id)?;
+        let (ending, ended) = stream.resolve(StreamEnding::Running, self.last_server, marked);
+        let Self { rtt, midway, .. } = *self;
+        let unit = Unit::default();
+        Some(StreamFacts { stream, flow, endpoint: None, ending, ended, unit, marked, rtt, midway })
+    }
+
+    /// Whether a server record is of the server's preface: its SETTINGS and the ACK of the client's.
+    fn is_preface(&mut self, length: u16, at: Nanos) -> bool {
+        let soon = self
+            .first_at
+            .is_none_or(|first| at <= first + self.rtt + nearly(self.rtt) + Nanos::from_millis(30));
+        let answered = self.tail[1].1 > 0;
+        if !self.ack_seen && soon && !answered && ACKS.contains(&length) {
+            self.ack_seen = true;
+            return true;
+        }
+        if !self.settings_seen && (EMPTY + 1..SETTINGS_BELOW).contains(&length) {
+            self.settings_seen = true;
+            return true;
+        }
+        false
+    }
+
+    fn request(&mut self, request: &Request, now: Nanos, scene: &mut Scene<'_>) {
+        self.end_before_request(request.start, scene);
+        let id = ExchangeId(*scene.next);
+        let alone = self.open.is_empty();
+        if !self.open.push(Stream::new(id, request, alone), scene.rooms) {
+            *scene.refused += 1;
+            return;
+        }
+        *scene.next += 1;
+        if !alone {
+            self.open.iter_mut().for_each(|stream| stream.alone = false);
+        }
+        debug_assert!(request.start <= now, "a request is known when its first record is");
+        let Scene { flow, endpoint, .. } = *scene;
+        scene.edges.push(MuxEdge::Opened { id, flow, endpoint, at: request.start });
+    }
+
+    /// Ends what must have been over before a request that starts `at`.
+    fn end_before_request(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        let marks = scene.habit.marks_the_end();
+        if let [lone] = self.open[..] {
+            let silent = at.since(lone.last_down);
+            let quiet = match marks {
+                Some(true) if lone.is_plain() && !scene.habit.is_settled() => QUIET_UNKNOWN,
+                Some(true) => QUIET_AMONG,
+                Some(false) => QUIET,
+                None => QUIET_UNKNOWN,
+            };
+            let over = lone.client_reset.is_some()
+                || (lone.server_reset.is_some() && silent > QUIET)
+                || (lone.down_records > 0 && silent > quiet);
+            if over {
+                let (ending, ended) = lone.resolve(StreamEnding::Quiet, at, marks);
+                let ended = if ending == StreamEnding::Quiet { lone.last_down } else { ended };
+                if ending == StreamEnding::Quiet && lone.alone {
+                    scene.habit.ended(false);
+                }
+                self.finish(0, ending, ended, scene);
+            }
+        } else if marks == Some(true) && at.since(self.last_server) > QUIET_AMONG {
+            while self.cancelled > 0 && !self.open.is_empty() {
+                self.cancelled -= 1;
+                self.finish(
+                    self.open.len() - 1,
+                    StreamEnding::ClientReset,
+                    self.last_server,
+                    scene,
+                );
+            }
+        }
+    }
+
+    /// Where ends are not marked, one of several responses ends by falling silent.
+    fn end_silent(&mut self, now: Nanos, scene: &mut Scene<'_>) {
+        let marks = scene.habit.marks_the_end();
+        if marks == Some(true) || self.open.len() < 2 {
+            return;
+        }
+        for place in (0..self.open.len()).rev() {
+            let stream = self.open[place];
+            let quiet = match marks {
+                Some(_) if !stream.is_streamed() => QUIET_PLAIN,
+                Some(_) | None => QUIET_AMONG,
+            };
+            if stream.down_records > 1 && now.since(stream.last_down) > quiet {
+                scene.habit.ended(false);
+                self.finish(place, StreamEnding::Quiet, stream.last_down, scene);
+            }
+        }
+    }
+
+    fn client_reset(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        match &mut self.open[..] {
+            [] => {}
+            [lone] if at > lone.last_up + CROSSING => lone.client_reset = Some(at),
+            [_] => {}
+            _ => {
+                self.cancelled = self.cancelled.saturating_add(1);
+                scene.edges.push(MuxEdge::MaybeReset { flow: scene.flow, at });
+            }
+        }
+    }
+
+    /// Data of the server: of the one open stream, of the one that the record just before was of,
+    /// or of the one that has the least so far.
+    fn data(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
+        let rtt = self.rtt;
+        let begun = |stream: &&Stream| at.since(stream.last_up) >= nearly(rtt);
+        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end() != Some(true);
+        let together = !begins && at.since(self.tail[1].0) < UNIT_GAP;
+        let same = self.open.iter().find(|s| together && s.id == self.latest).map(|s| s.id);
+        let least = || self.open.iter().filter(begun).min_by_key(|s| s.down_bytes).map(|s| s.id);
+        let id = same.or_else(least);
+        if let Some(stream) = self.open.iter_mut().find(|stream| Some(stream.id) == id) {
+            self.latest = stream.id;
+            if stream.down_records == 0 && stream.alone && !stream.first {
+                scene.habit.answered(stream.granted);
+            }
+            stream.data(length, at, rtt);
+        }
+        self.tail = [self.tail[1], (at, length)];
+    }
+
+    /// The mark: of the one open stream, of the one whose whole response has just come, or of the
+    /// oldest that has data.
+    fn end_stream(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        let just_now = at.since(self.tail[1].0) <= MARK_GAP;
+        let whole = |s: &Stream| just_now && s.id == self.latest && s.is_whole();
+        let answered = || self.open.iter().position(|stream| stream.down_records > 0);
+        let place = self.open.iter().position(whole).or_else(answered).unwrap_or(0);
+        if let Some(stream) = self.open.get(place) {
+            if stream.down_records > 0 {
+                scene.habit.ended(true);
+            }
+            self.finish(place, StreamEnding::EndStream, at, scene);
+        }
+    }
+
+    fn update_or_reset(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        let (soonest, latest) = (nearly(self.rtt), self.rtt + GRANT_WITHIN);
+        let fresh = |stream: &&mut Stream| {
+            let age = at.since(stream.last_up);
+            !stream.granted && (soonest..=latest).contains(&age)
+        };
+        let grants = scene.habit.grants_window();
+        if let Some(stream) = self.open.iter_mut().find(fresh) {
+            stream.granted = true;
+            if grants {
+                return;
+            }
+        }
+        let marks = scene.habit.marks_the_end();
+        match &mut self.open[..] {
+            [] => {}
+            [lone] => {
+                let earliest = if grants { latest } else { soonest };
+                if at > lone.last_up + earliest {
+                    lone.server_reset = Some(at);
+                }
+            }
+            _ if marks != Some(true) => {}
+            // Several grants may answer one request.
+            several if grants && several.iter().any(|s| at <= s.last_up + latest) => {}
+            several => {
+                let begun = several.iter().rposition(|stream| at > stream.last_up + soonest);
+                if let Some(place) = begun {
+                    self.finish(place, StreamEnding::ServerReset, at, scene);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, place: usize, ending: StreamEnding, at: Nanos, scene: &mut Scene<'_>) {
+        let stream = self.open.remove(place, scene.rooms);
+        let Self { rtt, midway, .. } = *self;
+        scene.edges.push(MuxEdge::Ended(StreamFacts {
+            stream,
+            flow: scene.flow,
+            endpoint: scene.endpoint,
+            ending,
+            ended: at.max(stream.last_up),
+            unit: if ending == StreamEnding::EndStream { self.unit(at) } else { Unit::default() },
+            marked: scene.habit.marks_the_end(),
+            rtt,
+            midway,
+        }));
+    }
+
+    /// What came directly before the mark.
+    fn unit(&self, mark: Nanos) -> Unit {
+        let [(before_at, headers), (last_at, data)] = self.tail;
+        if mark.since(last_at) > MARK_GAP {
+            return Unit::default();
+        }
+        let together = last_at.since(before_at) < UNIT_GAP;
+        Unit { headers: if together { headers } else { 0 }, data }
+    }
+}

@@ -1,0 +1,247 @@
+//! Streams from record lengths: each way a request may be split, each way a response may end, and
+//! that no sequence of records breaks the bounds.
+
+use proptest::prelude::*;
+
+use super::connection::Connection;
+use super::habit::Habit;
+use super::*;
+
+const UP: Direction = Direction::ToServer;
+const DOWN: Direction = Direction::ToClient;
+const RTT: Nanos = Nanos::from_millis(20);
+
+/// A connection with what surrounds it.
+struct Rig {
+    connection: Connection,
+    habit: Habit,
+    edges: Vec<MuxEdge>,
+    next: u64,
+    refused: u64,
+    rooms: Rooms,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut connection = Connection::default();
+        connection.begin(RTT, false);
+        Self {
+            connection,
+            habit: Habit::default(),
+            edges: Vec::new(),
+            next: 1,
+            refused: 0,
+            rooms: Rooms::default(),
+        }
+    }
+
+    /// A server whose responses are known to end with a mark, or without.
+    fn knowing(marked: bool) -> Self {
+        let mut rig = Self::new();
+        rig.habit.ended(marked);
+        for _ in 0..8 {
+            rig.habit.answered(false);
+        }
+        rig
+    }
+
+    fn with<R>(&mut self, act: impl FnOnce(&mut Connection, &mut Scene<'_>) -> R) -> R {
+        let mut scene = Scene {
+            flow: FlowId(0),
+            endpoint: None,
+            habit: &mut self.habit,
+            edges: &mut self.edges,
+            next: &mut self.next,
+            refused: &mut self.refused,
+            rooms: &mut self.rooms,
+        };
+        act(&mut self.connection, &mut scene)
+    }
+
+    /// Records (direction, milliseconds, plaintext length).
+    fn records(&mut self, records: &[(Direction, u64, u16)]) -> &mut Self {
+        for &(direction, ms, length) in records {
+            self.with(|connection, scene| {
+                let at = Nanos::from_millis(ms);
+                connection.due(at, scene);
+                match direction {
+                    Direction::ToServer => connection.client_record(length, at, scene),
+                    Direction::ToClient => connection.server_record(length, at, scene),
+                }
+            });
+        }
+        self
+    }
+
+    fn close(&mut self, ending: Ending, ms: u64) -> &mut Self {
+        self.with(|connection, scene| {
+            connection.flush(scene);
+            connection.end_all(ending, Nanos::from_millis(ms), scene);
+        });
+        self
+    }
+
+    fn starts(&self) -> Vec<u64> {
+        let start = |edge: &MuxEdge| match edge {
+            MuxEdge::Opened { at, .. } => Some(at.0 / 1_000_000),
+            MuxEdge::Ended(_) | MuxEdge::MaybeReset { .. } => None,
+        };
+        self.edges.iter().filter_map(start).collect()
+    }
+
+    fn ends(&self) -> Vec<StreamFacts> {
+        let end = |edge: &MuxEdge| match edge {
+            MuxEdge::Ended(facts) => Some(*facts),
+            MuxEdge::Opened { .. } | MuxEdge::MaybeReset { .. } => None,
+        };
+        self.edges.iter().filter_map(end).collect()
+    }
+
+    fn endings(&self) -> Vec<StreamEnding> {
+        self.ends().iter().map(|facts| facts.ending).collect()
+    }
+}
+
+#[test]
+fn headers_then_data_are_one_request() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 1, 456), (UP, 2, 1500), (UP, 2, 9)]);
+    rig.records(&[(UP, 900, 152), (UP, 901, 700)]);
+    assert_eq!(rig.starts(), [1, 900]);
+}
+
+#[test]
+fn joined_headers_and_data_are_one_request_once_they_are_answered() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 24), (UP, 0, 1800), (DOWN, 20, 40)]);
+    assert_eq!(rig.starts(), [] as [u64; 0], "settings answer no request");
+    rig.records(&[(DOWN, 90, 1130)]);
+    assert_eq!(rig.starts(), [0]);
+    rig.records(&[(DOWN, 110, 9), (UP, 300, 1400)]);
+    assert_eq!(rig.starts(), [0, 300], "the connection is known to join");
+}
+
+#[test]
+fn headers_of_several_requests_in_one_record_are_none() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 46), (UP, 0, 240), (UP, 0, 700), (DOWN, 20, 40), (DOWN, 50, 900)]);
+    rig.records(&[(DOWN, 51, 9), (UP, 500, 1504), (UP, 501, 1923), (UP, 502, 1686)]);
+    assert_eq!(rig.starts(), [0, 500, 502], "the first begins with its HEADERS");
+}
+
+#[test]
+fn frames_of_one_body_are_one_request() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 1, 16_384), (UP, 2, 16_384), (UP, 3, 900)]);
+    rig.records(&[(DOWN, 24, 40), (DOWN, 60, 900), (DOWN, 60, 9)]);
+    assert_eq!(rig.ends().iter().map(|end| end.stream.up_bytes).collect::<Vec<_>>(), [33_668]);
+}
+
+#[test]
+fn a_mark_ends_the_stream_and_tells_what_came_with_it() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(DOWN, 60, 141), (DOWN, 60, 136), (DOWN, 61, 9)]);
+    let end = rig.ends()[0];
+    assert_eq!((end.ending, end.unit), (StreamEnding::EndStream, Unit { headers: 141, data: 136 }));
+    assert!(end.stream.alone && end.stream.down_bytes == 277);
+}
+
+#[test]
+fn without_marks_the_next_request_ends_a_response() {
+    let mut rig = Rig::knowing(false);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(DOWN, 60, 111), (DOWN, 61, 900), (UP, 400, 91), (UP, 401, 700)]);
+    assert_eq!(rig.endings(), [StreamEnding::Quiet]);
+    assert_eq!(rig.ends()[0].ended, Nanos::from_millis(61));
+}
+
+#[test]
+fn with_marks_the_next_request_runs_beside_a_response() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(DOWN, 60, 133), (UP, 400, 91), (UP, 401, 700), (DOWN, 500, 900)]);
+    rig.records(&[(DOWN, 500, 9), (DOWN, 700, 400), (DOWN, 700, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::EndStream; 2]);
+    assert!(rig.ends().iter().all(|end| !end.stream.alone), "neither is claimed for itself");
+}
+
+#[test]
+fn a_reset_of_the_client_counts_once_data_stops() {
+    let stream: Vec<_> = (0..9).map(|n| (DOWN, 60 + 20 * n, 300)).collect();
+    let reset = [(UP, 225, 13), (DOWN, 240, 300)];
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&stream).records(&reset).records(&[(UP, 900, 152), (UP, 901, 700)]);
+    assert_eq!(rig.endings(), [StreamEnding::ClientReset]);
+    assert_eq!(rig.ends()[0].ended, Nanos::from_millis(225));
+
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&stream).records(&reset).records(&[(DOWN, 300, 300), (DOWN, 320, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::EndStream], "it was a grant of window");
+}
+
+#[test]
+fn a_reset_of_the_server_before_any_data_is_no_grant_of_window() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(DOWN, 850, 13), (UP, 900, 152), (UP, 901, 700)]);
+    assert_eq!(rig.endings(), [StreamEnding::ServerReset]);
+}
+
+#[test]
+fn who_closes_in_the_middle_of_a_response_is_told() {
+    for (ending, expected) in [
+        (Ending::ClientClosed, StreamEnding::ClientClosed),
+        (Ending::ServerClosed, StreamEnding::ServerClosed),
+    ] {
+        let mut rig = Rig::knowing(true);
+        rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40), (DOWN, 60, 900)]);
+        assert_eq!(rig.close(ending, 70).endings(), [expected]);
+    }
+}
+
+#[test]
+fn a_request_that_the_close_finds_kept_back_is_told() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 24), (UP, 0, 1800)]).close(Ending::ClientClosed, 500);
+    assert_eq!((rig.starts(), rig.endings()), (vec![0], vec![StreamEnding::ClientClosed]));
+}
+
+#[test]
+fn streams_beyond_the_bound_are_counted() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 456)]);
+    rig.records(&[(UP, 1, 700); 100]);
+    assert_eq!(rig.starts().len(), STREAMS_MAX);
+    assert_eq!(rig.refused, 98 - STREAMS_MAX as u64, "two may be pieces of the first body");
+}
+
+proptest! {
+    /// Whatever comes, every stream that begins ends, once, after its start.
+    #[test]
+    fn every_stream_that_begins_ends_once(
+        records in prop::collection::vec((any::<bool>(), 0u64..40, prop_oneof![
+            prop::sample::select(vec![0u16, 2, 9, 13, 17, 22, 26, 30, 39, 40, 45, 82, 111]),
+            0u16..2000,
+            Just(16_384u16),
+        ]), 0..400),
+        marked in any::<bool>(),
+        by_client in any::<bool>(),
+    ) {
+        let mut rig = Rig::knowing(marked);
+        let mut now = 0;
+        for (up, gap, length) in records {
+            now += gap;
+            rig.records(&[(if up { UP } else { DOWN }, now, length)]);
+        }
+        let ending = if by_client { Ending::ClientClosed } else { Ending::ServerReset };
+        rig.close(ending, now);
+        let opened = rig.next - 1;
+        let mut ended: Vec<u64> = rig.ends().iter().map(|facts| facts.stream.id.0).collect();
+        ended.sort_unstable();
+        prop_assert_eq!(ended, (1..=opened).collect::<Vec<_>>());
+        prop_assert!(rig.ends().iter().all(|facts| facts.ended >= facts.stream.start));
+    }
+}

@@ -1,0 +1,161 @@
+//! Sequence progress by example, and against a set of bytes.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::burst::TcpFlags;
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+fn segment(seq: u32, flags: u8) -> Tcp {
+    Tcp { seq, flags: TcpFlags(flags), ..Tcp::default() }
+}
+
+/// A connection that has brought bytes 100 to 149.
+fn begun() -> Progress {
+    let mut progress = Progress::default();
+    assert_eq!(progress.advance(&segment(99, SYN), 0).fresh_bytes, 0);
+    assert_eq!(progress.advance(&segment(100, ACK), 50).fresh_bytes, 50);
+    progress
+}
+
+#[test]
+fn an_acknowledgment_of_more_than_passed_shows_a_loss() {
+    let mut progress = Progress::default();
+    assert!(!progress.lacks(7), "nothing has passed");
+    progress.advance(&segment(100, 0x10), 50);
+    assert!(!progress.lacks(150) && progress.lacks(151) && !progress.lacks(100));
+}
+
+#[test]
+fn only_bytes_beyond_the_highest_are_new() {
+    let mut progress = begun();
+    let again = progress.advance(&segment(100, ACK), 50);
+    assert_eq!(again, Arrived { fresh_bytes: 0, repeated: true, in_order: false });
+    assert_eq!(progress.advance(&segment(140, ACK), 20).fresh_bytes, 10);
+    assert_eq!((progress.repeated_frames, progress.repeated_bytes), (2, 60));
+}
+
+#[test]
+fn what_comes_out_of_order_is_new_and_no_retransmission() {
+    let mut progress = begun();
+    assert_eq!(progress.advance(&segment(170, ACK), 20).fresh_bytes, 20);
+    assert_eq!(progress.advance(&segment(150, ACK), 20).fresh_bytes, 20);
+    assert_eq!(progress.repeated_frames, 0);
+    assert!(progress.advance(&segment(150, ACK), 20).repeated, "the hole is closed");
+}
+
+#[test]
+fn a_hole_that_the_receiver_has_acknowledged_is_none() {
+    let mut progress = begun();
+    progress.advance(&segment(170, ACK), 20);
+    progress.acknowledged(150);
+    assert!(!progress.advance(&segment(190, ACK), 10).in_order);
+    progress.acknowledged(200);
+    assert!(progress.advance(&segment(200, ACK), 10).in_order);
+    assert!(progress.advance(&segment(150, ACK), 20).repeated);
+}
+
+#[test]
+fn sequence_numbers_wrap() {
+    let mut progress = Progress::default();
+    progress.advance(&segment(u32::MAX - 9, ACK), 10);
+    assert_eq!(progress.advance(&segment(0, ACK), 5).fresh_bytes, 5);
+    assert_eq!(progress.advance(&segment(15, ACK), 5).fresh_bytes, 5);
+    assert_eq!(progress.advance(&segment(u32::MAX - 4, ACK), 20).fresh_bytes, 10);
+}
+
+#[test]
+fn a_keep_alive_and_a_window_probe_are_no_retransmissions() {
+    let mut progress = begun();
+    for _ in 0..3 {
+        assert!(!progress.advance(&segment(149, ACK), 1).repeated, "keep-alive");
+    }
+    assert_eq!(progress.advance(&segment(150, ACK), 1).fresh_bytes, 1, "the first probe");
+    assert!(!progress.advance(&segment(150, ACK), 1).repeated, "the second");
+    let opened = progress.advance(&segment(150, ACK), 100);
+    assert_eq!((opened.fresh_bytes, opened.repeated), (99, false));
+}
+
+#[test]
+fn a_repeated_syn_or_fin_is_a_retransmission() {
+    let mut progress = Progress::default();
+    assert!(!progress.advance(&segment(99, SYN), 0).repeated);
+    assert!(progress.advance(&segment(99, SYN), 0).repeated);
+    assert!(!progress.advance(&segment(100, FIN | ACK), 10).repeated);
+    assert!(progress.advance(&segment(110, FIN | ACK), 0).repeated);
+    assert_eq!((progress.repeated_frames, progress.repeated_bytes), (2, 0));
+}
+
+#[test]
+fn a_syn_of_another_number_starts_anew() {
+    let mut progress = begun();
+    progress.advance(&segment(7_000_000, SYN | ACK), 0);
+    let next = progress.advance(&segment(7_000_001, ACK), 10);
+    assert_eq!((next.fresh_bytes, next.in_order, progress.repeated_frames), (10, true, 0));
+}
+
+#[test]
+fn data_on_a_syn_count_once_whether_they_are_taken_or_refused() {
+    let mut taken = Progress::default();
+    assert_eq!(taken.advance(&segment(99, SYN), 300).fresh_bytes, 300);
+    taken.answered(400);
+    assert!(taken.advance(&segment(400, ACK), 10).in_order);
+    let mut refused = Progress::default();
+    refused.advance(&segment(99, SYN), 300);
+    refused.answered(100);
+    let again = refused.advance(&segment(100, ACK), 300);
+    assert_eq!(again, Arrived { fresh_bytes: 300, repeated: false, in_order: true });
+}
+
+#[test]
+fn a_fin_is_ahead_until_the_bytes_before_it_are_there() {
+    let mut progress = begun();
+    progress.advance(&segment(160, FIN | ACK), 0);
+    assert!(progress.fin_ahead());
+    progress.advance(&segment(150, ACK), 10);
+    assert!(!progress.fin_ahead() && progress.fin);
+}
+
+#[test]
+fn a_reset_from_nowhere_ends_nothing() {
+    let mut progress = begun();
+    progress.advance(&segment(100 + (1 << 31), RST), 0);
+    assert!(!progress.rst);
+    progress.advance(&segment(150, RST), 0);
+    assert!(progress.rst);
+}
+
+proptest! {
+    /// Segments of ten bytes, lost, late and repeated at will.
+    #[test]
+    fn bytes_are_counted_as_new_as_often_as_there_are_different_ones(
+        start in any::<u32>(),
+        order in proptest::collection::vec(0_u32..40, 1..200),
+    ) {
+        let (mut progress, mut seen) = (Progress::default(), BTreeSet::new());
+        progress.advance(&segment(start.wrapping_sub(1), SYN), 0);
+        let (mut fresh, mut repeats) = (0, 0);
+        let piece = |n: u32| segment(start.wrapping_add(10 * n), ACK);
+        for n in order {
+            fresh += progress.advance(&piece(n), 10).fresh_bytes;
+            repeats += u32::from(!seen.insert(n));
+            let span = 10 * (seen.last().unwrap() + 1);
+            prop_assert_eq!(fresh + progress.missing, span, "what is not there is missing");
+            // While there are several holes a repeated piece may be taken for a missing one.
+            prop_assert!(fresh >= 10 * u32::try_from(seen.len()).unwrap());
+            prop_assert!(progress.repeated_frames <= repeats);
+        }
+        for n in 0..*seen.last().unwrap() {
+            if !seen.contains(&n) {
+                fresh += progress.advance(&piece(n), 10).fresh_bytes;
+            }
+        }
+        prop_assert_eq!((fresh, progress.missing), (10 * (seen.last().unwrap() + 1), 0));
+    }
+}
