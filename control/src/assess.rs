@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fastpath::telemetry::event::Event;
-use fastpath::telemetry::line::ExchangeLine;
+use fastpath::telemetry::line::{EventLine, ExchangeLine};
 
 use crate::cli::AssessArgs;
 use crate::failure::{Done, Failure};
@@ -24,7 +24,8 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
             Event::Exchange(exchange) => {
                 assessment.add(&ExchangeLine::new(exchange, &outlets.names, &snapshot));
             }
-            Event::Hello(_) | Event::Signal(_) => {}
+            Event::Signal(signal) => assessment.add_event(&EventLine::new(signal, &snapshot)),
+            Event::Hello(_) => {}
         })?;
     let report = assessment.finish(&read, args.captures.len());
     let value = report::to_json(&report);

@@ -107,7 +107,9 @@ pub(super) const fn waste_text(class: Waste) -> &'static str {
         Waste::Retry => "retried in vain",
         Waste::LateAbort => "left by the client midway",
         Waste::Partial => "cut by the server midway",
+        Waste::Orphan => "made for a client that had left",
         Waste::Thrash => "asked again after a restart",
+        Waste::Doomed => "beside a branch that had failed",
         Waste::Hedge => "lost against its copy",
     }
 }
