@@ -24,6 +24,7 @@ use serde::Serialize;
 use crate::capture::Read;
 use crate::figures;
 use propagation::{Propagation, PropagationView};
+pub(crate) use terminal::waste_text;
 use timeline::{Timeline, TimelineView};
 pub use visibility::Visibility;
 

@@ -102,7 +102,7 @@ fn waste_by_class(report: &Report) -> String {
 }
 
 /// A class of waste in words.
-pub(super) const fn waste_text(class: Waste) -> &'static str {
+pub(crate) const fn waste_text(class: Waste) -> &'static str {
     match class {
         Waste::Retry => "retried in vain",
         Waste::LateAbort => "left by the client midway",

@@ -1,6 +1,7 @@
 //! Reports over a few made-up exchanges.
 
 use fastpath::telemetry::event::{Reason, Verdict, Visibility};
+use fastpath::telemetry::grounds::Grounds;
 use fastpath::telemetry::line::Confidence;
 
 use super::*;
@@ -43,6 +44,7 @@ pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> Ex
         verdict: Verdict::Pass,
         hold_ms: None,
         reason: Reason::NoRule,
+        grounds: Grounds::default(),
     }
 }
 

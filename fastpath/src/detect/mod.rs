@@ -32,9 +32,10 @@ use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
     Visibility, Waste, length_bucket,
 };
+use crate::telemetry::grounds::Grounds;
 use crate::time::Nanos;
 use group::Place;
-use outcome::{confidence, outcome};
+use outcome::{confidence, grounds, judge, outcome};
 use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
@@ -237,12 +238,13 @@ fn ended(
         let replies = clients.replies.learn(server, facts.seen.last_heard);
         clients.retries.answered(place, facts, &mut replies.recurring);
     }
-    let outcome = outcome(facts, class, clients.replies.of(server));
+    let (outcome, rule) = judge(facts, class, clients.replies.of(server));
     let error_shaped = class != Class::Tool && failure::observe(facts, class);
     let replies = clients.replies.learn(server, facts.seen.last_heard);
     replies.learn(facts, error_shaped, outcome == Outcome::Complete);
     clients.last_ended = Some((facts.seen.flow, outcome));
-    let exchange = describe(facts, outcome, flows, policy);
+    let mut exchange = describe(facts, outcome, flows, policy);
+    exchange.grounds = grounds(facts, rule);
     signal_end(&exchange, events);
     let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
@@ -255,7 +257,6 @@ fn ended(
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
-            let mut exchange = exchange;
             (exchange.verdict, exchange.reason) = verdict;
             clients.finished.push(complete(exchange, link));
         }
@@ -354,6 +355,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         waste,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
+        grounds: Grounds::default(),
     }
 }
 
@@ -364,6 +366,7 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
     exchange.retry_confidence = link.confidence;
+    exchange.grounds.link = link.grounds;
     exchange.hedge = link.hedge;
     exchange.restart = link.restart;
     if link.retry_of.is_some() && exchange.outcome.invites_retry() {
