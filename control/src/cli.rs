@@ -21,7 +21,7 @@ use crate::{assess, check, explain, live, output, policy, rows, top};
     after_help = "\
 Examples:
   fermata assess traffic.pcap                      what this traffic wastes, in ten seconds
-  fermata assess traffic.pcap --out report/        the same as report.html and report.json
+  fermata assess traffic.pcap --out report/        the same as a page to pass on, with a starter policy
   fermata exchanges --read traffic.pcap -o jsonl   every request with its outcome, for programs
   fermata explain --read traffic.pcap x57          why one of them was judged so
   fermata check                                    is this host ready, is the data plane well?
@@ -95,7 +95,7 @@ pub struct AssessArgs {
     /// Endpoints, prices and limits of your own
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Write report.html and report.json to this directory
+    /// Write report.html, report.json and a starter policy.yaml to this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Form of the answer

@@ -69,7 +69,7 @@ fn text(case: &Case, sections: &[Section], paint: Paint) -> String {
     for section in sections {
         let _ = writeln!(out, "\n{}", paint.bold(section.title));
         for Statement { about, text } in &section.statements {
-            let mut lines = wrapped(text, TEXT_TO - TEXT_FROM).into_iter();
+            let mut lines = output::wrapped(text, TEXT_TO - TEXT_FROM).into_iter();
             let first = lines.next().unwrap_or_default();
             let label = paint.dim(&format!("{about:<width$}", width = TEXT_FROM - 2));
             let _ = writeln!(out, "  {label}{first}");
@@ -79,21 +79,6 @@ fn text(case: &Case, sections: &[Section], paint: Paint) -> String {
         }
     }
     out
-}
-
-/// Lines of at most `width` characters, broken between words.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

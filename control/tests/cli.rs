@@ -199,6 +199,52 @@ fn explained(exchange: &serde_json::Value) -> String {
 }
 
 #[test]
+fn the_report_of_the_lab_stands_alone_and_its_starter_policy_is_valid() {
+    let directory = std::env::temp_dir().join(format!("fermata-report-{}", std::process::id()));
+    let out = directory.to_str().unwrap();
+    let output = fermata(&["assess", LAB, "--out", out]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let file = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    let page = file("report.html");
+    for outside in ["http://", "https://", "<script", "<link", "@import", "src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let report: serde_json::Value = serde_json::from_str(&file("report.json")).unwrap();
+    for cause in report["causes"].as_array().unwrap() {
+        let id = &cause["evidence"][0]["exchange"];
+        let shown = lab_exchange(|x| x["id"] == *id);
+        assert_eq!(shown["waste"], cause["waste"]);
+        assert_eq!(shown["endpoint"], cause["endpoint"]);
+    }
+    assert!(page.contains(report["causes"][0]["evidence"][0]["exchange"].as_str().unwrap()));
+    let policy = directory.join("policy.yaml");
+    let policy = policy.to_str().unwrap();
+    assert_eq!(fermata(&["validate", policy]).status.code(), Some(0));
+    let wasted = |arguments: &[&str]| {
+        let value: serde_json::Value = serde_json::from_slice(&fermata(arguments).stdout).unwrap();
+        value["waste"].clone()
+    };
+    let again = wasted(&["assess", LAB, "--policy", policy, "-o", "json"]);
+    assert_eq!(again, report["waste"], "the endpoints are those of the catalogue");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn healthy_traffic_is_reported_without_waste() {
+    let capture =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/captures/healthy/capture.pcap");
+    if !std::path::Path::new(capture).exists() {
+        eprintln!("skipped: {capture} is absent");
+        return;
+    }
+    let output = fermata(&["assess", capture, "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["totals"]["exchanges"].as_u64().unwrap() > 100);
+    assert_eq!(report["waste"]["exchanges"], 0);
+    assert_eq!(report["causes"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn a_retry_that_would_have_been_held_is_explained_with_rule_law_and_figures() {
     let held = lab_exchange(|x| x["verdict"] == "hold" && x["outcome"] == "failed");
     let text = explained(&held);

@@ -85,9 +85,3 @@ fn a_verdict_other_than_pass_names_its_law() {
     assert!(text.contains("hold (shadow): a retry over the retry budget"), "{text}");
     assert!(text.contains("10 retries for a hundred first attempts"), "{text}");
 }
-
-#[test]
-fn text_is_broken_between_words() {
-    assert_eq!(wrapped("a bb ccc dddd", 6), ["a bb", "ccc", "dddd"]);
-    assert!(wrapped("", 6).is_empty());
-}
