@@ -8,7 +8,7 @@ use fastpath::telemetry::line::{EventLine, ExchangeLine};
 use crate::cli::AssessArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{self, Format, Paint};
-use crate::report::{self, Assessment, html, terminal};
+use crate::report::{self, Assessment, html, starter, terminal};
 use crate::{capture, policy};
 
 /// Reads the captures and prints the summary; with `--out` writes the report.
@@ -20,19 +20,22 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
     let mut assessment = Assessment::new(snapshot.policy());
     let json = args.output == Format::Json;
     let (read, done) =
-        capture::read(&args.captures, &snapshot, json, |_, event, outlets| match event {
+        capture::read(&args.captures, &snapshot, json, |name, event, outlets| match event {
             Event::Exchange(exchange) => {
-                assessment.add(&ExchangeLine::new(exchange, &outlets.names, &snapshot));
+                let line = ExchangeLine::new(exchange, &outlets.names, &snapshot);
+                assessment.add(&ExchangeLine { pcap: name.map(str::to_owned), ..line });
             }
             Event::Signal(signal) => assessment.add_event(&EventLine::new(signal, &snapshot)),
             Event::Hello(_) => {}
         })?;
-    let report = assessment.finish(&read, args.captures.len());
+    let mut report = assessment.finish(&read, args.captures.len());
+    report.policy = args.policy.as_deref().map(capture::file_name);
     let value = report::to_json(&report);
     if let Some(directory) = &args.out {
         let text = serde_json::to_string_pretty(&value).map_err(|e| Failure::Output(e.into()))?;
         write(directory, "report.json", &text)?;
         write(directory, "report.html", &html::page(&report))?;
+        write(directory, "policy.yaml", &starter::yaml(&report, snapshot.policy()))?;
     }
     match args.output {
         Format::Json => output::print_json(&value)?,
@@ -40,7 +43,10 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
             output::print_text(&terminal::summary(&report, Paint::of_stdout()))?;
             if let Some(directory) = &args.out {
                 let place = directory.join("report.html");
-                output::print_text(&format!("\nReport: {} (and report.json)\n", place.display()))?;
+                output::print_text(&format!(
+                    "\nReport: {} (beside it report.json and the starter policy.yaml)\n",
+                    place.display()
+                ))?;
             }
         }
     }

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use fastpath::ipc::{ErrorReply, SOCKET_DEFAULT};
+use fastpath::telemetry::event::ExchangeId;
 
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
-use crate::{assess, check, live, output, policy, rows, top};
+use crate::{assess, check, explain, live, output, policy, rows, top};
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
 #[derive(Debug, Parser)]
@@ -20,8 +21,9 @@ use crate::{assess, check, live, output, policy, rows, top};
     after_help = "\
 Examples:
   fermata assess traffic.pcap                      what this traffic wastes, in ten seconds
-  fermata assess traffic.pcap --out report/        the same as report.html and report.json
+  fermata assess traffic.pcap --out report/        the same as a page to pass on, with a starter policy
   fermata exchanges --read traffic.pcap -o jsonl   every request with its outcome, for programs
+  fermata explain --read traffic.pcap x57          why one of them was judged so
   fermata check                                    is this host ready, is the data plane well?
   fermata top                                      the running data plane, live
 
@@ -54,6 +56,15 @@ to all TLS servers where there is none. Name your own in a policy: docs/examples
     Exchanges(ExchangesArgs),
     /// List what the detectors found and the rules decided: on a capture, or live
     Events(ExchangesArgs),
+    /// Say why: every observation, rule and figure behind one request's classification
+    #[command(after_help = "\
+Examples:
+  fermata explain --read traffic.pcap x57
+  fermata explain x57                              of the running data plane, while it remembers
+  fermata explain --read traffic.pcap x57 -o json | jq .exchange.grounds
+
+`fermata exchanges` and the report name the numbers.")]
+    Explain(ExplainArgs),
     /// List the AI endpoints in use, those with most waste first
     Endpoints(LiveArgs),
     /// List the clients, those with most waste first
@@ -84,7 +95,7 @@ pub struct AssessArgs {
     /// Endpoints, prices and limits of your own
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Write report.html and report.json to this directory
+    /// Write report.html, report.json and a starter policy.yaml to this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Form of the answer
@@ -127,6 +138,23 @@ pub struct ExchangesArgs {
     /// Form of the rows
     #[arg(short, long, value_enum, default_value_t)]
     pub output: RowFormat,
+}
+
+/// What `fermata explain` takes.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The exchange, as `fermata exchanges` names it
+    #[arg(value_name = "EXCHANGE", value_parser = exchange_id)]
+    pub exchange: ExchangeId,
+    /// Read this capture instead of asking the data plane
+    #[arg(long, value_name = "CAPTURE")]
+    pub read: Option<PathBuf>,
+    /// Endpoints, prices and limits of your own (with --read)
+    #[arg(long, value_name = "FILE", requires = "read")]
+    pub policy: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// What a live table takes.
@@ -208,6 +236,7 @@ impl Command {
             Self::Exchanges(args) => rows::exchanges(args),
             Self::Events(args) if args.read.is_empty() => live::events(socket, args),
             Self::Events(args) => rows::events(args),
+            Self::Explain(args) => explain::run(socket, args),
             Self::Endpoints(args) => live::endpoints(socket, args),
             Self::Clients(args) => live::clients(socket, args),
             Self::Top(args) => top::run(socket, args),
@@ -221,6 +250,7 @@ impl Command {
     fn wants_json(&self) -> bool {
         match self {
             Self::Assess(AssessArgs { output, .. })
+            | Self::Explain(ExplainArgs { output, .. })
             | Self::Check(CheckArgs { output })
             | Self::Validate(ValidateArgs { output, .. })
             | Self::Version(AnswerArgs { output }) => *output == Format::Json,
@@ -263,6 +293,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn interval(text: &str) -> Result<f64, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
     seconds.ok_or_else(|| "expected seconds from 0.1 to 3600".to_owned())
+}
+
+fn exchange_id(text: &str) -> Result<ExchangeId, String> {
+    let number = text.strip_prefix('x').and_then(|number| number.parse().ok());
+    number.map(ExchangeId).ok_or_else(|| "expected `x` and a number, as in x57".to_owned())
 }
 
 fn validate(args: &ValidateArgs) -> Result<Done, Failure> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use fastpath::ipc::ErrorReply;
 use fastpath::port::pcap::PcapError;
+use fastpath::telemetry::event::ExchangeId;
 
 use crate::link::LinkError;
 use crate::policy::document::DocumentError;
@@ -49,6 +50,8 @@ pub enum Failure {
     Capture(PathBuf, PcapError),
     /// None of several captures could be read; each was reported by itself.
     NoCapture(usize),
+    /// There is no exchange of this number; the numbers of those there are.
+    NoExchange(ExchangeId, Option<(ExchangeId, ExchangeId)>, u64),
     /// A policy is not valid.
     Policy(Box<DocumentError>),
     /// The data plane cannot be reached, or refused.
@@ -68,6 +71,7 @@ impl Failure {
         match self {
             Self::Capture(..)
             | Self::NoCapture(_)
+            | Self::NoExchange(..)
             | Self::Write(..)
             | Self::Output(_)
             | Self::Terminal(_) => 1,
@@ -93,6 +97,20 @@ impl Failure {
             Self::NoCapture(count) => reply(
                 "unreadable_capture",
                 format!("none of the {count} captures could be read"),
+                None,
+                None,
+            ),
+            Self::NoExchange(id, Some((first, last)), count) => reply(
+                "no_such_exchange",
+                format!("no exchange {id}: there are {count}, from {first} to {last}"),
+                None,
+                Some(
+                    "`fermata exchanges` lists them with their numbers; not every number is taken",
+                ),
+            ),
+            Self::NoExchange(id, None, _) => reply(
+                "no_such_exchange",
+                format!("no exchange {id}: there is none at all"),
                 None,
                 None,
             ),

@@ -11,6 +11,7 @@ pub mod assess;
 pub mod capture;
 pub mod check;
 pub mod cli;
+pub mod explain;
 pub mod failure;
 pub mod figures;
 pub mod link;

@@ -186,6 +186,22 @@ pub fn written(result: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
+/// Lines of at most `width` characters, broken between words.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A table as text, for frames and reports.
 #[must_use]
 pub fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
@@ -337,6 +353,12 @@ mod tests {
         let rows = [Pair("a".to_owned(), 5), Pair("b".to_owned(), 6)];
         assert_eq!(written_as(RowFormat::Json, &rows), "[\n[\"a\",5],\n[\"b\",6]\n]\n");
         assert_eq!(written_as(RowFormat::Jsonl, &rows), "[\"a\",5]\n[\"b\",6]\n");
+    }
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrapped("a bb ccc dddd", 6), ["a bb", "ccc", "dddd"]);
+        assert!(wrapped("", 6).is_empty());
     }
 
     #[test]

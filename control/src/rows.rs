@@ -231,7 +231,7 @@ fn tally_cells(
 }
 
 /// `192.0.2.1:443`, `[2001:db8::1]:443`.
-fn socket(address: &str, port: u16) -> String {
+pub(crate) fn socket(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
@@ -286,7 +286,7 @@ const fn signal_name(kind: SignalKind) -> &'static str {
     }
 }
 
-fn signal_text(event: &EventLine) -> String {
+pub(crate) fn signal_text(event: &EventLine) -> String {
     let what = kind_text(event);
     let Some(episode) = &event.episode else { return what };
     let exchanges = figures::counted(episode.exchanges.into(), "exchange", "exchanges");

@@ -178,6 +178,128 @@ fn a_capture_of_beginnings_is_told_from_a_capture() {
     assert!(String::from_utf8_lossy(&run.stdout).contains("only the beginning of its frames"));
 }
 
+const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/captures/lab.pcap");
+
+/// The first exchange of the lab's capture that is as asked for.
+fn lab_exchange(wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    let output = fermata(&["exchanges", "--read", LAB, "-o", "jsonl"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.find(|line| wanted(line)).expect("the lab's capture has one")
+}
+
+/// What `explain` says of an exchange, as one line.
+fn explained(exchange: &serde_json::Value) -> String {
+    let id = exchange["id"].as_str().unwrap();
+    let output = fermata(&["explain", "--read", LAB, id]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_report_of_the_lab_stands_alone_and_its_starter_policy_is_valid() {
+    let directory = std::env::temp_dir().join(format!("fermata-report-{}", std::process::id()));
+    let out = directory.to_str().unwrap();
+    let output = fermata(&["assess", LAB, "--out", out]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let file = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    let page = file("report.html");
+    for outside in ["http://", "https://", "<script", "<link", "@import", "src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let report: serde_json::Value = serde_json::from_str(&file("report.json")).unwrap();
+    for cause in report["causes"].as_array().unwrap() {
+        let id = &cause["evidence"][0]["exchange"];
+        let shown = lab_exchange(|x| x["id"] == *id);
+        assert_eq!(shown["waste"], cause["waste"]);
+        assert_eq!(shown["endpoint"], cause["endpoint"]);
+    }
+    assert!(page.contains(report["causes"][0]["evidence"][0]["exchange"].as_str().unwrap()));
+    let policy = directory.join("policy.yaml");
+    let policy = policy.to_str().unwrap();
+    assert_eq!(fermata(&["validate", policy]).status.code(), Some(0));
+    let wasted = |arguments: &[&str]| {
+        let value: serde_json::Value = serde_json::from_slice(&fermata(arguments).stdout).unwrap();
+        value["waste"].clone()
+    };
+    let again = wasted(&["assess", LAB, "--policy", policy, "-o", "json"]);
+    assert_eq!(again, report["waste"], "the endpoints are those of the catalogue");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn healthy_traffic_is_reported_without_waste() {
+    let capture =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/captures/healthy/capture.pcap");
+    if !std::path::Path::new(capture).exists() {
+        eprintln!("skipped: {capture} is absent");
+        return;
+    }
+    let output = fermata(&["assess", capture, "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["totals"]["exchanges"].as_u64().unwrap() > 100);
+    assert_eq!(report["waste"]["exchanges"], 0);
+    assert_eq!(report["causes"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_retry_that_would_have_been_held_is_explained_with_rule_law_and_figures() {
+    let held = lab_exchange(|x| x["verdict"] == "hold" && x["outcome"] == "failed");
+    let text = explained(&held);
+    let before = held["retry_of"].as_str().unwrap();
+    for said in [
+        &format!("Retry of {before}: "),
+        &format!("Attempt before {before}: attempt"),
+        "ended with a gap of",
+        "log-likelihood ratio",
+        "at most 2,200 bytes",
+        "names the name in the ClientHello, confidence 1.00",
+        "hold (shadow): a retry over the retry budget",
+        "10 retries for a hundred first attempts and 0.1 a second",
+        "nothing was held",
+    ] {
+        assert!(text.contains(said), "{said} is missing in {text}");
+    }
+}
+
+#[test]
+fn an_abort_is_explained_by_who_closed_and_its_tokens_by_the_calibration() {
+    let left = lab_exchange(|x| x["waste"] == "late_abort" && !x["tokens_estimate"].is_null());
+    let text = explained(&left);
+    for said in [
+        "Ended by the client: it closed the connection first",
+        "while the response was under way",
+        "Calibration of streams:",
+        "give or take",
+        "what had been made was thrown away",
+    ] {
+        assert!(text.contains(said), "{said} is missing in {text}");
+    }
+    let [low, likely, high] = [0, 1, 2].map(|i| left["tokens_estimate"][i].as_f64().unwrap());
+    assert!(text.contains(&format!("Output tokens {likely} ({low} to {high})")), "{text}");
+}
+
+#[test]
+fn an_explanation_is_one_json_object_for_programs() {
+    let output = fermata(&["explain", "--read", LAB, "x1", "-o", "json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["exchange"]["id"], "x1");
+    assert!(value["flow"]["ja4"].is_string());
+    let sections: Vec<_> = value["sections"].as_array().unwrap().iter().collect();
+    assert!(sections.iter().any(|section| section["title"] == "Outcome"));
+}
+
+#[test]
+fn an_unknown_exchange_is_exit_code_1_and_names_those_there_are() {
+    let output = fermata(&["explain", "--read", LAB, "x100000"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("no exchange x100000: there are 90, from x1 to x90"), "{text}");
+    assert_eq!(fermata(&["explain", "--read", LAB, "57"]).status.code(), Some(4));
+}
+
 /// A classic pcap, little-endian, with no packet longer than `snaplen`.
 fn with_snaplen(capture: &[u8], snaplen: usize) -> Vec<u8> {
     let (head, mut rest) = capture.split_at(24);

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use fastpath::ipc::{LcoreStatus, Page, Reply, Request, Status};
 use fastpath::telemetry::event::{Outcome, Reason, Verdict, Visibility, Waste};
+use fastpath::telemetry::grounds::Grounds;
 use fastpath::telemetry::ledger::Ledger;
 use fastpath::telemetry::line::{Confidence, ExchangeLine};
 
@@ -94,6 +95,7 @@ fn exchange() -> ExchangeLine {
         verdict: Verdict::Pass,
         hold_ms: None,
         reason: Reason::WithinRetryBudget,
+        grounds: Grounds::default(),
     }
 }
 
@@ -120,6 +122,14 @@ fn endpoints_and_clients_are_tables_of_the_ledger() {
 fn an_exchange_is_the_same_line_live_as_it_was_sent() {
     let text = stdout_of("exchanges", &["exchanges", "-o", "jsonl"]);
     assert_eq!(serde_json::from_str::<ExchangeLine>(&text).unwrap(), exchange());
+}
+
+#[test]
+fn an_exchange_that_is_remembered_is_explained_and_another_is_not() {
+    let text = stdout_of("explain", &["explain", "x1"]);
+    for said in ["connect_failed", "attempt 2, a retry of x0", "within the retry budget"] {
+        assert!(text.contains(said), "{said} is missing in\n{text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The report as one HTML page: nothing is fetched, nothing runs, every name is escaped.
 
+mod summary;
 mod tables;
 
 use std::fmt::Write as _;
@@ -8,6 +9,7 @@ use fastpath::telemetry::event::{Outcome, Waste};
 use fastpath::telemetry::ledger::{ClientRow, EndpointRow, Tally};
 
 use super::chart::bars::{self, Bar};
+use super::chart::pattern::patterns;
 use super::chart::timeline::waste_class;
 use super::chart::{columns, escape, legend, spread, timeline};
 use super::terminal::waste_text;
@@ -29,15 +31,19 @@ pub fn page(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\">\
-         <title>Waste report: {title}</title><style>{STYLE}</style></head><body><main>"
+         <title>Waste report: {title}</title><style>{STYLE}</style></head><body>{}<main>",
+        patterns()
     );
     head(&mut out, report);
     if let Some(caution) = report.caution() {
         let _ = write!(out, "<p class=\"caution\">{}</p>", escape(caution));
     }
     if report.totals.attempts > 0 {
-        tiles(&mut out, report);
-        held(&mut out, report);
+        summary::tax(&mut out, report);
+        summary::causes(&mut out, report);
+        summary::prevented(&mut out, report);
+        summary::next(&mut out, report);
+        out.push_str("<h2 class=\"part\">In detail</h2>");
         over_time(&mut out, report);
         endpoints(&mut out, report);
         clients(&mut out, report);
@@ -67,96 +73,32 @@ fn head(out: &mut String, report: &Report) {
     };
     let _ = write!(
         out,
-        "<header><p class=\"kicker\">Fermata waste report</p><h1>{}</h1><p class=\"period\">{period}, \
-         {} frames, {}</p><p class=\"headline\">{}</p></header>",
+        "<header><p class=\"kicker\">Coordination tax of AI traffic</p><h1>{}</h1>\
+         <p class=\"period\">{}: {period}, {} frames, {}</p></header>",
+        escape(&report.headline()),
         escape(&report.title()),
         figures::count(capture.frames),
         figures::bytes(capture.bytes),
-        escape(&report.headline())
     );
-}
-
-fn tiles(out: &mut String, report: &Report) {
-    let (totals, waste) = (&report.totals, &report.waste);
-    let share = format!("{} of all attempts", figures::percent(waste.exchanges, totals.attempts));
-    let ratio = format!("{} a call", figures::times(totals.amplification));
-    let unknown = |remark: &str| (figures::UNKNOWN.to_owned(), remark.to_owned());
-    let (tokens, tokens_remark) = match report.uncalibrated() {
-        true => unknown("no calibration here"),
-        false => estimate(waste.tokens.0, figures::tokens),
-    };
-    let (cost, cost_remark) = match report.uncalibrated() || waste.unpriced() {
-        true => unknown("no price is known"),
-        false => estimate(waste.cost.0, figures::dollars),
-    };
-    let seconds = figures::duration(waste.seconds);
-    let bad = if waste.exchanges > 0 { "bad" } else { "" };
-    out.push_str("<section class=\"tiles\" aria-label=\"Key figures\">");
-    for (class, name, figure, remark) in [
-        (
-            "",
-            "Calls",
-            figures::count(totals.first_attempts),
-            "work somebody wanted done".to_owned(),
-        ),
-        ("", "Attempts", figures::count(totals.attempts), ratio),
-        (bad, "Wasted attempts", figures::count(waste.exchanges), share),
-        (bad, "Wasted time", seconds, "connections kept busy".to_owned()),
-        (bad, "Wasted tokens", tokens, tokens_remark),
-        (bad, "Wasted cost", cost, cost_remark),
-    ] {
-        let _ = write!(
-            out,
-            "<div class=\"tile {class}\"><span class=\"tile-name\">{name}</span>\
-             <span class=\"tile-figure\">{figure}</span><span class=\"tile-remark\">{remark}</span></div>"
-        );
-    }
-    out.push_str("</section>");
-}
-
-/// The likely value, and the range around it.
-fn estimate(values: [f64; 3], text: fn(f64) -> String) -> (String, String) {
-    let [low, likely, high] = values.map(text);
-    let remark =
-        if low == high { "of what could be seen".to_owned() } else { format!("{low} to {high}") };
-    (likely, remark)
-}
-
-fn held(out: &mut String, report: &Report) {
-    for (law, held) in &report.prevented.by_law {
-        let what = match law.as_str() {
-            "retry_budget" => format!("A retry budget of {} %", report.prevented.retry_percent),
-            other => other.to_owned(),
-        };
-        let [.., dearest] = held.cost.0;
-        let cost = if dearest > 0.0 {
-            format!(" ({})", figures::dollars(held.cost.0[1]))
-        } else {
-            String::new()
-        };
-        let _ = write!(
-            out,
-            "<p class=\"held\"><strong>{} would have held {}.</strong> {} of them were in vain: {} and {} \
-             tokens{}. Nothing was held: this is shadow.</p>",
-            escape(&what),
-            figures::counted(held.exchanges, "retry", "retries"),
-            figures::count(held.in_vain),
-            figures::duration(held.seconds),
-            figures::range(held.tokens.0, figures::tokens),
-            cost,
-        );
-    }
 }
 
 fn over_time(out: &mut String, report: &Report) {
     section(out, "Attempts and waste over time", "Each attempt stands at the time it began.");
-    let waste = Waste::ALL.map(|class| format!("waste: {}", waste_text(class)));
+    let waste: Vec<(Waste, String)> =
+        seen(report).map(|class| (class, format!("waste: {}", waste_text(class)))).collect();
     let mut entries = vec![("a-first", "first attempts"), ("a-retry", "retries")];
-    entries.extend(Waste::ALL.into_iter().map(waste_class).zip(waste.iter().map(String::as_str)));
+    let texts = waste.iter().map(|(class, text)| (waste_class(*class), text.as_str()));
+    entries.extend(texts);
     out.push_str(&legend(&entries));
     out.push_str(&timeline::chart(&report.timeline, report.timeline_step_seconds));
     details(out, "Table: attempts and waste over time", &tables::timeline(&report.timeline));
     out.push_str("</section>");
+}
+
+/// The classes of waste that there are.
+fn seen(report: &Report) -> impl Iterator<Item = Waste> {
+    let by_waste = &report.totals.by_waste;
+    Waste::ALL.into_iter().filter(|class| by_waste.get(class).is_some_and(|&n| n > 0))
 }
 
 fn endpoints(out: &mut String, report: &Report) {
@@ -187,7 +129,7 @@ fn clients(out: &mut String, report: &Report) {
     section(out, "Clients", "Useful and wasted attempts of each client, most waste first.");
     let shown: Vec<&ClientRow> = report.clients.iter().take(SHOWN_MAX).collect();
     let mut entries = vec![("o-complete", "not wasted")];
-    entries.extend(Waste::ALL.map(|class| (waste_class(class), waste_text(class))));
+    entries.extend(seen(report).map(|class| (waste_class(class), waste_text(class))));
     out.push_str(&legend(&entries));
     let bars: Vec<Bar> =
         shown.iter().map(|row| waste_bar(&row.name, &row.tally, row.amplification)).collect();

@@ -4,11 +4,14 @@
 //! figures. Known AI endpoints and other servers are gathered apart. The report is about the first
 //! when there is at least one of them, and says so when it is not.
 
+pub mod causes;
 mod chart;
 pub mod html;
+pub mod starter;
 pub mod terminal;
 pub mod timeline;
 mod visibility;
+mod wording;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +29,9 @@ use serde::Serialize;
 
 use crate::capture::Read;
 use crate::figures;
+use causes::{Cause, Causes};
+use starter::Budget;
+pub(crate) use terminal::waste_text;
 use timeline::{Timeline, TimelineView};
 pub use visibility::Visibility;
 
@@ -48,6 +54,7 @@ pub struct Assessment {
 /// What is gathered beside the ledger, for one kind of server.
 #[derive(Debug)]
 struct Series {
+    causes: Causes,
     timeline: Timeline,
     propagation: Propagation,
     episodes: Episodes,
@@ -73,14 +80,20 @@ pub struct Report {
     pub generator: String,
     /// What was read.
     pub capture: CaptureSection,
+    /// File name of the policy it was made under; none for the shipped catalogue.
+    pub policy: Option<String>,
     /// Which servers the figures are about.
     pub scope: Scope,
     /// Sums over all exchanges.
     pub totals: Totals,
     /// Sums over wasted attempts.
     pub waste: WasteTotals,
+    /// Its causes, worst first.
+    pub causes: Vec<Cause>,
     /// What laws would have held.
     pub prevented: Prevented,
+    /// The retry budget of the starter policy.
+    pub starter_budget: Budget,
     /// By endpoint, most waste first.
     pub endpoints: Vec<EndpointRow>,
     /// By client, most waste first.
@@ -208,6 +221,7 @@ impl Assessment {
         self.ledger.add(exchange);
         let known = exchange.endpoint.is_some();
         let series = if known { &mut self.endpoints } else { &mut self.others };
+        series.causes.add(exchange);
         series.timeline.add(exchange);
         series.propagation.add(exchange);
         series.episodes.add(exchange);
@@ -234,10 +248,14 @@ impl Assessment {
         };
         let TimelineView { steps, step_seconds } = series.timeline.view();
         let totals = &book.totals;
+        let capture = CaptureSection::new(read, asked);
         Report {
             schema_version: SCHEMA_VERSION,
             generator: format!("fermata {}", env!("CARGO_PKG_VERSION")),
-            capture: CaptureSection::new(read, asked),
+            causes: series.causes.view(totals),
+            starter_budget: Budget::derive(&book.servers, capture.seconds, self.retry_percent),
+            capture,
+            policy: None,
             scope,
             waste: totals.waste,
             prevented: Prevented {
@@ -266,6 +284,7 @@ impl Assessment {
 impl Series {
     fn new(window_seconds: f64) -> Self {
         Self {
+            causes: Causes::default(),
             timeline: Timeline::default(),
             propagation: Propagation::new(window_seconds),
             episodes: Episodes::new(window_seconds),
@@ -279,14 +298,10 @@ impl Report {
     /// not.
     #[must_use]
     pub fn title(&self) -> String {
-        let short = |file: &CaptureFile| {
-            let parts: Vec<&str> = file.path.rsplitn(3, '/').take(2).collect();
-            parts.into_iter().rev().collect::<Vec<_>>().join("/")
-        };
         match self.capture.files.as_slice() {
             [] => "no capture".to_owned(),
-            [one] => short(one),
-            [first, rest @ ..] => format!("{} and {} more", short(first), rest.len()),
+            [one] => one.short(),
+            [first, rest @ ..] => format!("{} and {} more", first.short(), rest.len()),
         }
     }
 
@@ -370,6 +385,12 @@ impl CaptureFile {
             frames,
             note: summary.note.clone(),
         }
+    }
+
+    /// Its folder and name.
+    fn short(&self) -> String {
+        let parts: Vec<&str> = self.path.rsplitn(3, '/').take(2).collect();
+        parts.into_iter().rev().collect::<Vec<_>>().join("/")
     }
 }
 

@@ -2,14 +2,20 @@
 
 use std::fmt::Write as _;
 
-use fastpath::telemetry::event::Waste;
+use fastpath::telemetry::event::{Outcome, Waste};
+use fastpath::telemetry::ledger::Tally;
 
-use super::{Report, Scope};
+use super::{Report, Scope, wording};
 use crate::figures;
-use crate::output::{self, Column, Paint, Row};
+use crate::output::{self, Column, Paint};
 
 /// Rows of the worst endpoints and clients.
 const WORST_MAX: usize = 5;
+/// Causes.
+const CAUSES_SHOWN: usize = 3;
+/// Columns of the whole, and of a name.
+const WIDTH: usize = 100;
+const NAME_CHARS_MAX: usize = 30;
 
 /// The whole summary.
 #[must_use]
@@ -17,12 +23,16 @@ pub fn summary(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     head(&mut out, report, paint);
     if report.totals.attempts > 0 {
-        figures_block(&mut out, report, paint);
-        held(&mut out, report, paint);
+        tax(&mut out, report, paint);
+        causes(&mut out, report, paint);
+        prevented(&mut out, report, paint);
         worst(&mut out, report, paint);
     }
     other_servers(&mut out, report, paint);
     not_seen(&mut out, report, paint);
+    if report.totals.attempts > 0 {
+        next(&mut out, report, paint);
+    }
     out
 }
 
@@ -40,7 +50,9 @@ fn head(out: &mut String, report: &Report, paint: Paint) {
         paint.dim(&format!("{period}, {} frames", figures::count(capture.frames)))
     );
     if let Some(caution) = report.caution() {
-        let _ = writeln!(out, "{}", paint.yellow(caution));
+        for line in output::wrapped(caution, WIDTH) {
+            let _ = writeln!(out, "{}", paint.yellow(&line));
+        }
     }
     let headline = report.headline();
     let headline =
@@ -48,61 +60,81 @@ fn head(out: &mut String, report: &Report, paint: Paint) {
     let _ = writeln!(out, "{headline}\n");
 }
 
-fn figures_block(out: &mut String, report: &Report, paint: Paint) {
-    let (totals, waste) = (&report.totals, &report.waste);
-    let mut line = |name: &str, figure: String, remark: &str| {
-        let _ = writeln!(
-            out,
-            "  {name:<16}{}  {}",
-            paint.bold(&format!("{figure:>12}")),
-            paint.dim(remark)
-        );
-    };
-    line("Calls", figures::count(totals.first_attempts), "pieces of work somebody wanted done");
-    let ratio = format!("requests sent for them: {} a call", figures::times(totals.amplification));
-    line("Attempts", figures::count(totals.attempts), &ratio);
-    line("Wasted attempts", figures::count(waste.exchanges), &waste_by_class(report));
-    line(
-        "Wasted time",
-        figures::duration(waste.seconds),
-        "that wasted attempts kept connections busy",
+fn tax(out: &mut String, report: &Report, paint: Paint) {
+    let _ = writeln!(out, "{}", paint.bold("Coordination tax"));
+    for wording::Figure { name, value, remark } in wording::tax(report) {
+        let value = paint.bold(&format!("{value:>10}"));
+        let _ = writeln!(out, "  {name:<16}{value}  {}", paint.dim(&remark));
+    }
+    let wasted = figures::count(report.waste.exchanges);
+    paragraph(
+        out,
+        &format!("  {:<16}{wasted:>10}  ", "Wasted attempts"),
+        &wording::by_class(report),
     );
-    if report.uncalibrated() {
-        let remark = "no endpoint here has a calibration: name one in a policy";
-        line("Wasted tokens", figures::UNKNOWN.to_owned(), remark);
-        return;
-    }
-    let (likely, between) = estimate(waste.tokens.0, figures::tokens);
-    let remark = format!("{between}of {} seen", figures::tokens(totals.tokens.0[1]));
-    line("Wasted tokens", likely, &remark);
-    if waste.unpriced() {
-        line("Wasted cost", figures::UNKNOWN.to_owned(), "no price is known: name one in a policy");
-    } else {
-        let (likely, between) = estimate(waste.cost.0, figures::dollars);
-        line("Wasted cost", likely, &format!("{between}output tokens at list or policy prices"));
+    if let Some(unseen) = wording::unseen(report) {
+        paragraph(out, "  Unseen          ", &unseen);
     }
 }
 
-/// The likely value, and the range around it where there is one.
-fn estimate(values: [f64; 3], text: fn(f64) -> String) -> (String, String) {
-    let [low, likely, high] = values.map(text);
-    if low == high {
-        (likely, String::new())
-    } else {
-        (format!("~{likely}"), format!("{low} to {high}, "))
+fn causes(out: &mut String, report: &Report, paint: Paint) {
+    let shown = &report.causes[..report.causes.len().min(CAUSES_SHOWN)];
+    for (n, (cause, advice)) in shown.iter().zip(wording::advice(shown)).enumerate() {
+        if n == 0 {
+            let _ = writeln!(out, "\n{}", paint.bold("Worst causes"));
+        }
+        let endpoint = output::clean(&cause.endpoint);
+        let title = format!("{endpoint}: {}", waste_text(cause.waste));
+        let _ = writeln!(out, "  {}. {}", n + 1, paint.red(&title));
+        let evidence: Vec<String> = cause.evidence.iter().map(wording::evidence).collect();
+        paragraph(out, "     ", &format!("{}.", wording::cause_figures(cause)));
+        paragraph(out, "     ", &wording::cause_place(cause));
+        paragraph(out, "     ", &format!("Evidence: {}.", evidence.join(", ")));
+        paragraph(out, "     ", advice.unwrap_or_default());
     }
 }
 
-fn waste_by_class(report: &Report) -> String {
-    let by_class = |(class, &n): (&Waste, &u64)| {
-        (n > 0).then(|| format!("{} {}", figures::count(n), waste_text(*class)))
-    };
-    let classes: Vec<String> = report.totals.by_waste.iter().filter_map(by_class).collect();
-    if classes.is_empty() { "none seen".to_owned() } else { classes.join(", ") }
+fn prevented(out: &mut String, report: &Report, paint: Paint) {
+    let _ = writeln!(out, "\n{}", paint.bold("What a policy would have saved"));
+    if report.prevented.by_law.is_empty() {
+        paragraph(out, "  ", &wording::nothing_prevented(report));
+    }
+    for (law, held) in &report.prevented.by_law {
+        let text = format!(
+            "{}: would have held {}, {} of them in vain: {}, {} tokens, {}. Shadow: nothing was held.",
+            wording::law(law, report),
+            figures::counted(held.exchanges, "attempt", "attempts"),
+            figures::count(held.in_vain),
+            figures::duration(held.seconds),
+            figures::range(held.tokens.0, figures::tokens),
+            wording::money(held.tokens, held.cost),
+        );
+        paragraph(out, "  ", &text);
+    }
+}
+
+fn next(out: &mut String, report: &Report, paint: Paint) {
+    let _ = writeln!(out, "\n{}", paint.bold("What to do next"));
+    for wording::Step { text, command } in wording::next_steps(report) {
+        paragraph(out, "  - ", &text);
+        if let Some(command) = command {
+            let _ = writeln!(out, "      {}", paint.green(&command));
+        }
+    }
+}
+
+/// Text of at most [`WIDTH`] columns: `first` stands before its first line, as much room before
+/// the others.
+fn paragraph(out: &mut String, first: &str, text: &str) {
+    let indent = first.chars().count();
+    for (n, line) in output::wrapped(text, WIDTH - indent).into_iter().enumerate() {
+        let before = if n == 0 { first.to_owned() } else { " ".repeat(indent) };
+        let _ = writeln!(out, "{before}{line}");
+    }
 }
 
 /// A class of waste in words.
-pub(super) const fn waste_text(class: Waste) -> &'static str {
+pub(crate) const fn waste_text(class: Waste) -> &'static str {
     match class {
         Waste::Retry => "retried in vain",
         Waste::LateAbort => "left by the client midway",
@@ -114,48 +146,57 @@ pub(super) const fn waste_text(class: Waste) -> &'static str {
     }
 }
 
-fn held(out: &mut String, report: &Report, paint: Paint) {
-    for (law, held) in &report.prevented.by_law {
-        let what = match law.as_str() {
-            "retry_budget" => format!("A retry budget of {} %", report.prevented.retry_percent),
-            other => other.to_owned(),
-        };
-        let text = format!(
-            "{what} would have held {} ({} in vain: {}, ~{} tokens).",
-            figures::counted(held.exchanges, "retry", "retries"),
-            figures::count(held.in_vain),
-            figures::duration(held.seconds),
-            figures::tokens(held.tokens.0[1]),
-        );
-        let _ =
-            writeln!(out, "\n  {} {}", paint.green(&text), paint.dim("Shadow: nothing was held."));
-    }
-}
-
 fn worst(out: &mut String, report: &Report, paint: Paint) {
     let what = match report.scope {
         Scope::AiEndpoints => "endpoints",
         Scope::AllServers => "servers",
     };
-    rows(out, &format!("Worst {what}"), &report.endpoints, paint);
-    rows(out, "Worst clients", &report.clients, paint);
+    let row = |name: &str, tally, amplification| cells(name, tally, amplification);
+    let endpoints: Vec<_> =
+        report.endpoints.iter().map(|r| row(&r.name, &r.tally, r.amplification)).collect();
+    let clients: Vec<_> =
+        report.clients.iter().map(|r| row(&r.name, &r.tally, r.amplification)).collect();
+    rows(out, &format!("Worst {what}"), &endpoints, paint);
+    rows(out, "Worst clients", &clients, paint);
 }
 
-fn rows<T: Row>(out: &mut String, title: &str, all: &[T], paint: Paint) {
-    let shown: Vec<Vec<String>> = all.iter().take(WORST_MAX).map(Row::cells).collect();
+/// The columns that fit: the page has the rest.
+const COLUMNS: [Column; 8] = [
+    Column::text(""),
+    Column::figure("ATTEMPTS"),
+    Column::figure("PER CALL"),
+    Column::figure("COMPLETE"),
+    Column::figure("WASTED"),
+    Column::figure("TIME"),
+    Column::figure("TOKENS"),
+    Column::figure("MONEY"),
+];
+
+fn cells(name: &str, tally: &Tally, amplification: Option<f64>) -> Vec<String> {
+    let waste = &tally.waste;
+    let money = if waste.unpriced() {
+        figures::UNKNOWN.to_owned()
+    } else {
+        figures::dollars(waste.cost.0[1])
+    };
+    vec![
+        name.chars().take(NAME_CHARS_MAX).collect(),
+        figures::count(tally.attempts),
+        figures::times(amplification),
+        figures::count(tally.ended(Outcome::Complete)),
+        figures::count(waste.exchanges),
+        figures::duration(waste.seconds),
+        figures::tokens(waste.tokens.0[1]),
+        money,
+    ]
+}
+
+fn rows(out: &mut String, title: &str, all: &[Vec<String>], paint: Paint) {
+    let shown = &all[..all.len().min(WORST_MAX)];
     let count =
         if all.len() > WORST_MAX { format!("{WORST_MAX} of {}", all.len()) } else { String::new() };
     let _ = writeln!(out, "\n{} {}", paint.bold(title), paint.dim(&count));
-    indent(out, &output::table(&columns_without_name::<T>(), &shown), paint);
-}
-
-/// The heading says already what the rows are.
-fn columns_without_name<T: Row>() -> Vec<Column> {
-    let mut columns = T::COLUMNS.to_vec();
-    if let Some(first) = columns.first_mut() {
-        first.title = "";
-    }
-    columns
+    indent(out, &output::table(&COLUMNS, shown), paint);
 }
 
 fn indent(out: &mut String, table: &str, paint: Paint) {
@@ -182,13 +223,11 @@ fn other_servers(out: &mut String, report: &Report, paint: Paint) {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let _ = writeln!(
         out,
-        "\n{}\n  {}{more}\n  {}",
-        paint.bold("Servers that are no known AI endpoint, not counted above"),
-        names.join(", "),
-        paint.dim(
-            "If one of them is yours, name it in a policy: docs/examples/policy.yaml, --policy FILE"
-        )
+        "\n{}",
+        paint.bold("Servers that are no known AI endpoint, not counted above")
     );
+    paragraph(out, "  ", &format!("{}{more}", names.join(", ")));
+    paragraph(out, "  ", "If one of them is yours, name it in a policy: docs/examples/policy.yaml");
 }
 
 fn not_seen(out: &mut String, report: &Report, paint: Paint) {
@@ -198,6 +237,6 @@ fn not_seen(out: &mut String, report: &Report, paint: Paint) {
     }
     let _ = writeln!(out, "\n{}", paint.bold("What could not be seen"));
     for note in notes {
-        let _ = writeln!(out, "  {} {note}", paint.yellow("-"));
+        paragraph(out, "  - ", note);
     }
 }

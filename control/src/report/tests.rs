@@ -1,6 +1,7 @@
 //! Reports over a few made-up exchanges.
 
 use fastpath::telemetry::event::{Reason, Verdict, Visibility};
+use fastpath::telemetry::grounds::Grounds;
 use fastpath::telemetry::line::Confidence;
 
 use super::*;
@@ -43,6 +44,7 @@ pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> Ex
         verdict: Verdict::Pass,
         hold_ms: None,
         reason: Reason::NoRule,
+        grounds: Grounds::default(),
     }
 }
 
@@ -86,6 +88,9 @@ fn the_report_has_every_field_of_the_contract() {
         "/waste/tokens/2",
         "/waste/cost/2",
         "/prevented/by_law/retry_budget/exchanges",
+        "/causes/0/waste",
+        "/causes/0/evidence/0/exchange",
+        "/starter_budget/percent",
         "/endpoints/0/name",
         "/clients/0/name",
         "/timeline/0/time",
@@ -108,6 +113,66 @@ fn the_sums_are_those_of_the_exchanges() {
         report.headline(),
         "2 calls took 4 attempts (2.00 for each call); 2 (50 %) were waste."
     );
+}
+
+#[test]
+fn the_tax_its_causes_and_what_to_do_come_before_the_detail() {
+    let report = storm();
+    let page = html::page(&report);
+    let places =
+        ["Wasted tokens", "The cause", "What a policy would have saved", "What to do next"]
+            .map(|text| page.find(text).unwrap_or_else(|| panic!("{text} is missing")));
+    assert!(places.is_sorted() && places[3] < page.find("In detail").unwrap());
+    let text = terminal::summary(&report, Paint::PLAIN);
+    for said in ["bad: retried in vain", "Evidence: x1", "All by 198.51.100.11", "max_retries"] {
+        assert!(page.contains(said.trim_start_matches("Evidence: ")), "{said} is not in the page");
+        assert!(text.contains(said), "{said} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_without_waste_names_no_cause() {
+    let mut assessment = Assessment::new(&Policy::default());
+    assessment.add(&exchange("c", "openai", 0.0, 1.0));
+    let report = assessment.finish(&[], 1);
+    assert!(report.causes.is_empty());
+    let page = html::page(&report);
+    assert!(page.contains("No attempt was wasted") && page.contains("Nothing was wasted"));
+    assert!(!terminal::summary(&report, Paint::PLAIN).contains("Worst causes"));
+}
+
+#[test]
+fn what_cannot_be_seen_is_said_beside_the_tax_and_is_not_zero() {
+    let mut assessment = Assessment::new(&Policy::default());
+    let line = exchange("c", "openai", 0.0, 1.0);
+    assessment.add(&ExchangeLine { tokens_estimate: None, cost_usd: None, ..line.clone() });
+    let unseen = ExchangeLine {
+        outcome: Outcome::ClientAbort,
+        first_byte: None,
+        tokens_estimate: None,
+        cost_usd: None,
+        ..line
+    };
+    assessment.add(&unseen);
+    let report = assessment.finish(&[], 1);
+    let text = terminal::summary(&report, Paint::PLAIN);
+    for text in [text, html::page(&report)] {
+        assert!(text.contains("1 request abandoned before the first byte"), "{text}");
+        assert!(text.contains("unknown"), "tokens are not known rather than none: {text}");
+    }
+}
+
+#[test]
+fn the_terminal_needs_no_more_than_a_hundred_columns() {
+    let mut assessment = Assessment::new(&Policy::default());
+    for waste in Waste::ALL {
+        let name = "a-rather-long-name-of-an-endpoint-that-somebody-chose.example.internal";
+        assessment
+            .add(&ExchangeLine { waste: Some(waste), ..exchange("2001:db8::1", name, 0.0, 1e6) });
+    }
+    let text = terminal::summary(&assessment.finish(&[], 1), Paint::PLAIN);
+    let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
 }
 
 #[test]
@@ -160,7 +225,7 @@ fn a_hostile_name_cannot_leave_its_place_in_the_page_or_the_terminal() {
 #[test]
 fn the_page_needs_nothing_from_outside() {
     let page = html::page(&storm());
-    for outside in ["http://", "https://", "src=", "@import", "url("] {
+    for outside in ["http://", "https://", "src=", "@import", "<link", "url(h", "url(\"", "url(/"] {
         assert!(!page.contains(outside), "{outside}");
     }
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());

@@ -5,14 +5,16 @@ use crate::exchange::h1::Facts;
 use crate::policy::endpoint::Class;
 use crate::time::Nanos;
 
-/// The longest error answer, plaintext bytes with HTTP headers.
-const LLM_BYTES_MAX: u32 = 2200;
-const EMBEDDING_BYTES_MAX: u32 = 1100;
+/// The longest error answer of a model, plaintext bytes with HTTP headers.
+pub const LLM_BYTES_MAX: u32 = 2200;
+/// Likewise of an endpoint for embeddings.
+pub const EMBEDDING_BYTES_MAX: u32 = 1100;
 /// No answer of a model is shorter than this.
-const LLM_BYTES_MIN: u32 = 520;
+pub const LLM_BYTES_MIN: u32 = 520;
 /// An error is known at once; a model has to think.
-const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
-const SPAN_MAX: Nanos = Nanos::from_millis(50);
+pub const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
+/// It comes in one piece: from first to last byte.
+pub const SPAN_MAX: Nanos = Nanos::from_millis(50);
 
 /// Whether the response is error-shaped for an endpoint of this class.
 #[must_use]

@@ -5,7 +5,7 @@ use super::repeat::Repeat;
 use crate::time::Nanos;
 
 /// A client waits at least this long for the first copy.
-const WAIT_MIN: Nanos = Nanos::from_millis(120);
+pub const WAIT_MIN: Nanos = Nanos::from_millis(120);
 /// More completed requests of this length are a template.
 const SAME_MAX: u32 = 1;
 

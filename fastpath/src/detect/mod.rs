@@ -43,9 +43,10 @@ use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
     Visibility, Waste, Work, length_bucket,
 };
+use crate::telemetry::grounds::Grounds;
 use crate::time::Nanos;
 use group::Place;
-use outcome::{confidence, outcome};
+use outcome::{confidence, grounds, judge, outcome};
 use patterns::Patterns;
 use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
@@ -292,13 +293,14 @@ fn ended(
         let replies = clients.replies.learn(server, facts.seen.last_heard);
         clients.retries.answered(place, facts, &mut replies.recurring);
     }
-    let outcome = outcome(facts, class, clients.replies.of(server));
+    let (outcome, rule) = judge(facts, class, clients.replies.of(server));
     let error_shaped = class != Class::Tool && failure::observe(facts, class);
     let replies = clients.replies.learn(server, facts.seen.last_heard);
     replies.learn(facts, error_shaped, outcome == Outcome::Complete);
     clients.last_ended = Some((facts.seen.flow, outcome));
     let mut exchange = describe(facts, outcome, flows, policy);
     exchange.work = Some(clients.patterns.work(facts, &caller(flows, facts.seen.flow)));
+    exchange.grounds = grounds(facts, rule);
     signal_end(&exchange, events);
     let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
@@ -432,6 +434,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
+        grounds: Grounds::default(),
     }
 }
 
@@ -442,6 +445,7 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
     exchange.retry_confidence = link.confidence;
+    exchange.grounds.link = link.grounds;
     exchange.hedge = link.hedge;
     exchange.restart = link.restart;
     if link.retry_of.is_some() && exchange.outcome.invites_retry() {

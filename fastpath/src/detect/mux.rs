@@ -23,6 +23,7 @@ use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
     Visibility, Waste, length_bucket,
 };
+use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
 use link::{Links, Size};
 use shape::Shapes;
@@ -245,6 +246,8 @@ fn correct(streams: &mut Streams, owner: ExchangeId, failed: Option<ExchangeId>)
     std::mem::swap(&mut one.waste, &mut other.waste);
     std::mem::swap(&mut one.tokens, &mut other.tokens);
     std::mem::swap(&mut one.cost_milli_usd, &mut other.cost_milli_usd);
+    std::mem::swap(&mut one.grounds.outcome, &mut other.grounds.outcome);
+    std::mem::swap(&mut one.grounds.ended, &mut other.grounds.ended);
 }
 
 /// How a stream ended. `error`: its response is error-shaped.
@@ -362,6 +365,40 @@ fn describe(
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
+        grounds: grounds(facts, outcome, counts.0),
+    }
+}
+
+/// What a stream was judged by, but for its link. `counted`: records that tokens are counted by.
+fn grounds(facts: &StreamFacts, outcome: Outcome, counted: u32) -> Grounds {
+    let (ended, closed) = match facts.ending {
+        StreamEnding::Running => (Ended::Running, OutcomeRule::NothingAgainst),
+        StreamEnding::EndStream => (Ended::Mark, OutcomeRule::Mark),
+        StreamEnding::Quiet => (Ended::Silence, OutcomeRule::NothingAgainst),
+        StreamEnding::ClientReset => (Ended::ClientReset, OutcomeRule::ClientLeft),
+        StreamEnding::ServerReset => (Ended::ServerReset, OutcomeRule::ServerCut),
+        StreamEnding::ClientClosed => (Ended::ClientClosed, OutcomeRule::ClientLeft),
+        StreamEnding::ServerClosed => (Ended::ServerClosed, OutcomeRule::ServerCut),
+        StreamEnding::Gone => (Ended::Gone, OutcomeRule::NothingAgainst),
+    };
+    let seen = &facts.stream;
+    let rule = match outcome {
+        _ if seen.down_records == 0 => OutcomeRule::NoResponse,
+        Outcome::Failed | Outcome::Throttled => OutcomeRule::ErrorShape,
+        Outcome::Complete if ended != Ended::Mark => OutcomeRule::NothingAgainst,
+        _ => closed,
+    };
+    Grounds {
+        outcome: rule,
+        ended,
+        // Of a request HTTP/2 tells where it begins, not in how many records it came.
+        up_records: 0,
+        down_records: seen.down_records,
+        counted_records: u16::try_from(counted).unwrap_or(u16::MAX),
+        bursts: seen.bursts,
+        late_records: seen.late_records,
+        alone: seen.alone,
+        link: LinkGrounds::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::repeat::Repeat;
 use crate::time::Nanos;
 
 /// A workflow fails and is begun again later than this after the answer; a batch goes on sooner.
-const PAUSE_MIN: Nanos = Nanos::from_millis(250);
+pub const PAUSE_MIN: Nanos = Nanos::from_millis(250);
 /// More completed requests of nearly this length are a template.
 const FAMILY_MAX: u32 = 5;
 /// The same where the application has done nothing else between the two.

@@ -20,6 +20,7 @@ use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
+use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
 
 /// How long after its start an attempt is linked. Sooner, and rivals for the same debt are not
@@ -29,7 +30,7 @@ pub const DECIDE_AFTER: Nanos = Nanos::from_millis(500);
 /// A failed attempt older than this, from its start, is forgotten.
 const AGE_MAX: Nanos = Nanos::from_secs(75);
 /// Least log-likelihood ratio of a link.
-const LINK_ABOVE: f64 = -1.0;
+pub const LINK_ABOVE: f64 = -1.0;
 /// Starts a second of one length that are always there.
 const BACKGROUND_PER_SEC: f64 = 0.002;
 /// What it costs that only the body is the same.
@@ -58,6 +59,8 @@ pub struct Link {
     pub hedge: bool,
     /// It repeats a request that had been answered.
     pub restart: bool,
+    /// What this was decided by.
+    pub grounds: LinkGrounds,
 }
 
 /// Request lengths of an attempt.
@@ -124,8 +127,24 @@ struct Start {
 
 impl Link {
     /// A first attempt, as far as anybody knows.
-    pub const UNKNOWN: Self =
-        Self { attempt: 1, retry_of: None, confidence: 0.5, hedge: false, restart: false };
+    pub const UNKNOWN: Self = Self {
+        attempt: 1,
+        retry_of: None,
+        confidence: 0.5,
+        hedge: false,
+        restart: false,
+        grounds: LinkGrounds {
+            rule: LinkRule::Undecided,
+            candidates: 0,
+            rivals: 0,
+            gap_seconds: None,
+            log_likelihood: None,
+            same: 0,
+            near: 0,
+            answered_seconds: None,
+            running_seconds: None,
+        },
+    };
 }
 
 impl Default for RetryMemory {
@@ -280,6 +299,7 @@ impl RetryMemory {
             confidence: confidence(pairs, id, best.is_some(), own.unique),
             hedge: best.is_none() && hedge::observe(&repeat),
             restart: best.is_none() && restart::observe(&repeat),
+            grounds: grounds(pairs, &own, best, starts.len(), &repeat),
         };
         settle(group, hashes, id, link, best);
         link
@@ -492,6 +512,31 @@ fn confidence(pairs: &[Pair], id: ExchangeId, linked: bool, unique: bool) -> f64
     let best = own.fold(f64::NEG_INFINITY, f64::max);
     let odds = if linked { best - LINK_ABOVE } else { LINK_ABOVE - best };
     (1.0 / (1.0 + (-odds).exp())).clamp(0.5, 0.99)
+}
+
+/// What a decision rests on: the pair that was chosen, else the likeliest one of the start.
+fn grounds(
+    pairs: &[Pair],
+    own: &Start,
+    best: Option<Pair>,
+    starts: usize,
+    repeat: &Repeat,
+) -> LinkGrounds {
+    let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+    let mine = || pairs.iter().filter(|pair| pair.start == own.id);
+    let likeliest = || mine().max_by(|a, b| a.likelihood.total_cmp(&b.likelihood)).copied();
+    let pair = best.or_else(likeliest);
+    LinkGrounds {
+        rule: if own.unique { LinkRule::Unique } else { LinkRule::Assigned },
+        candidates: count(mine().count()),
+        rivals: count(starts.saturating_sub(1)),
+        gap_seconds: pair.map(|pair| pair.gap_secs),
+        log_likelihood: pair.map(|pair| pair.likelihood),
+        same: u16::try_from(repeat.same).unwrap_or(u16::MAX),
+        near: u16::try_from(repeat.near).unwrap_or(u16::MAX),
+        answered_seconds: repeat.answered.map(Nanos::secs_f64),
+        running_seconds: repeat.running.map(Nanos::secs_f64),
+    }
 }
 
 /// Writes a decision down: in the attempt, in the one it repeats, and in the group's habit.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use serde::{Deserialize, Serialize};
 
+use super::grounds::Grounds;
 use super::names::NameId;
 use crate::burst::{Address, Alpn, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
 use crate::policy::snapshot::EndpointId;
@@ -339,6 +340,8 @@ pub struct Exchange {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
+    /// What all this was judged by.
+    pub grounds: Grounds,
 }
 
 /// What a detector says.

@@ -11,6 +11,7 @@ use super::event::{
     SignalKind, Verdict, Visibility, Waste,
 };
 use super::fingerprints::Fingerprints;
+use super::grounds::Grounds;
 use super::names::Names;
 use crate::burst::{Carrier, TlsVersion};
 use crate::policy::snapshot::{EndpointId, Snapshot};
@@ -156,6 +157,9 @@ pub struct ExchangeLine {
     pub hold_ms: Option<u64>,
     /// The rule that decided.
     pub reason: Reason,
+    /// What all this was judged by; `fermata explain` says it in words.
+    #[serde(default)]
+    pub grounds: Grounds,
 }
 
 /// One firing of a detector, or one verdict.
@@ -303,6 +307,7 @@ impl ExchangeLine {
             verdict: x.verdict,
             hold_ms: None,
             reason: x.reason,
+            grounds: x.grounds.rounded(),
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod event;
 pub mod fingerprints;
+pub mod grounds;
 pub mod latency;
 pub mod ledger;
 pub mod line;

@@ -27,7 +27,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry::names", &["burst"]),
     ("telemetry::fingerprints", &["burst"]),
     ("telemetry::latency", &["time"]),
-    ("telemetry::event", &["burst", "time", "policy::snapshot", "telemetry::names"]),
+    ("telemetry::grounds", &[]),
+    (
+        "telemetry::event",
+        &["burst", "time", "policy::snapshot", "telemetry::grounds", "telemetry::names"],
+    ),
     (
         "telemetry::line",
         &[
@@ -36,6 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "policy::snapshot",
             "telemetry::event",
             "telemetry::fingerprints",
+            "telemetry::grounds",
             "telemetry::names",
         ],
     ),
@@ -83,6 +88,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "policy::endpoint",
             "policy::snapshot",
             "telemetry::event",
+            "telemetry::grounds",
         ],
     ),
     ("decide", &["detect", "exchange", "time", "policy::snapshot", "telemetry::event"]),

@@ -5,6 +5,7 @@
 
 pub(super) mod bars;
 pub(super) mod columns;
+pub(super) mod pattern;
 pub(super) mod spread;
 pub(super) mod timeline;
 
@@ -93,7 +94,12 @@ impl Svg {
 pub(super) fn legend(entries: &[(&str, &str)]) -> String {
     let mut out = String::from("<ul class=\"legend\">");
     for (class, text) in entries {
-        let _ = write!(out, "<li><span class=\"swatch {class}\"></span>{}</li>", escape(text));
+        let _ = write!(
+            out,
+            "<li><svg class=\"swatch\" viewBox=\"0 0 16 16\" aria-hidden=\"true\"><rect class=\"{class}\" \
+             width=\"16\" height=\"16\"/></svg>{}</li>",
+            escape(text)
+        );
     }
     out + "</ul>"
 }

@@ -13,6 +13,7 @@ use crate::detect::gap::Habit;
 use crate::detect::retry::{Caller, Link};
 use crate::exchange::recent::{Recent, Reuse};
 use crate::telemetry::event::{ExchangeId, Outcome};
+use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
 
 /// What is remembered of attempts.
@@ -235,9 +236,10 @@ impl Links {
             if gap > window.secs_f64() || (rate > 0.0 && likely <= LINK_ABOVE) {
                 continue;
             }
-            return group.link(place, earlier, (end, gap));
+            return group.link(place, earlier, (end, gap, likely));
         }
-        unknown
+        let grounds = LinkGrounds { rule: LinkRule::Body, ..LinkGrounds::default() };
+        Decision { link: Link { grounds, ..Link::UNKNOWN }, end_of: None }
     }
 
     /// Groups that were pushed out.
@@ -330,11 +332,14 @@ impl Group {
         }
     }
 
-    fn link(&mut self, place: usize, earlier: usize, by: (Option<usize>, f64)) -> Decision {
-        let (end, gap) = by;
+    fn link(&mut self, place: usize, earlier: usize, by: (Option<usize>, f64, f64)) -> Decision {
+        let (end, gap, likely) = by;
         self.habit.learn(gap);
         let end = end.and_then(|end| self.ends.get_mut(end));
-        let confidence = if end.is_some() { 0.8 } else { 0.95 };
+        let (confidence, rule) = match end.is_some() {
+            true => (0.8, LinkRule::SharedEnd),
+            false => (0.95, LinkRule::Body),
+        };
         let end_of = end.and_then(|end| {
             end.used = true;
             end.owner
@@ -343,7 +348,15 @@ impl Group {
         before.used = true;
         let (id, number) = (before.id, before.number.saturating_add(1));
         self.attempts[place].number = number;
-        let link = Link { attempt: number, retry_of: Some(id), confidence, ..Link::UNKNOWN };
+        let grounds = LinkGrounds {
+            rule,
+            candidates: 1,
+            gap_seconds: Some(gap),
+            log_likelihood: Some(likely),
+            ..LinkGrounds::default()
+        };
+        let retry_of = Some(id);
+        let link = Link { attempt: number, retry_of, confidence, grounds, ..Link::UNKNOWN };
         Decision { link, end_of: end_of.filter(|owner| *owner != id) }
     }
 }

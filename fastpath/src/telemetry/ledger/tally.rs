@@ -216,6 +216,7 @@ const fn law(reason: Reason) -> &'static str {
 pub(super) mod tests {
     use super::*;
     use crate::telemetry::event::Visibility;
+    use crate::telemetry::grounds::Grounds;
     use crate::telemetry::line::Confidence;
 
     /// A complete exchange with `openai` from `start` to `end`.
@@ -255,6 +256,7 @@ pub(super) mod tests {
             verdict: Verdict::Pass,
             hold_ms: None,
             reason: Reason::NoRule,
+            grounds: Grounds::default(),
         }
     }
 

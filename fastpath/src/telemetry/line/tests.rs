@@ -5,6 +5,7 @@ use crate::burst::{Address, Alpn, HostName, Ja4, Protocol};
 use crate::policy::snapshot::Policy;
 use crate::telemetry::event::{Call, ExchangeId};
 use crate::telemetry::fingerprints::{Canonical, FingerprintTable};
+use crate::telemetry::grounds::Grounds;
 use crate::telemetry::names::NameTable;
 
 fn peers() -> Peers {
@@ -96,6 +97,7 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         work: None,
         verdict: Verdict::Hold,
         reason: Reason::OverRetryBudget,
+        grounds: Grounds::default(),
     };
     let line = ExchangeLine::new(&exchange, &names, &snapshot);
     let text = serde_json::to_string(&line).unwrap();
@@ -111,7 +113,12 @@ fn an_exchange_becomes_the_line_of_the_contract() {
             + r#""restart":false,"stall":null,"confidence":{"outcome":0.98,"retry":0.99,"endpoint":1.0},"#
             + r#""up_bucket":2048,"down_bucket":1024,"streamed":false,"#
             + r#""tokens_estimate":[0.0,2.0,3.0],"cost_usd":[1e-6,0.000015,0.00015],"#
-            + r#""waste":"retry","verdict":"hold","reason":"over_retry_budget"}"#
+            + r#""waste":"retry","verdict":"hold","reason":"over_retry_budget","#
+            + r#""grounds":{"outcome":"no_response","ended":"running","up_records":0,"down_records":0,"#
+            + r#""counted_records":0,"bursts":0,"late_records":0,"alone":false,"link":{"#
+            + r#""rule":"undecided","candidates":0,"rivals":0,"gap_seconds":null,"#
+            + r#""log_likelihood":null,"same":0,"near":0,"answered_seconds":null,"#
+            + r#""running_seconds":null}}}"#
     );
     assert_eq!(serde_json::from_str::<ExchangeLine>(&text).unwrap(), line);
 }
