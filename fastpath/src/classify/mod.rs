@@ -8,7 +8,11 @@ pub mod learnt;
 
 use std::hash::BuildHasher;
 
-use crate::burst::{Carrier, ClientHello, Direction, Ja4, Packets, ServerHello, TlsVersion};
+use foldhash::fast::RandomState;
+
+use crate::burst::{
+    Alpn, Carrier, ClientHello, Direction, HelloNames, Ja4, Packets, ServerHello, TlsVersion,
+};
 use crate::flow::entry::{Classified, FlowEntry};
 use crate::flow::table::FlowTable;
 use crate::policy::snapshot::{EndpointId, Snapshot};
@@ -28,7 +32,7 @@ pub struct Classifier {
     addresses: Learnt,
     /// What is called by an application of a client.
     applications: Learnt,
-    hasher: std::hash::RandomState,
+    hasher: RandomState,
 }
 
 /// Addresses, and applications of clients, that are remembered.
@@ -54,7 +58,7 @@ impl Classifier {
             in_clear: vec![false; names as usize],
             addresses: Learnt::with_capacity(LESSONS),
             applications: Learnt::with_capacity(LESSONS),
-            hasher: std::hash::RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 
@@ -81,9 +85,8 @@ pub fn endpoints(
             entry.class.revision = policy.revision();
         }
     }
-    // Hellos are large: they are lent out, not copied.
-    let hellos = std::mem::take(&mut packets.client_hellos);
-    for hello in &hellos {
+    for n in 0..packets.client_hellos.len() {
+        let hello = packets.client_hellos[n];
         let entry = flows.entry_mut(hello.flow);
         if hello.direction == Direction::ToClient {
             // Who has sent the SYN, or a hello, is the client, whatever the other side sends.
@@ -94,9 +97,9 @@ pub fn endpoints(
             packets.turn(hello.flow);
         }
         let at = packets.at[usize::from(hello.packet)];
-        events.send(Event::Hello(classifier.meet(hello, entry, policy, at)));
+        let told = classifier.meet(&hello, &packets.hello_names, entry, policy, at);
+        events.send(Event::Hello(told));
     }
-    packets.client_hellos = hellos;
     for hello in &packets.server_hellos {
         let entry = flows.entry_mut(hello.flow);
         answer(hello, &mut entry.class);
@@ -107,10 +110,11 @@ pub fn endpoints(
 }
 
 impl Classifier {
-    /// Takes a ClientHello in.
+    /// Takes a ClientHello in, whose names are among these.
     fn meet(
         &mut self,
         hello: &ClientHello,
+        names: &HelloNames,
         entry: &mut FlowEntry,
         policy: &Snapshot,
         at: Nanos,
@@ -118,13 +122,15 @@ impl Classifier {
         let peers = entry.peers();
         let from_middle = hello.carrier == Carrier::Tcp && entry.from_middle();
         let first = !std::mem::replace(&mut entry.class.hello, true);
-        let name = hello.sni.as_ref().and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
+        let sni = hello.sni.map(|name| names.get(name));
+        let alpn = Alpn::new(names.get(hello.alpn));
+        let name = sni.and_then(|name| std::str::from_utf8(name).ok());
         let class = &mut entry.class;
-        class.sni = hello.sni.as_ref().and_then(|name| self.names.intern(name));
+        class.sni = sni.and_then(|name| self.names.intern(name));
         class.hidden = name.is_none() || (hello.ech && !self.is_in_clear(class.sni));
         class.application = self.hasher.hash_one(hello.ja4.ciphers());
-        class.offers_h2 = hello.alpn.offers(b"h2");
-        class.visibility = visibility(hello);
+        class.offers_h2 = alpn.offers(b"h2");
+        class.visibility = visibility(hello.carrier, class.offers_h2, alpn.offers(b"http/1.1"));
         if class.visibility == Visibility::Mux {
             class.chose_h2 = Some(true);
         }
@@ -140,7 +146,9 @@ impl Classifier {
             peers,
             carrier: hello.carrier,
             sni: class.sni,
-            alpn: hello.alpn,
+            alpn: Some(alpn.as_bytes())
+                .filter(|a| !a.is_empty())
+                .and_then(|a| self.names.intern(a)),
             version: hello.version,
             ja4: hello.ja4,
             fingerprint: hello.fingerprint,
@@ -251,9 +259,8 @@ fn known(peers: &Peers, name: Option<&str>, hidden: bool, policy: &Snapshot) -> 
 }
 
 /// How well a flow can be seen, as far as its hello tells.
-fn visibility(hello: &ClientHello) -> Visibility {
-    let (h2, h1) = (hello.alpn.offers(b"h2"), hello.alpn.offers(b"http/1.1"));
-    match hello.carrier {
+fn visibility(carrier: Carrier, h2: bool, h1: bool) -> Visibility {
+    match carrier {
         Carrier::Quic => Visibility::Quic,
         Carrier::Dtls => Visibility::Opaque,
         Carrier::Tcp if h2 && h1 => Visibility::Both,

@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use serde::{Deserialize, Serialize};
 
 use super::names::NameId;
-use crate::burst::{Address, Alpn, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
+use crate::burst::{Address, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
@@ -53,8 +53,8 @@ pub struct Hello {
     pub carrier: Carrier,
     /// Server name.
     pub sni: Option<NameId>,
-    /// ALPN offer.
-    pub alpn: Alpn,
+    /// ALPN offer, in wire form, if there is one.
+    pub alpn: Option<NameId>,
     /// Highest version offered.
     pub version: TlsVersion,
     /// Fingerprint.
