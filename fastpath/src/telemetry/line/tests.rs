@@ -4,7 +4,7 @@ use super::*;
 use crate::burst::{Address, Ja4, Protocol};
 use crate::policy::snapshot::Policy;
 use crate::telemetry::event::{Call, ExchangeId};
-use crate::telemetry::fingerprints::{Canonical, FingerprintTable};
+use crate::telemetry::fingerprints::{FingerprintTable, Lists};
 use crate::telemetry::names::NameTable;
 
 fn peers() -> Peers {
@@ -29,8 +29,7 @@ fn a_hello_becomes_the_flow_line_of_the_corpus() {
     let (names, [sni, alpn], snapshot) = named("api.openai.com");
     let ja4 = Ja4(*b"t13d1516h2_8daaf6152771_e5627efa2ab1");
     let mut table = FingerprintTable::default();
-    let lists =
-        Canonical { head: *b"t13d1516h2", codes: &[0x1301, 0x000d, 0x0403], lengths: [1, 1] };
+    let lists = Lists { head: *b"t13d1516h2", codes: &[0x1301, 0x000d, 0x0403], lengths: [1, 1] };
     let (_, fingerprint) = table.intern(&lists, |_| ja4);
     let endpoint = snapshot.by_name("api.openai.com").unwrap();
     let hello = Hello {
