@@ -26,13 +26,23 @@ use learnt::{Learnt, LessonKey};
 pub struct Classifier {
     /// Host names seen.
     pub names: NameTable,
-    /// Which of them were asked for without an encrypted ClientHello: true names.
-    in_clear: Vec<bool>,
+    /// What is known of each of them, by its id.
+    asked: Vec<Asked>,
     /// What is called at a server's address and port.
     addresses: Learnt,
     /// What is called by an application of a client.
     applications: Learnt,
     hasher: RandomState,
+}
+
+/// What is known of a name that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// It was asked for without an encrypted ClientHello: a true name.
+    in_clear: bool,
+    /// The revision of the policy that was asked for its endpoint; 0 before any was.
+    revision: u64,
+    endpoint: Option<EndpointId>,
 }
 
 /// Addresses, and applications of clients, that are remembered.
@@ -55,7 +65,7 @@ impl Classifier {
     pub fn new(names: u32) -> Self {
         Self {
             names: NameTable::with_capacity(names),
-            in_clear: vec![false; names as usize],
+            asked: vec![Asked::default(); names as usize],
             addresses: Learnt::with_capacity(LESSONS),
             applications: Learnt::with_capacity(LESSONS),
             hasher: RandomState::default(),
@@ -134,7 +144,8 @@ impl Classifier {
         if class.visibility == Visibility::Mux {
             class.chose_h2 = Some(true);
         }
-        let known = known(&peers, name, class.hidden, policy);
+        let named = || self.named(class.sni, name?, policy);
+        let known = known(&peers, named, class.hidden, policy);
         let client = Some((class.application, Some(&hello.ja4)));
         let inferred = || class.hidden.then(|| self.infer(&peers, client, policy, at))?;
         class.call = known.or_else(inferred);
@@ -165,8 +176,8 @@ impl Classifier {
     fn learn(&mut self, peers: &Peers, class: &Classified, known: Option<Call>, at: Nanos) {
         let endpoint = known.map(|call| call.endpoint);
         if known.is_none_or(|call| call.by == Evidence::Sni) {
-            if let Some(place) = class.sni.and_then(|id| self.in_clear.get_mut(id.index())) {
-                *place = true;
+            if let Some(asked) = class.sni.and_then(|id| self.asked.get_mut(id.index())) {
+                asked.in_clear = true;
             }
             let key = self.addresses.key((peers.server, peers.server_port));
             self.addresses.teach(key, endpoint, at);
@@ -181,7 +192,7 @@ impl Classifier {
         let Classified { call, sni, hidden, hello, application, .. } = entry.class;
         let peers = entry.peers();
         let name = sni.and_then(|id| self.names.text(id));
-        if let Some(call) = known(&peers, name, hidden, policy) {
+        if let Some(call) = known(&peers, || policy.by_name(name?), hidden, policy) {
             return Some(call);
         }
         // A name that found no room cannot be asked again, nor can the fingerprint.
@@ -243,17 +254,34 @@ impl Classifier {
         self.applications.key(())
     }
 
+    /// The endpoint of a name, which the policy is asked for once.
+    fn named(&mut self, id: Option<NameId>, name: &str, policy: &Snapshot) -> Option<EndpointId> {
+        let Some(asked) = id.and_then(|id| self.asked.get_mut(id.index())) else {
+            return policy.by_name(name);
+        };
+        if asked.revision != policy.revision() {
+            asked.revision = policy.revision();
+            asked.endpoint = policy.by_name(name);
+        }
+        asked.endpoint
+    }
+
     fn is_in_clear(&self, name: Option<NameId>) -> bool {
-        name.and_then(|id| self.in_clear.get(id.index())).is_some_and(|&in_clear| in_clear)
+        name.and_then(|id| self.asked.get(id.index())).is_some_and(|asked| asked.in_clear)
     }
 }
 
 /// The longest prefix and port first, then the name.
-fn known(peers: &Peers, name: Option<&str>, hidden: bool, policy: &Snapshot) -> Option<Call> {
+fn known(
+    peers: &Peers,
+    named: impl FnOnce() -> Option<EndpointId>,
+    hidden: bool,
+    policy: &Snapshot,
+) -> Option<Call> {
     if let Some(endpoint) = policy.by_address(peers.server.ip(), peers.server_port) {
         return Some(Call { endpoint, by: Evidence::Prefix, confidence: 1.0 });
     }
-    let endpoint = policy.by_name(name?)?;
+    let endpoint = named()?;
     let confidence = if hidden { OUTER_NAME } else { 1.0 };
     Some(Call { endpoint, by: Evidence::Sni, confidence })
 }
