@@ -74,7 +74,7 @@ pub fn port(traffic: Traffic, flows: u32) -> CyclePort {
                 }));
             }
             Traffic::Hellos => {
-                let hello = tests::tls::browser_hello("api.openai.com");
+                let hello = tests::tls::browser_hello("api.openai.com", n as usize);
                 connection.send(Direction::ToServer, &hello);
                 laps.extend(lap(&mut connection, |_| Lap::NewClient { from_client: true }));
             }

@@ -84,7 +84,7 @@ fn initials(criterion: &mut Criterion) {
                 let bursts = datagrams.div_ceil(BURST_FRAMES as u64);
                 let start = WallTime.start();
                 for _ in 0..bursts {
-                    burst.packets.client_hellos.clear();
+                    burst.packets.clear_found();
                     parse::headers(&mut burst, &mut parser, &mut passes);
                     parse::handshakes(black_box(&mut burst), &mut flows, &mut parser);
                 }

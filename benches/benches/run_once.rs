@@ -87,8 +87,7 @@ fn client_hello(criterion: &mut Criterion) {
     group.bench_function("browser", |bencher| {
         per_packet(bencher, || {
             streams.0[..2 * BURST_FRAMES].fill([Stream::new(0); 2]);
-            burst.packets.records.clear();
-            burst.packets.client_hellos.clear();
+            burst.packets.clear_found();
             parse::handshakes(&mut burst, &mut streams, &mut parser);
             let packets = &mut burst.packets;
             classify::endpoints(packets, &mut table, &snapshot, &mut classifier, &mut events);

@@ -87,7 +87,7 @@ fn bounded<T>(input_bytes: usize, name: &str, work: impl FnOnce() -> T) -> T {
 }
 
 /// The window of a capture and the buffers of a burst take between one and two megabytes.
-const PORT_BYTES_MAX: u64 = 4 << 20;
+const PORT_BYTES_MAX: u64 = 8 << 20;
 
 /// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, as a datagram, and
 /// as hello messages.

@@ -78,9 +78,10 @@ pub fn hello(offer: &Offer<'_>) -> Vec<u8> {
 }
 
 /// A ClientHello like a browser's, with its lists of ciphers and extensions, in one record of 512
-/// bytes (RFC 7685).
+/// bytes (RFC 7685). As in a browser the order of the extensions is another each time: that of the
+/// `n`-th is turned by `n`.
 #[must_use]
-pub fn browser_hello(sni: &str) -> Vec<u8> {
+pub fn browser_hello(sni: &str, n: usize) -> Vec<u8> {
     const CIPHERS: [u16; 16] = [
         0x2a2a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013,
         0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
@@ -107,8 +108,10 @@ pub fn browser_hello(sni: &str) -> Vec<u8> {
         extension(0xff01, &[0]),
         extension(0x000b, &[1, 0]),
         extension(0x000a, &u16_block(&codes(&[0x4a4a, 29, 23, 24]))),
-    ]
-    .concat();
+    ];
+    let turn = n % extensions.len();
+    extensions.rotate_left(turn);
+    let mut extensions = extensions.concat();
     let padding = 384_usize.saturating_sub(extensions.len());
     extensions.extend(extension(0x0015, &vec![0; padding]));
     let ciphers = u16_block(&codes(&CIPHERS));

@@ -295,7 +295,7 @@ fn hellos_of_quic_allocate_nothing() {
     let mut read = || {
         parse::headers(&mut burst, &mut parser, &mut passes);
         burst.packets.flow.fill(Some((FlowId(0), Direction::ToServer)));
-        burst.packets.client_hellos.clear();
+        burst.packets.clear_found();
         parse::handshakes(&mut burst, &mut flows, &mut parser);
     };
     read();

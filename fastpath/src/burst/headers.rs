@@ -1,11 +1,12 @@
 //! What the link, network and transport headers of a frame say: copies and offsets, never borrows.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 /// An IP address in 16 bytes; IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address([u8; 16]);
 
 impl Address {
@@ -32,6 +33,13 @@ impl Address {
     pub fn ip(self) -> IpAddr {
         let v6 = Ipv6Addr::from(self.0);
         v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+    }
+}
+
+impl Hash for Address {
+    /// As one number: the derived implementation would hash a length and a slice.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.0));
     }
 }
 

@@ -14,8 +14,8 @@ pub use headers::{
     Timestamps,
 };
 pub use record::{
-    Alpn, Carrier, ClientHello, ContentType, FingerprintId, HostName, Ja4, Record, ServerHello,
-    TlsVersion,
+    Alpn, Carrier, ClientHello, ContentType, FingerprintId, HelloNames, Ja4, NAME_BYTES_MAX,
+    NameRange, Record, ServerHello, TlsVersion,
 };
 
 use crate::telemetry::reasons::DropReason;
@@ -84,6 +84,8 @@ pub struct Packets {
     pub records: Vec<Record>,
     /// ClientHellos completed in this burst.
     pub client_hellos: Vec<ClientHello>,
+    /// The names in them.
+    pub hello_names: HelloNames,
     /// ServerHellos completed in this burst.
     pub server_hellos: Vec<ServerHello>,
 }
@@ -189,6 +191,7 @@ impl Packets {
             fate: Vec::with_capacity(BURST_FRAMES),
             records: Vec::with_capacity(BURST_RECORDS),
             client_hellos: Vec::with_capacity(BURST_FRAMES),
+            hello_names: HelloNames::with_capacity(BURST_FRAMES),
             server_hellos: Vec::with_capacity(BURST_FRAMES),
         }
     }
@@ -243,8 +246,14 @@ impl Packets {
         self.flow.clear();
         self.fresh_bytes.clear();
         self.fate.clear();
+        self.clear_found();
+    }
+
+    /// Forgets the records and hellos of the burst.
+    pub fn clear_found(&mut self) {
         self.records.clear();
         self.client_hellos.clear();
+        self.hello_names.clear();
         self.server_hellos.clear();
     }
 }

@@ -45,66 +45,38 @@ impl TlsVersion {
     pub const V1_3: Self = Self(0x0304);
 }
 
-/// A host name of at most 255 bytes, as it stood on the wire.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HostName {
-    bytes: [u8; 255],
-    len: u8,
-}
-
-impl HostName {
-    /// The name, or `None` when it is longer than a host name can be (RFC 1035) or empty.
-    #[must_use]
-    #[inline]
-    pub fn new(name: &[u8]) -> Option<Self> {
-        let len = u8::try_from(name.len()).ok().filter(|&len| len > 0)?;
-        let mut bytes = [0; 255];
-        bytes[..name.len()].copy_from_slice(name);
-        Some(Self { bytes, len })
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl std::fmt::Debug for HostName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.as_bytes().escape_ascii().fmt(f)
-    }
-}
+/// Bytes of a name, or of an ALPN offer, at most: a host name has no more (RFC 1035, 2.3.4), and the
+/// longest offer of a browser a tenth.
+pub const NAME_BYTES_MAX: usize = 255;
 
 /// The ALPN protocol names a client offers, in order, in wire form (RFC 7301: length byte, name).
-/// Names beyond 255 bytes in all are left out: ten times the longest offer of a browser.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Alpn {
-    bytes: [u8; 255],
-    len: u8,
-}
+pub struct Alpn<'a>(&'a [u8]);
 
-impl Alpn {
-    /// No name offered.
-    pub const NONE: Self = Self { bytes: [0; 255], len: 0 };
+impl<'a> Alpn<'a> {
+    /// The names of a list as far as it goes, and as they have room in [`NAME_BYTES_MAX`] bytes.
+    #[must_use]
+    pub fn new(list: &'a [u8]) -> Self {
+        let mut whole = 0;
+        while let Some(&length) = list.get(whole) {
+            let end = whole + 1 + usize::from(length);
+            if end > list.len().min(NAME_BYTES_MAX) {
+                break;
+            }
+            whole = end;
+        }
+        Self(&list[..whole])
+    }
 
-    /// Adds a name; a name that does not fit is left out.
-    #[inline]
-    pub fn push(&mut self, name: &[u8]) {
-        let (start, end) = (usize::from(self.len), usize::from(self.len) + 1 + name.len());
-        let (Some(room), Ok(length), Ok(len)) =
-            (self.bytes.get_mut(start..end), u8::try_from(name.len()), u8::try_from(end))
-        else {
-            return;
-        };
-        room[0] = length;
-        room[1..].copy_from_slice(name);
-        self.len = len;
+    /// All of them, in wire form.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// The names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.bytes[..usize::from(self.len)];
+    pub fn names(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.0;
         std::iter::from_fn(move || {
             let (&length, tail) = rest.split_first()?;
             let (name, tail) = tail.split_at_checked(usize::from(length))?;
@@ -115,14 +87,54 @@ impl Alpn {
 
     /// Whether `name` is offered.
     #[must_use]
-    pub fn offers(&self, name: &[u8]) -> bool {
+    pub fn offers(self, name: &[u8]) -> bool {
         self.names().any(|offered| offered == name)
     }
 }
 
-impl std::fmt::Debug for Alpn {
+impl std::fmt::Debug for Alpn<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.names().map(<[u8]>::escape_ascii)).finish()
+    }
+}
+
+/// Host names and ALPN offers of the ClientHellos of a burst, one behind the other, so that a hello
+/// is small.
+#[derive(Debug)]
+pub struct HelloNames(Vec<u8>);
+
+/// The place of a name in the [`HelloNames`] of its burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameRange {
+    start: u32,
+    len: u8,
+}
+
+impl HelloNames {
+    /// With room for the names of so many hellos.
+    pub(super) fn with_capacity(hellos: usize) -> Self {
+        Self(Vec::with_capacity(hellos * 2 * NAME_BYTES_MAX))
+    }
+
+    /// Takes a name in, cut to [`NAME_BYTES_MAX`] bytes.
+    #[inline]
+    pub fn push(&mut self, name: &[u8]) -> NameRange {
+        // A burst has a few thousand bytes of names.
+        let start = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        self.0.extend_from_slice(&name[..usize::from(len)]);
+        NameRange { start, len }
+    }
+
+    /// The name in this place; nothing when the burst is another one.
+    #[must_use]
+    pub fn get(&self, range: NameRange) -> &[u8] {
+        let start = range.start as usize;
+        self.0.get(start..start + usize::from(range.len)).unwrap_or_default()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -187,9 +199,9 @@ pub struct ClientHello {
     /// What carried it.
     pub carrier: Carrier,
     /// Server name (RFC 6066), if there is one.
-    pub sni: Option<HostName>,
-    /// ALPN offer.
-    pub alpn: Alpn,
+    pub sni: Option<NameRange>,
+    /// ALPN offer, in wire form.
+    pub alpn: NameRange,
     /// The highest version offered.
     pub version: TlsVersion,
     /// Fingerprint.
@@ -222,18 +234,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alpn_keeps_the_order_and_leaves_out_what_does_not_fit() {
-        let mut alpn = Alpn::NONE;
-        alpn.push(b"h2");
-        alpn.push(&[b'x'; 254]);
-        alpn.push(b"http/1.1");
-        assert_eq!(alpn.names().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
-        assert!(alpn.offers(b"http/1.1"));
+    fn an_alpn_offer_is_kept_in_order_as_far_as_it_goes() {
+        let offer = Alpn::new(b"\x02h2\x08http/1.1\x09cut");
+        assert_eq!(offer.names().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
+        assert!(offer.offers(b"http/1.1") && !offer.offers(b"cut"));
+        let long = [&b"\x02h2"[..], &[252], &[b'x'; 252], b"\x01y"].concat();
+        assert_eq!(Alpn::new(&long).names().count(), 1, "the second has no room");
+        assert_eq!(Alpn::new(&long[3..]).names().count(), 2);
     }
 
     #[test]
-    fn a_name_of_256_bytes_is_no_host_name() {
-        assert!(HostName::new(&[b'a'; 256]).is_none());
-        assert_eq!(HostName::new(b"api.test").map(|n| n.as_bytes().len()), Some(8));
+    fn names_of_a_burst_are_found_in_their_place() {
+        let mut names = HelloNames::with_capacity(1);
+        let [first, empty, long] =
+            [&b"api.test"[..], b"", &[b'a'; 256]].map(|name| names.push(name));
+        assert_eq!((names.get(first), names.get(empty)), (&b"api.test"[..], &b""[..]));
+        assert_eq!(names.get(long).len(), NAME_BYTES_MAX);
+        names.clear();
+        assert_eq!(names.get(first), b"");
     }
 }

@@ -10,7 +10,9 @@
 //! itself.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
 
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
@@ -18,7 +20,7 @@ use crate::time::Nanos;
 /// A bounded memory of lessons.
 #[derive(Debug)]
 pub struct Learnt {
-    places: HashMap<LessonKey, usize>,
+    places: HashMap<LessonKey, usize, RandomState>,
     lessons: Vec<Lesson>,
     capacity: usize,
     /// Where the next search for the lightest begins.
@@ -76,11 +78,11 @@ impl Learnt {
         assert!(capacity > 0, "at least one lesson");
         Self {
             // A map that is never more than half full only ever rehashes in place.
-            places: HashMap::with_capacity(2 * capacity),
+            places: HashMap::with_capacity_and_hasher(2 * capacity, RandomState::default()),
             lessons: Vec::with_capacity(capacity),
             capacity,
             hand: 0,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             evicted: 0,
         }
     }

@@ -8,7 +8,11 @@ pub mod learnt;
 
 use std::hash::BuildHasher;
 
-use crate::burst::{Carrier, ClientHello, Direction, Ja4, Packets, ServerHello, TlsVersion};
+use foldhash::fast::RandomState;
+
+use crate::burst::{
+    Alpn, Carrier, ClientHello, Direction, HelloNames, Ja4, Packets, ServerHello, TlsVersion,
+};
 use crate::flow::entry::{Classified, FlowEntry};
 use crate::flow::table::FlowTable;
 use crate::policy::snapshot::{EndpointId, Snapshot};
@@ -22,13 +26,23 @@ use learnt::{Learnt, LessonKey};
 pub struct Classifier {
     /// Host names seen.
     pub names: NameTable,
-    /// Which of them were asked for without an encrypted ClientHello: true names.
-    in_clear: Vec<bool>,
+    /// What is known of each of them, by its id.
+    asked: Vec<Asked>,
     /// What is called at a server's address and port.
     addresses: Learnt,
     /// What is called by an application of a client.
     applications: Learnt,
-    hasher: std::hash::RandomState,
+    hasher: RandomState,
+}
+
+/// What is known of a name that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// It was asked for without an encrypted ClientHello: a true name.
+    in_clear: bool,
+    /// The revision of the policy that was asked for its endpoint; 0 before any was.
+    revision: u64,
+    endpoint: Option<EndpointId>,
 }
 
 /// Addresses, and applications of clients, that are remembered.
@@ -51,10 +65,10 @@ impl Classifier {
     pub fn new(names: u32) -> Self {
         Self {
             names: NameTable::with_capacity(names),
-            in_clear: vec![false; names as usize],
+            asked: vec![Asked::default(); names as usize],
             addresses: Learnt::with_capacity(LESSONS),
             applications: Learnt::with_capacity(LESSONS),
-            hasher: std::hash::RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 
@@ -81,9 +95,8 @@ pub fn endpoints(
             entry.class.revision = policy.revision();
         }
     }
-    // Hellos are large: they are lent out, not copied.
-    let hellos = std::mem::take(&mut packets.client_hellos);
-    for hello in &hellos {
+    for n in 0..packets.client_hellos.len() {
+        let hello = packets.client_hellos[n];
         let entry = flows.entry_mut(hello.flow);
         if hello.direction == Direction::ToClient {
             // Who has sent the SYN, or a hello, is the client, whatever the other side sends.
@@ -94,9 +107,9 @@ pub fn endpoints(
             packets.turn(hello.flow);
         }
         let at = packets.at[usize::from(hello.packet)];
-        events.send(Event::Hello(classifier.meet(hello, entry, policy, at)));
+        let told = classifier.meet(&hello, &packets.hello_names, entry, policy, at);
+        events.send(Event::Hello(told));
     }
-    packets.client_hellos = hellos;
     for hello in &packets.server_hellos {
         let entry = flows.entry_mut(hello.flow);
         answer(hello, &mut entry.class);
@@ -107,10 +120,11 @@ pub fn endpoints(
 }
 
 impl Classifier {
-    /// Takes a ClientHello in.
+    /// Takes a ClientHello in, whose names are among these.
     fn meet(
         &mut self,
         hello: &ClientHello,
+        names: &HelloNames,
         entry: &mut FlowEntry,
         policy: &Snapshot,
         at: Nanos,
@@ -118,17 +132,20 @@ impl Classifier {
         let peers = entry.peers();
         let from_middle = hello.carrier == Carrier::Tcp && entry.from_middle();
         let first = !std::mem::replace(&mut entry.class.hello, true);
-        let name = hello.sni.as_ref().and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
+        let sni = hello.sni.map(|name| names.get(name));
+        let alpn = Alpn::new(names.get(hello.alpn));
+        let name = sni.and_then(|name| std::str::from_utf8(name).ok());
         let class = &mut entry.class;
-        class.sni = hello.sni.as_ref().and_then(|name| self.names.intern(name));
+        class.sni = sni.and_then(|name| self.names.intern(name));
         class.hidden = name.is_none() || (hello.ech && !self.is_in_clear(class.sni));
         class.application = self.hasher.hash_one(hello.ja4.ciphers());
-        class.offers_h2 = hello.alpn.offers(b"h2");
-        class.visibility = visibility(hello);
+        class.offers_h2 = alpn.offers(b"h2");
+        class.visibility = visibility(hello.carrier, class.offers_h2, alpn.offers(b"http/1.1"));
         if class.visibility == Visibility::Mux {
             class.chose_h2 = Some(true);
         }
-        let known = known(&peers, name, class.hidden, policy);
+        let named = || self.named(class.sni, name?, policy);
+        let known = known(&peers, named, class.hidden, policy);
         let client = Some((class.application, Some(&hello.ja4)));
         let inferred = || class.hidden.then(|| self.infer(&peers, client, policy, at))?;
         class.call = known.or_else(inferred);
@@ -140,7 +157,9 @@ impl Classifier {
             peers,
             carrier: hello.carrier,
             sni: class.sni,
-            alpn: hello.alpn,
+            alpn: Some(alpn.as_bytes())
+                .filter(|a| !a.is_empty())
+                .and_then(|a| self.names.intern(a)),
             version: hello.version,
             ja4: hello.ja4,
             fingerprint: hello.fingerprint,
@@ -157,8 +176,8 @@ impl Classifier {
     fn learn(&mut self, peers: &Peers, class: &Classified, known: Option<Call>, at: Nanos) {
         let endpoint = known.map(|call| call.endpoint);
         if known.is_none_or(|call| call.by == Evidence::Sni) {
-            if let Some(place) = class.sni.and_then(|id| self.in_clear.get_mut(id.index())) {
-                *place = true;
+            if let Some(asked) = class.sni.and_then(|id| self.asked.get_mut(id.index())) {
+                asked.in_clear = true;
             }
             let key = self.addresses.key((peers.server, peers.server_port));
             self.addresses.teach(key, endpoint, at);
@@ -173,7 +192,7 @@ impl Classifier {
         let Classified { call, sni, hidden, hello, application, .. } = entry.class;
         let peers = entry.peers();
         let name = sni.and_then(|id| self.names.text(id));
-        if let Some(call) = known(&peers, name, hidden, policy) {
+        if let Some(call) = known(&peers, || policy.by_name(name?), hidden, policy) {
             return Some(call);
         }
         // A name that found no room cannot be asked again, nor can the fingerprint.
@@ -235,25 +254,41 @@ impl Classifier {
         self.applications.key(())
     }
 
+    /// The endpoint of a name, which the policy is asked for once.
+    fn named(&mut self, id: Option<NameId>, name: &str, policy: &Snapshot) -> Option<EndpointId> {
+        let Some(asked) = id.and_then(|id| self.asked.get_mut(id.index())) else {
+            return policy.by_name(name);
+        };
+        if asked.revision != policy.revision() {
+            asked.revision = policy.revision();
+            asked.endpoint = policy.by_name(name);
+        }
+        asked.endpoint
+    }
+
     fn is_in_clear(&self, name: Option<NameId>) -> bool {
-        name.and_then(|id| self.in_clear.get(id.index())).is_some_and(|&in_clear| in_clear)
+        name.and_then(|id| self.asked.get(id.index())).is_some_and(|asked| asked.in_clear)
     }
 }
 
 /// The longest prefix and port first, then the name.
-fn known(peers: &Peers, name: Option<&str>, hidden: bool, policy: &Snapshot) -> Option<Call> {
+fn known(
+    peers: &Peers,
+    named: impl FnOnce() -> Option<EndpointId>,
+    hidden: bool,
+    policy: &Snapshot,
+) -> Option<Call> {
     if let Some(endpoint) = policy.by_address(peers.server.ip(), peers.server_port) {
         return Some(Call { endpoint, by: Evidence::Prefix, confidence: 1.0 });
     }
-    let endpoint = policy.by_name(name?)?;
+    let endpoint = named()?;
     let confidence = if hidden { OUTER_NAME } else { 1.0 };
     Some(Call { endpoint, by: Evidence::Sni, confidence })
 }
 
 /// How well a flow can be seen, as far as its hello tells.
-fn visibility(hello: &ClientHello) -> Visibility {
-    let (h2, h1) = (hello.alpn.offers(b"h2"), hello.alpn.offers(b"http/1.1"));
-    match hello.carrier {
+fn visibility(carrier: Carrier, h2: bool, h1: bool) -> Visibility {
+    match carrier {
         Carrier::Quic => Visibility::Quic,
         Carrier::Dtls => Visibility::Opaque,
         Carrier::Tcp if h2 && h1 => Visibility::Both,

@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::entry::FlowEntry;
 use super::key::FlowKey;
 use crate::burst::{BURST_FRAMES, Direction, FlowId};
@@ -19,7 +21,7 @@ use crate::time::Nanos;
 /// The flows of an lcore.
 #[derive(Debug)]
 pub struct FlowTable {
-    index: HashMap<FlowKey, FlowId>,
+    index: HashMap<FlowKey, FlowId, RandomState>,
     slots: Vec<Option<FlowEntry>>,
     free: Vec<FlowId>,
     /// Opened in this burst, by frame order.
@@ -61,7 +63,7 @@ impl FlowTable {
         Self {
             // Twice the room: a hash map that is never more than half full only ever rehashes in
             // place.
-            index: HashMap::with_capacity(2 * capacity),
+            index: HashMap::with_capacity_and_hasher(2 * capacity, RandomState::default()),
             slots: vec![None; slots],
             free: ids.collect(),
             fresh: Vec::with_capacity(BURST_FRAMES),

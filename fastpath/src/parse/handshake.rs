@@ -70,7 +70,7 @@ impl Handshake {
             return false;
         };
         counters.client_hellos += 1;
-        packets.client_hellos.push(facts.hello(found, carrier));
+        facts.keep(found, carrier, packets);
         true
     }
 }

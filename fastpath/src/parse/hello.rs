@@ -7,15 +7,17 @@
 //! whose own lengths do not fit gives nothing. Messages split over segments are joined elsewhere.
 
 use super::ja4::{Fingerprinter, Offer, is_grease};
-use crate::burst::{Alpn, Carrier, ClientHello, FingerprintId, HostName, Ja4, TlsVersion};
+use crate::burst::{
+    Alpn, Carrier, ClientHello, FingerprintId, Ja4, NAME_BYTES_MAX, Packets, TlsVersion,
+};
 
-/// What a ClientHello says.
+/// What a ClientHello says. Names lie in the message until [`ClientFacts::keep`].
 #[derive(Clone, Copy, Debug)]
-pub struct ClientFacts {
-    /// Server name (RFC 6066), if there is one.
-    pub sni: Option<HostName>,
+pub struct ClientFacts<'a> {
+    /// Server name (RFC 6066), if there is one: 1 to 255 bytes.
+    pub sni: Option<&'a [u8]>,
     /// ALPN offer (RFC 7301).
-    pub alpn: Alpn,
+    pub alpn: Alpn<'a>,
     /// The highest version offered.
     pub version: TlsVersion,
     /// Fingerprint.
@@ -41,26 +43,24 @@ pub struct ServerFacts {
     pub retry: bool,
 }
 
-impl ClientFacts {
-    /// The hello as the later stages see it.
-    pub(super) fn hello(self, found: super::Found, carrier: Carrier) -> ClientHello {
-        let Self { sni, alpn, version, ja4, fingerprint, ech, esni } = self;
-        let super::Found { packet, flow, direction } = found;
-        // A burst has at most BURST_FRAMES frames.
-        let packet = u16::try_from(packet).unwrap_or(u16::MAX);
-        ClientHello {
-            packet,
-            flow,
-            direction,
+impl ClientFacts<'_> {
+    /// Puts the hello into the burst, as the later stages see it.
+    pub(super) fn keep(&self, found: super::Found, carrier: Carrier, packets: &mut Packets) {
+        let names = &mut packets.hello_names;
+        packets.client_hellos.push(ClientHello {
+            // A burst has at most BURST_FRAMES frames.
+            packet: u16::try_from(found.packet).unwrap_or(u16::MAX),
+            flow: found.flow,
+            direction: found.direction,
             carrier,
-            sni,
-            alpn,
-            version,
-            ja4,
-            fingerprint,
-            ech,
-            esni,
-        }
+            sni: self.sni.map(|name| names.push(name)),
+            alpn: names.push(self.alpn.as_bytes()),
+            version: self.version,
+            ja4: self.ja4,
+            fingerprint: self.fingerprint,
+            ech: self.ech,
+            esni: self.esni,
+        });
     }
 }
 
@@ -68,11 +68,11 @@ impl ClientFacts {
 /// whole; of DTLS it is what the fragments make, with the TLS header of four bytes before.
 #[must_use]
 #[inline]
-pub fn client_hello(
-    message: &[u8],
+pub fn client_hello<'a>(
+    message: &'a [u8],
     carrier: Carrier,
     fingerprinter: &mut Fingerprinter,
-) -> Option<ClientFacts> {
+) -> Option<ClientFacts<'a>> {
     let mut body = body(message, CLIENT_HELLO)?;
     let legacy = body.u16()?;
     body.take(RANDOM_BYTES)?;
@@ -88,17 +88,18 @@ pub fn client_hello(
         found.take(kind, content);
     })?;
     let version = offered_version(found.supported_versions, legacy);
+    let alpn = found.alpn.map_or(&[][..], alpn_list);
     let offer = Offer {
         carrier,
         version,
         server_name: found.server_name.is_some(),
-        alpn: found.alpn.and_then(|list| alpn_names(list).next()).unwrap_or_default(),
+        alpn: Cursor(alpn).u8_block().unwrap_or_default(),
     };
     let signatures = found.signature_algorithms.and_then(|list| Cursor(list).u16_block());
     let (ja4, fingerprint) = fingerprinter.finish(&offer, signatures.unwrap_or_default());
     Some(ClientFacts {
         sni: found.server_name.and_then(host_name),
-        alpn: found.alpn.map_or(Alpn::NONE, offered_alpn),
+        alpn: Alpn::new(alpn),
         version,
         ja4,
         fingerprint,
@@ -122,7 +123,7 @@ pub fn server_hello(message: &[u8]) -> Option<ServerFacts> {
     let chosen = found.supported_versions.and_then(|chosen| Cursor(chosen).u16());
     let version = TlsVersion(chosen.unwrap_or(legacy));
     let alpn = found.alpn.filter(|_| version <= TlsVersion::V1_2);
-    let h2 = alpn.and_then(|list| alpn_names(list).next()).map(|name| name == b"h2");
+    let h2 = alpn.and_then(|list| Cursor(alpn_list(list)).u8_block()).map(|name| name == b"h2");
     Some(ServerFacts { version, cipher, h2, retry })
 }
 
@@ -181,28 +182,21 @@ fn offered_version(supported: Option<&[u8]>, legacy: u16) -> TlsVersion {
     TlsVersion(codes.filter(|&code| !is_grease(code)).max().unwrap_or(legacy))
 }
 
-/// The first name of type host_name (RFC 6066, 3).
+/// The first name of type host_name (RFC 6066, 3), when it is as long as a host name can be.
 #[inline]
-fn host_name(extension: &[u8]) -> Option<HostName> {
+fn host_name(extension: &[u8]) -> Option<&[u8]> {
     let mut list = Cursor(Cursor(extension).u16_block()?);
     loop {
         let (kind, name) = (list.u8()?, list.u16_block()?);
         if kind == 0 {
-            return HostName::new(name);
+            return (1..=NAME_BYTES_MAX).contains(&name.len()).then_some(name);
         }
     }
 }
 
-fn offered_alpn(extension: &[u8]) -> Alpn {
-    let mut alpn = Alpn::NONE;
-    alpn_names(extension).for_each(|name| alpn.push(name));
-    alpn
-}
-
-/// The names of an ALPN extension, as far as the list goes.
-fn alpn_names(extension: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut list = Cursor(Cursor(extension).u16_block().unwrap_or_default());
-    std::iter::from_fn(move || list.u8_block())
+/// The names of an ALPN extension, in wire form.
+fn alpn_list(extension: &[u8]) -> &[u8] {
+    Cursor(extension).u16_block().unwrap_or_default()
 }
 
 /// Takes fields off the front of a slice. Every method gives `None`, and takes nothing more of use,

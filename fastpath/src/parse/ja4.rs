@@ -20,7 +20,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::burst::{Carrier, FingerprintId, Ja4, TlsVersion};
-use crate::telemetry::fingerprints::{Canonical, FingerprintTable, Fingerprints};
+use crate::telemetry::fingerprints::{FingerprintTable, Fingerprints, Lists};
 
 /// What a fingerprint is made of beside lists.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,8 @@ pub struct Fingerprinter {
     extensions: usize,
     /// Extensions that count but are not hashed.
     not_hashed: usize,
+    /// Where a list is sorted.
+    sorted: Vec<u16>,
     table: FingerprintTable,
 }
 
@@ -58,6 +60,7 @@ impl Default for Fingerprinter {
             ciphers: 0,
             extensions: 0,
             not_hashed: 0,
+            sorted: Vec::with_capacity(CODES_MAX),
             table: FingerprintTable::default(),
         }
     }
@@ -91,14 +94,9 @@ impl Fingerprinter {
     ) -> (Ja4, Option<FingerprintId>) {
         let lengths = [self.ciphers, self.extensions - self.ciphers];
         let head = head(offer, lengths[0], lengths[1] + self.not_hashed);
-        if let Some(hashed) = self.codes.get_mut(..self.extensions) {
-            let (ciphers, extensions) = hashed.split_at_mut(lengths[0]);
-            sort(ciphers);
-            sort(extensions);
-        }
         self.push_list(signature_algorithms);
-        let canonical = Canonical { head, codes: &self.codes, lengths };
-        self.table.intern(&canonical, ja4)
+        let lists = Lists { head, codes: &self.codes, lengths };
+        self.table.intern(&lists, |lists| ja4(lists, &mut self.sorted))
     }
 
     /// Who reads the lists of the fingerprints.
@@ -142,56 +140,23 @@ fn head(offer: &Offer<'_>, ciphers: usize, extensions: usize) -> [u8; 10] {
 }
 
 /// The whole fingerprint, hashed.
-fn ja4(canonical: &Canonical<'_>) -> Ja4 {
-    let [ciphers, extensions] = canonical.lengths;
-    let (ciphers, rest) = canonical.codes.split_at_checked(ciphers).unwrap_or_default();
-    let (extensions, signed) = rest.split_at_checked(extensions).unwrap_or_default();
+fn ja4(lists: &Lists<'_>, sorted: &mut Vec<u16>) -> Ja4 {
+    let [ciphers, extensions, signed] = lists.split();
     let mut text = Text::default();
-    text.push(&canonical.head);
+    text.push(&lists.head);
     text.push(b"_");
-    text.push(&digest(ciphers, &[]));
+    text.push(&digest(sort(ciphers, sorted), &[]));
     text.push(b"_");
-    text.push(&digest(extensions, signed));
+    text.push(&digest(sort(extensions, sorted), signed));
     Ja4(text.bytes)
 }
 
-/// Sorts a list. Those of real hellos are short and in no order that a branch predictor could
-/// learn.
-fn sort(codes: &mut [u16]) {
-    let sorted = match codes.len() {
-        0..=16 => sort_short::<16>(codes),
-        17..=24 => sort_short::<24>(codes),
-        25..=32 => sort_short::<32>(codes),
-        _ => None,
-    };
-    if sorted.is_none() {
-        codes.sort_unstable();
-    }
-}
-
-/// Sorts up to `N` codes without a branch: how many are smaller than each is counted for all of
-/// them side by side. `None`, and nothing is changed, when two are equal.
-fn sort_short<const N: usize>(codes: &mut [u16]) -> Option<()> {
-    // Vector units compare signed numbers.
-    const SIGN: u16 = 1 << 15;
-    let mut unsorted = [i16::MAX; N];
-    for (to, &code) in unsorted.iter_mut().zip(&*codes) {
-        *to = (code ^ SIGN).cast_signed();
-    }
-    let mut places = [0_i16; N];
-    for &code in unsorted.iter().take(codes.len()) {
-        for (place, &other) in places.iter_mut().zip(&unsorted) {
-            *place += i16::from(code < other);
-        }
-    }
-    let (mut sorted, mut taken) = ([0; N], 0_u64);
-    for (&code, &place) in unsorted.iter().zip(&places).take(codes.len()) {
-        taken |= 1 << place;
-        *sorted.get_mut(usize::from(place.cast_unsigned()))? = code.cast_unsigned() ^ SIGN;
-    }
-    (taken.count_ones() as usize == codes.len()).then_some(())?;
-    codes.copy_from_slice(sorted.get(..codes.len())?);
-    Some(())
+/// The codes, sorted in a place that is lent for it.
+fn sort<'a>(codes: &[u16], sorted: &'a mut Vec<u16>) -> &'a [u16] {
+    sorted.clear();
+    sorted.extend_from_slice(codes);
+    sorted.sort_unstable();
+    sorted
 }
 
 /// Whether a code is one of the sixteen that mean nothing: 0x0a0a, 0x1a1a, ... 0xfafa (RFC 8701).
@@ -370,20 +335,6 @@ mod tests {
         let offer = Offer { server_name: false, alpn: b"", ..offer() };
         let [ja4, _] = fingerprint(&offer, ["", "0a0a", ""]);
         assert_eq!(ja4, "t13i000000_000000000000_000000000000");
-    }
-
-    #[test]
-    fn a_list_of_any_length_is_sorted() {
-        for length in [0, 1, 2, 16, 17, 20, 24, 25, 32, 33, 3000] {
-            for alike in [1, 3] {
-                let scattered = |n: u16| (n / alike).wrapping_mul(40_503);
-                let mut codes: Vec<u16> = (0..length).map(scattered).collect();
-                let mut expected = codes.clone();
-                expected.sort_unstable();
-                sort(&mut codes);
-                assert_eq!(codes, expected, "{alike} of each");
-            }
-        }
     }
 
     #[test]

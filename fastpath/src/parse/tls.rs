@@ -434,7 +434,7 @@ impl Walk<'_> {
         };
         self.counters.client_hellos += 1;
         let Self { packet, flow, direction, .. } = *self;
-        self.packets.client_hellos.push(facts.hello(Found { packet, flow, direction }, carrier));
+        facts.keep(Found { packet, flow, direction }, carrier, self.packets);
         Hello::Read
     }
 

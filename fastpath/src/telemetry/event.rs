@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::grounds::Grounds;
 use super::names::NameId;
-use crate::burst::{Address, Alpn, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
+use crate::burst::{Address, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
 /// One thing that was seen.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant, reason = "they lie in a ring of equal places")]
 pub enum Event {
     /// A flow has shown its ClientHello.
     Hello(Hello),
@@ -54,8 +55,8 @@ pub struct Hello {
     pub carrier: Carrier,
     /// Server name.
     pub sni: Option<NameId>,
-    /// ALPN offer.
-    pub alpn: Alpn,
+    /// ALPN offer, in wire form, if there is one.
+    pub alpn: Option<NameId>,
     /// Highest version offered.
     pub version: TlsVersion,
     /// Fingerprint.

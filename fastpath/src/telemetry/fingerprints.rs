@@ -15,10 +15,11 @@ use crossbeam::atomic::AtomicCell;
 
 use crate::burst::{FingerprintId, Ja4};
 
-/// What a fingerprint is made of, in the form that is equal for equal fingerprints: GREASE left
-/// out, ciphers and extensions sorted, server name and ALPN not among the extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Canonical<'a> {
+/// What a fingerprint is made of: GREASE left out, server name and ALPN not among the extensions.
+/// The lists are as they came. That of extensions is in another order in every hello of a browser,
+/// and means the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Lists<'a> {
     /// The first part of the JA4: ten characters.
     pub head: [u8; 10],
     /// Ciphers, then extensions, then signature algorithms.
@@ -55,6 +56,8 @@ struct Entry {
     generation: u32,
     /// Numbers of ciphers, extensions and signature algorithms.
     lengths: [u16; 3],
+    /// No extension is there twice.
+    distinct: bool,
     ja4: Ja4,
     codes: [u16; CODES_MAX],
 }
@@ -86,25 +89,25 @@ impl FingerprintTable {
     /// kept it has no id.
     pub fn intern(
         &mut self,
-        canonical: &Canonical<'_>,
-        compute: impl FnOnce(&Canonical<'_>) -> Ja4,
+        lists: &Lists<'_>,
+        compute: impl FnOnce(&Lists<'_>) -> Ja4,
     ) -> (Ja4, Option<FingerprintId>) {
-        let Some(lengths) = canonical.entry_lengths() else {
+        let Some(lengths) = lists.entry_lengths() else {
             self.refused += 1;
-            return (compute(canonical), None);
+            return (compute(lists), None);
         };
         self.lookups += 1;
-        let hash = canonical.hash(self.keys);
+        let hash = lists.hash(self.keys);
         let [.., a, b] = hash.to_be_bytes();
         let set = usize::from(u16::from_be_bytes([a, b])) % SETS;
         for way in 0..WAYS {
             let slot = set * WAYS + way;
-            if self.hashes[set][way] == hash && self.entries[slot].is(canonical, lengths) {
+            if self.hashes[set][way] == hash && self.entries[slot].is(lists, lengths) {
                 self.used[slot] = self.lookups;
                 return (self.entries[slot].ja4, Some(self.id(slot)));
             }
         }
-        let ja4 = compute(canonical);
+        let ja4 = compute(lists);
         let oldest = (0..WAYS).min_by_key(|way| self.used[set * WAYS + way]).unwrap_or(0);
         let slot = set * WAYS + oldest;
         self.hashes[set][oldest] = hash;
@@ -112,8 +115,9 @@ impl FingerprintTable {
         let entry = &mut self.entries[slot];
         entry.generation = entry.generation.checked_add(1).unwrap_or(1);
         entry.lengths = lengths;
+        entry.distinct = is_distinct(lists.split()[1]);
         entry.ja4 = ja4;
-        entry.codes[..canonical.codes.len()].copy_from_slice(canonical.codes);
+        entry.codes[..lists.codes.len()].copy_from_slice(lists.codes);
         self.published.slots[slot].store(*entry);
         (ja4, Some(self.id(slot)))
     }
@@ -141,7 +145,13 @@ impl Fingerprints {
     }
 }
 
-impl Canonical<'_> {
+impl<'a> Lists<'a> {
+    /// Ciphers, extensions, and signature algorithms.
+    #[must_use]
+    pub fn split(&self) -> [&'a [u16]; 3] {
+        split(self.codes, self.lengths)
+    }
+
     /// The numbers of ciphers, extensions and signature algorithms, when an entry has room.
     fn entry_lengths(&self) -> Option<[u16; 3]> {
         let [ciphers, extensions] = self.lengths;
@@ -150,32 +160,37 @@ impl Canonical<'_> {
         fits.then(|| [ciphers, extensions, more].map(|n| u16::try_from(n).unwrap_or(u16::MAX)))
     }
 
-    /// A hash of all of it, never zero. Two multiplications fold sixteen bytes; what two lists have
+    /// A hash of all of it, never zero, whatever the order of the extensions. What two lists have
     /// in common is told by a comparison, so it need not be strong, only hard to predict.
     fn hash(&self, keys: [u64; 2]) -> u64 {
         let [a, b, c, d, e, f, g, h, i, j] = self.head;
-        let [ciphers, extensions] = self.lengths;
-        let mut state = fold(
+        let [ciphers, extensions, signed] = self.split();
+        let set = extensions.iter().map(|&code| {
+            let code = u64::from(code);
+            fold(code ^ keys[0], code ^ keys[1])
+        });
+        let head = fold(
             u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ keys[0],
             u64::from_le_bytes([i, j, 0, 0, 0, 0, 0, 0])
-                ^ (ciphers as u64) << 16
-                ^ (extensions as u64) << 32
+                ^ (ciphers.len() as u64) << 16
+                ^ (extensions.len() as u64) << 32
                 ^ keys[1],
         );
-        let word = |codes: &[u16; 4]| {
-            let [a, b, c, d] = codes.map(u64::from);
-            a | b << 16 | c << 32 | d << 48
-        };
-        let (eights, rest) = self.codes.as_chunks::<8>();
-        for codes in eights {
-            let ([low, high], _) = codes.as_chunks::<4>() else { continue };
-            state = fold(word(low) ^ state, word(high) ^ keys[1]);
-        }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let ([low, high], _) = last.as_chunks::<4>() else { return state.max(1) };
-        fold(word(low) ^ state, word(high) ^ keys[0] ^ self.codes.len() as u64).max(1)
+        let state = set.fold(head, u64::wrapping_add);
+        fold_list(signed, fold_list(ciphers, state, keys), keys).max(1)
     }
+}
+
+/// Adds a list, in its order, to a hash. Two multiplications fold sixteen bytes.
+fn fold_list(codes: &[u16], mut state: u64, keys: [u64; 2]) -> u64 {
+    let word = |codes: &[u16]| codes.iter().fold(0, |word, &code| word << 16 | u64::from(code));
+    let (eights, rest) = codes.as_chunks::<8>();
+    for eight in eights {
+        let (low, high) = eight.split_at(4);
+        state = fold(word(low) ^ state, word(high) ^ keys[1]);
+    }
+    let (low, high) = rest.split_at(rest.len().min(4));
+    fold(word(low) ^ state, word(high) ^ keys[0] ^ codes.len() as u64)
 }
 
 /// The two halves of a product, one over the other.
@@ -184,28 +199,73 @@ fn fold(a: u64, b: u64) -> u64 {
     low ^ high
 }
 
-impl Entry {
-    const EMPTY: Self =
-        Self { generation: 0, lengths: [0; 3], ja4: Ja4([b'0'; 36]), codes: [0; CODES_MAX] };
+/// Codes cut into ciphers, extensions and the rest.
+fn split(codes: &[u16], [ciphers, extensions]: [usize; 2]) -> [&[u16]; 3] {
+    let (ciphers, rest) = codes.split_at(ciphers.min(codes.len()));
+    let (extensions, rest) = rest.split_at(extensions.min(rest.len()));
+    [ciphers, extensions, rest]
+}
 
-    fn is(&self, canonical: &Canonical<'_>, lengths: [u16; 3]) -> bool {
-        self.lengths == lengths
-            && self.ja4.0.starts_with(&canonical.head)
-            && self.codes.get(..canonical.codes.len()) == Some(canonical.codes)
+fn is_distinct(codes: &[u16]) -> bool {
+    codes.iter().enumerate().all(|(n, code)| !codes[..n].contains(code))
+}
+
+/// Whether two lists of one length have the same codes; those of the first are distinct. Each of
+/// the second is compared with many at once, and none of it is a branch: a browser has a new order
+/// in every hello.
+fn is_permutation(distinct: &[u16], other: &[u16]) -> bool {
+    distinct.chunks(16).all(|codes| {
+        let mut lanes = [0; 16];
+        lanes[..codes.len()].copy_from_slice(codes);
+        let mut hits = [0_u16; 16];
+        for &code in other {
+            for (hit, &lane) in hits.iter_mut().zip(&lanes) {
+                *hit += u16::from(lane == code);
+            }
+        }
+        hits[..codes.len()].iter().all(|&hits| hits == 1)
+    })
+}
+
+impl Entry {
+    const EMPTY: Self = Self {
+        generation: 0,
+        lengths: [0; 3],
+        distinct: false,
+        ja4: Ja4([b'0'; 36]),
+        codes: [0; CODES_MAX],
+    };
+
+    fn is(&self, lists: &Lists<'_>, lengths: [u16; 3]) -> bool {
+        if self.lengths != lengths || !self.ja4.0.starts_with(&lists.head) {
+            return false;
+        }
+        let [ciphers, extensions, signed] = lists.split();
+        let [own_ciphers, own_extensions, own_signed] = self.split();
+        own_ciphers == ciphers
+            && own_signed == signed
+            && (own_extensions == extensions
+                || (self.distinct && is_permutation(own_extensions, extensions)))
+    }
+
+    fn split(&self) -> [&[u16]; 3] {
+        let [ciphers, extensions, more] = self.lengths.map(usize::from);
+        let codes = self.codes.get(..ciphers + extensions + more).unwrap_or_default();
+        split(codes, [ciphers, extensions])
     }
 
     fn ja4_r(&self) -> String {
-        let [ciphers, extensions, more] = self.lengths.map(usize::from);
         let mut text = self.ja4.as_str().get(..10).unwrap_or_default().to_owned();
-        let (hashed, signed) = self.codes.split_at((ciphers + extensions).min(CODES_MAX));
-        let (offered, extended) = hashed.split_at(ciphers.min(hashed.len()));
-        for list in [offered, extended] {
+        let [ciphers, extensions, signed] = self.split();
+        for list in [ciphers, extensions] {
+            let mut list = list.to_vec();
+            list.sort_unstable();
             text.push('_');
-            write_codes(&mut text, list);
+            write_codes(&mut text, &list);
         }
-        if more > 0 {
+        if !signed.is_empty() {
             text.push('_');
-            write_codes(&mut text, signed.get(..more).unwrap_or_default());
+            write_codes(&mut text, signed);
         }
         text
     }
@@ -223,31 +283,55 @@ fn write_codes(text: &mut String, codes: &[u16]) {
 mod tests {
     use super::*;
 
-    fn canonical<'a>(codes: &'a [u16], lengths: [usize; 2]) -> Canonical<'a> {
-        Canonical { head: *b"t13d0201h2", codes, lengths }
+    fn lists<'a>(codes: &'a [u16], lengths: [usize; 2]) -> Lists<'a> {
+        Lists { head: *b"t13d0201h2", codes, lengths }
     }
 
-    fn ja4(canonical: &Canonical<'_>) -> Ja4 {
+    fn ja4(lists: &Lists<'_>) -> Ja4 {
         let mut text = [b'0'; 36];
-        text[..10].copy_from_slice(&canonical.head);
+        text[..10].copy_from_slice(&lists.head);
         Ja4(text)
     }
 
     #[test]
     fn lists_are_hashed_once_and_written_out_by_a_reader() {
         let mut table = FingerprintTable::default();
-        let lists = canonical(&[0x1301, 0x1302, 0x000a, 0x0403, 0x0804], [2, 1]);
-        let (first, id) = table.intern(&lists, ja4);
-        let (again, same) = table.intern(&lists, |_| panic!("it is in the table"));
+        let seen = lists(&[0x1302, 0x1301, 0x000b, 0x000a, 0x0804, 0x0403], [2, 2]);
+        let (first, id) = table.intern(&seen, ja4);
+        let (again, same) = table.intern(&seen, |_| panic!("it is in the table"));
         assert_eq!((first, id), (again, same));
         let text = table.reader().ja4_r(id.unwrap());
-        assert_eq!(text.as_deref(), Some("t13d0201h2_1301,1302_000a_0403,0804"));
+        assert_eq!(text.as_deref(), Some("t13d0201h2_1301,1302_000a,000b_0804,0403"));
+    }
+
+    #[test]
+    fn extensions_in_another_order_are_the_same_fingerprint() {
+        let mut table = FingerprintTable::default();
+        let codes: Vec<u16> = (0..40).collect();
+        let (_, id) = table.intern(&lists(&codes, [1, 38]), ja4);
+        let mut shuffled = codes.clone();
+        shuffled[1..39].rotate_left(13);
+        shuffled.swap(7, 31);
+        assert_eq!(table.intern(&lists(&shuffled, [1, 38]), ja4).1, id);
+        shuffled[20] = shuffled[21];
+        assert_ne!(table.intern(&lists(&shuffled, [1, 38]), ja4).1, id, "one twice, one missing");
+        assert_eq!(table.intern(&lists(&codes, [1, 38]), ja4).1, id);
+    }
+
+    #[test]
+    fn a_list_with_one_extension_twice_is_not_taken_for_another() {
+        let mut table = FingerprintTable::default();
+        let ids = [[9, 9, 8], [9, 8, 8], [8, 9, 8], [9, 8, 7]]
+            .map(|codes| table.intern(&lists(&codes, [0, 3]), ja4).1.unwrap());
+        let texts = ids.map(|id| table.reader().ja4_r(id).unwrap());
+        let expected = ["0008,0009,0009", "0008,0008,0009", "0008,0008,0009", "0007,0008,0009"];
+        assert_eq!(texts, expected.map(|list| format!("t13d0201h2__{list}")));
     }
 
     #[test]
     fn without_signature_algorithms_there_is_no_third_list() {
         let mut table = FingerprintTable::default();
-        let (_, id) = table.intern(&canonical(&[0x1301], [1, 0]), ja4);
+        let (_, id) = table.intern(&lists(&[0x1301], [1, 0]), ja4);
         assert_eq!(table.reader().ja4_r(id.unwrap()).as_deref(), Some("t13d0201h2_1301_"));
     }
 
@@ -257,7 +341,7 @@ mod tests {
         let codes = [1, 2, 3];
         let ids: Vec<_> = [[3, 0], [2, 1], [1, 2], [0, 0]]
             .into_iter()
-            .map(|lengths| table.intern(&canonical(&codes, lengths), ja4).1.unwrap())
+            .map(|lengths| table.intern(&lists(&codes, lengths), ja4).1.unwrap())
             .collect();
         let texts: Vec<_> = ids.iter().map(|&id| table.reader().ja4_r(id).unwrap()).collect();
         let expected = ["0001,0002,0003_", "0001,0002_0003", "0001_0002,0003", "__0001,0002,0003"];
@@ -268,12 +352,12 @@ mod tests {
     fn a_scanner_pushes_out_what_nobody_uses_and_nothing_else() {
         let mut table = FingerprintTable::default();
         let (used, unused) = ([0xc02b], [0xc02c]);
-        let (_, kept) = table.intern(&canonical(&used, [1, 0]), ja4);
-        let (_, gone) = table.intern(&canonical(&unused, [1, 0]), ja4);
+        let (_, kept) = table.intern(&lists(&used, [1, 0]), ja4);
+        let (_, gone) = table.intern(&lists(&unused, [1, 0]), ja4);
         let reader = table.reader();
         for n in 0..20_000 {
-            table.intern(&canonical(&[n, n ^ 0x5555], [1, 1]), ja4);
-            assert_eq!(table.intern(&canonical(&used, [1, 0]), ja4).1, kept);
+            table.intern(&lists(&[n, n ^ 0x5555], [1, 1]), ja4);
+            assert_eq!(table.intern(&lists(&used, [1, 0]), ja4).1, kept);
         }
         assert_eq!(reader.ja4_r(gone.unwrap()), None, "never another one's lists");
         assert!(reader.ja4_r(kept.unwrap()).is_some());
@@ -283,8 +367,8 @@ mod tests {
     fn lists_too_long_for_an_entry_have_no_id_and_are_counted() {
         let mut table = FingerprintTable::default();
         let codes = [7; CODES_MAX + 1];
-        let (_, id) = table.intern(&canonical(&codes, [codes.len(), 0]), ja4);
+        let (_, id) = table.intern(&lists(&codes, [codes.len(), 0]), ja4);
         assert_eq!((id, table.refused), (None, 1));
-        assert!(table.intern(&canonical(&codes[1..], [CODES_MAX, 0]), ja4).1.is_some());
+        assert!(table.intern(&lists(&codes[1..], [CODES_MAX, 0]), ja4).1.is_some());
     }
 }

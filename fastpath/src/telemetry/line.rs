@@ -13,7 +13,7 @@ use super::event::{
 use super::fingerprints::Fingerprints;
 use super::grounds::Grounds;
 use super::names::Names;
-use crate::burst::{Carrier, TlsVersion};
+use crate::burst::{Alpn, Carrier, TlsVersion};
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::time::Nanos;
 
@@ -246,7 +246,7 @@ impl FlowLine {
             dport: server_port,
             proto: carrier_name(hello.carrier).to_owned(),
             sni: hello.sni.map(|id| names.text(id)),
-            alpn: hello.alpn.names().map(latin1).collect(),
+            alpn: hello.alpn.map_or_else(Vec::new, |id| alpn_names(names.bytes(id))),
             tls_version: version_name(hello.version),
             ja4: hello.ja4.as_str().to_owned(),
             ja4_r: hello.fingerprint.and_then(|id| fingerprints.ja4_r(id)),
@@ -450,8 +450,9 @@ fn version_name(version: TlsVersion) -> String {
     name.to_owned()
 }
 
-fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().copied().map(char::from).collect()
+/// The names of an ALPN offer, as Latin-1.
+fn alpn_names(offer: &[u8]) -> Vec<String> {
+    Alpn::new(offer).names().map(|name| name.iter().copied().map(char::from).collect()).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn client_hello_tcp(message: &[u8]) -> Option<ClientFacts> {
+fn client_hello_tcp(message: &[u8]) -> Option<ClientFacts<'_>> {
     thread_local!(static MAKER: RefCell<Fingerprinter> = RefCell::default());
     MAKER.with_borrow_mut(|maker| client_hello(message, Carrier::Tcp, maker))
 }
@@ -60,8 +60,9 @@ fn modern() -> Vec<u8> {
 
 #[test]
 fn a_modern_hello_is_read() {
-    let facts = client_hello_tcp(&modern()).unwrap();
-    assert_eq!(facts.sni.unwrap().as_bytes(), b"api.example.com");
+    let hello = modern();
+    let facts = client_hello_tcp(&hello).unwrap();
+    assert_eq!(facts.sni.unwrap(), b"api.example.com");
     assert_eq!(facts.alpn.names().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
     assert_eq!(facts.version, TlsVersion::V1_3);
     assert!(facts.ech);
@@ -71,7 +72,8 @@ fn a_modern_hello_is_read() {
 #[test]
 fn without_extensions_the_legacy_version_counts() {
     let body = [&[3, 1][..], &[0; 32], &[0], &u16_block(&[0, 0x2f]), &[1, 0]].concat();
-    let facts = client_hello_tcp(&message(1, &body)).unwrap();
+    let hello = message(1, &body);
+    let facts = client_hello_tcp(&hello).unwrap();
     assert_eq!(facts.version, TlsVersion(0x0301));
     assert!(facts.sni.is_none() && !facts.ech);
     assert!(facts.ja4.as_str().starts_with("t10i010000_"), "{:?}", facts.ja4);
@@ -79,22 +81,24 @@ fn without_extensions_the_legacy_version_counts() {
 
 #[test]
 fn versions_that_are_all_grease_leave_the_legacy_one() {
-    let facts = client_hello_tcp(&client(&[], &[extension(43, &[2, 0x3a, 0x3a])])).unwrap();
+    let hello = client(&[], &[extension(43, &[2, 0x3a, 0x3a])]);
+    let facts = client_hello_tcp(&hello).unwrap();
     assert_eq!(facts.version, TlsVersion::V1_2);
 }
 
 #[test]
 fn a_server_name_extension_without_a_name_still_is_a_d() {
-    let facts = client_hello_tcp(&client(&[], &[extension(0, &[])])).unwrap();
+    let hello = client(&[], &[extension(0, &[])]);
+    let facts = client_hello_tcp(&hello).unwrap();
     assert!(facts.sni.is_none());
     assert_eq!(facts.ja4.as_str().as_bytes()[3], b'd');
 }
 
 #[test]
 fn the_first_of_two_extensions_counts_and_both_are_in_the_fingerprint() {
-    let facts =
-        client_hello_tcp(&client(&[], &[server_name(b"first"), server_name(b"second")])).unwrap();
-    assert_eq!(facts.sni.unwrap().as_bytes(), b"first");
+    let hello = client(&[], &[server_name(b"first"), server_name(b"second")]);
+    let facts = client_hello_tcp(&hello).unwrap();
+    assert_eq!(facts.sni.unwrap(), b"first");
     assert!(facts.ja4.as_str().starts_with("t12d0002"), "{:?}", facts.ja4);
 }
 
@@ -115,7 +119,8 @@ fn a_hello_cut_anywhere_gives_nothing() {
 
 #[test]
 fn ten_thousand_ciphers_do_not_hurt() {
-    let facts = client_hello_tcp(&client(&[0xc0; 20_000], &[])).unwrap();
+    let hello = client(&[0xc0; 20_000], &[]);
+    let facts = client_hello_tcp(&hello).unwrap();
     assert!(facts.ja4.as_str().starts_with("t12i9900"), "{:?}", facts.ja4);
 }
 
@@ -137,7 +142,8 @@ fn a_hello_retry_request_is_told_by_its_random() {
 
 #[test]
 fn an_encrypted_server_name_is_seen() {
-    let facts = client_hello_tcp(&client(&[], &[extension(0xffce, &[0; 8])])).unwrap();
+    let hello = client(&[], &[extension(0xffce, &[0; 8])]);
+    let facts = client_hello_tcp(&hello).unwrap();
     assert!(facts.esni && !facts.ech);
 }
 

@@ -1,10 +1,10 @@
 //! Golden lines.
 
 use super::*;
-use crate::burst::{Address, Alpn, HostName, Ja4, Protocol};
+use crate::burst::{Address, Ja4, Protocol};
 use crate::policy::snapshot::Policy;
 use crate::telemetry::event::{Call, ExchangeId};
-use crate::telemetry::fingerprints::{Canonical, FingerprintTable};
+use crate::telemetry::fingerprints::{FingerprintTable, Lists};
 use crate::telemetry::grounds::Grounds;
 use crate::telemetry::names::NameTable;
 
@@ -18,22 +18,19 @@ fn peers() -> Peers {
     }
 }
 
-fn named(name: &str) -> (Names, Option<super::super::names::NameId>, Snapshot) {
+/// The id of this name, and of an ALPN offer.
+fn named(name: &str) -> (Names, [Option<super::super::names::NameId>; 2], Snapshot) {
     let mut table = NameTable::with_capacity(4);
-    let id = table.intern(&HostName::new(name.as_bytes()).unwrap());
+    let id = [name.as_bytes(), b"\x02h2\x01\xe9"].map(|name| table.intern(name));
     (table.reader(), id, Snapshot::compile(Policy::catalogue().unwrap()).unwrap())
 }
 
 #[test]
 fn a_hello_becomes_the_flow_line_of_the_corpus() {
-    let (names, sni, snapshot) = named("api.openai.com");
-    let mut alpn = Alpn::NONE;
-    alpn.push(b"h2");
-    alpn.push(b"\xe9");
+    let (names, [sni, alpn], snapshot) = named("api.openai.com");
     let ja4 = Ja4(*b"t13d1516h2_8daaf6152771_e5627efa2ab1");
     let mut table = FingerprintTable::default();
-    let lists =
-        Canonical { head: *b"t13d1516h2", codes: &[0x1301, 0x000d, 0x0403], lengths: [1, 1] };
+    let lists = Lists { head: *b"t13d1516h2", codes: &[0x1301, 0x000d, 0x0403], lengths: [1, 1] };
     let (_, fingerprint) = table.intern(&lists, |_| ja4);
     let endpoint = snapshot.by_name("api.openai.com").unwrap();
     let hello = Hello {
@@ -65,7 +62,7 @@ fn a_hello_becomes_the_flow_line_of_the_corpus() {
 
 #[test]
 fn an_exchange_becomes_the_line_of_the_contract() {
-    let (names, sni, snapshot) = named("api.openai.com");
+    let (names, [sni, _], snapshot) = named("api.openai.com");
     let endpoint = snapshot.by_name("api.openai.com").unwrap();
     let exchange = Exchange {
         id: ExchangeId(7),
