@@ -1,10 +1,11 @@
 //! Fan-out: first attempts of one caller to one server that were meant to start together.
 //!
 //! A branch on a new connection is meant when its SYN leaves, one on an idle connection when its
-//! request does; what lies within [`TOGETHER`] of a branch belongs to its fan-out. Retries are attempts of
-//! their branch, not branches. A worker that takes its next piece of work at once is no branch: one
-//! connection may have carried the parent, several that go on without a pause are workers. State of a caller is bounded: [`AT_ONCE`] fan-outs of which
-//! [`BRANCHES_KEPT`] branches each are followed; the rest is counted.
+//! request does; what lies within [`TOGETHER`] of a branch belongs to its fan-out. Retries are
+//! attempts of their branch, not branches. A worker that takes its next piece of work at once is no
+//! branch: one connection may have carried the parent, several that go on without a pause are
+//! workers. State of a caller is bounded: [`AT_ONCE`] fan-outs of which [`BRANCHES_KEPT`] branches
+//! each are followed; the rest is counted.
 
 use super::doomed::{self, Doomed, Habit};
 use super::episode::{Change, Subject, Track};

@@ -1,11 +1,12 @@
 //! The detectors above single exchanges, and the state they share out: clients, callers, endpoints,
 //! backends and gateways.
 //!
-//! They see an attempt twice: when it is decided, in order of start, and when everything about it is
-//! known. Of HTTP/2 streams, cascades and outages count every attempt, and an orphan can follow one that
-//! its client left; which of several streams a record belongs to is a guess, so no steps, branches
-//! or upstream legs are told from them. Nothing here runs per packet. What is found is told as signals with an episode; what was
-//! waste is written into the exchange, unless the exchange was waste by itself already.
+//! They see an attempt twice: when it is decided, in order of start, and when everything about it
+//! is known. Of HTTP/2 streams, cascades and outages count every attempt, and an orphan can follow
+//! one that its client left; which of several streams a record belongs to is a guess, so no steps,
+//! branches or upstream legs are told from them. Nothing here runs per packet. What is found is told
+//! as signals with an episode; what was waste is written into the exchange, unless the exchange was
+//! waste by itself already.
 
 use std::hash::{BuildHasher, RandomState};
 
