@@ -86,7 +86,7 @@ fn bounded<T>(input_bytes: usize, name: &str, work: impl FnOnce() -> T) -> T {
     result.unwrap()
 }
 
-/// The window of a capture and the buffers of a burst take between one and two megabytes.
+/// The window of a capture, the buffers of a burst, and the tables of a fingerprinter beside it.
 const PORT_BYTES_MAX: u64 = 8 << 20;
 
 /// Plays bytes that are no capture: as a frame, as the payload of a TCP stream, as a datagram, and
