@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fastpath::telemetry::event::Event;
-use fastpath::telemetry::line::ExchangeLine;
+use fastpath::telemetry::line::{EventLine, ExchangeLine};
 
 use crate::cli::AssessArgs;
 use crate::failure::{Done, Failure};
@@ -25,7 +25,8 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
                 let line = ExchangeLine::new(exchange, &outlets.names, &snapshot);
                 assessment.add(&ExchangeLine { pcap: name.map(str::to_owned), ..line });
             }
-            Event::Hello(_) | Event::Signal(_) => {}
+            Event::Signal(signal) => assessment.add_event(&EventLine::new(signal, &snapshot)),
+            Event::Hello(_) => {}
         })?;
     let mut report = assessment.finish(&read, args.captures.len());
     report.policy = args.policy.as_deref().map(capture::file_name);

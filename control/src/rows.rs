@@ -4,7 +4,7 @@ use std::io;
 
 use fastpath::ipc::{ClientRow, EndpointRow};
 use fastpath::lcore::Outlets;
-use fastpath::telemetry::event::{Event, Outcome, SignalKind, Verdict, Visibility, Waste};
+use fastpath::telemetry::event::{Event, Outcome, Phase, SignalKind, Verdict, Visibility, Waste};
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
 use crate::cli::{ExchangesArgs, FlowsArgs};
@@ -275,11 +275,32 @@ const fn signal_name(kind: SignalKind) -> &'static str {
         SignalKind::Hedge => "hedge",
         SignalKind::Restart => "restart",
         SignalKind::OverBudget => "over_budget",
+        SignalKind::Cascade => "cascade",
+        SignalKind::FanOut => "fan_out",
+        SignalKind::WorkflowRestart => "workflow_restart",
+        SignalKind::Loop => "loop",
+        SignalKind::Doomed => "doomed",
+        SignalKind::Orphan => "orphan",
+        SignalKind::Outage => "outage",
+        SignalKind::Throttling => "throttling",
     }
 }
 
 pub(crate) fn signal_text(event: &EventLine) -> String {
+    let what = kind_text(event);
+    let Some(episode) = &event.episode else { return what };
+    let exchanges = figures::counted(episode.exchanges.into(), "exchange", "exchanges");
+    let in_vain = figures::count(episode.in_vain.into());
+    let lasted = figures::duration(event.time - episode.began);
+    match episode.phase {
+        Phase::Begins => format!("{what}, begins"),
+        Phase::Ends => format!("{what}, over after {lasted}: {exchanges}, {in_vain} in vain"),
+    }
+}
+
+fn kind_text(event: &EventLine) -> String {
     let time = figures::duration(event.value);
+    let share = || format!("{:.0} %", event.value * 100.0);
     match event.kind {
         SignalKind::Retry => format!("attempt {} at the same work", event.value),
         SignalKind::LateAbort => format!("client left {time} after the first byte"),
@@ -290,6 +311,14 @@ pub(crate) fn signal_text(event: &EventLine) -> String {
         SignalKind::OverBudget => {
             format!("attempt {} is over the retry budget: would be held", event.value)
         }
+        SignalKind::Cascade => format!("{:.1} attempts for each call", event.value),
+        SignalKind::FanOut => format!("{} branches side by side", event.value),
+        SignalKind::WorkflowRestart => format!("the same calls again, run {}", event.value),
+        SignalKind::Loop => format!("the same calls again and again, round {}", event.value),
+        SignalKind::Doomed => format!("went on for {time} beside a branch that had failed"),
+        SignalKind::Orphan => format!("received for {time} after its client had left"),
+        SignalKind::Outage => format!("{} failed", share()),
+        SignalKind::Throttling => format!("{} throttled", share()),
     }
 }
 

@@ -168,7 +168,7 @@ impl<P: Port> Lcore<P> {
         self.tell(rx, in_loop);
         if self.ticker.due(now) {
             self.flows.expire(now);
-            self.clients.sweep(now);
+            self.clients.sweep(now, &mut self.events);
             self.publish();
         }
         rx
@@ -201,7 +201,11 @@ impl<P: Port> Lcore<P> {
         self.tell(Rx::Closed, Nanos::ZERO);
         self.publish();
         self.reports.publish_devices(self.port.devices());
-        more || self.clients.has_undecided()
+        let more = more || self.clients.has_undecided();
+        if !more {
+            self.clients.close(self.burst.packets.now, &mut self.events);
+        }
+        more
     }
 
     /// Everything counted since the start.

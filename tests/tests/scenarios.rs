@@ -62,14 +62,28 @@ fn exchange(line: &ExchangeLine, scenario: &Scenario) -> String {
 }
 
 fn signal(line: &EventLine) -> String {
-    format!(
+    let mut text = format!(
         "{} {} of {}: {} {}",
         word(line.event),
         word(line.kind),
         line.exchange,
         line.value,
         line.unit
-    )
+    );
+    if let Some(episode) = &line.episode {
+        write!(
+            text,
+            ", {} of {} at {} since {}: {} exchanges, {} in vain",
+            word(episode.phase),
+            word(episode.scope),
+            millis(line.time),
+            millis(episode.began),
+            episode.exchanges,
+            episode.in_vain
+        )
+        .unwrap();
+    }
+    text
 }
 
 /// Everything that was told, a line each.
@@ -120,10 +134,26 @@ fn every_scenario_gives_what_it_expects() {
 /// detector or not.
 #[test]
 fn a_detector_fires_in_its_own_scenario_and_in_no_near_miss() {
-    for detector in ["retry", "abort", "partial", "stall", "hedge", "restart"] {
+    let detectors = [
+        "retry",
+        "abort",
+        "partial",
+        "stall",
+        "hedge",
+        "restart",
+        "cascade",
+        "fan_out",
+        "workflow_restart",
+        "loop",
+        "doomed",
+        "orphan",
+        "outage",
+    ];
+    for detector in detectors {
         let fires = |name: &str| {
             let (_, told) = played(name);
-            told.events.iter().any(|event| word(event.kind).ends_with(detector))
+            let named = |word: String| word.strip_prefix("late_").unwrap_or(&word) == detector;
+            told.events.iter().any(|event| named(word(event.kind)))
         };
         assert!(fires(&format!("{detector}_fires")), "{detector} fires");
         assert!(!fires(&format!("{detector}_nearly")), "{detector} nearly fires");

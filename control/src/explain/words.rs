@@ -333,6 +333,12 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
         Some(Waste::Retry) => "retried in vain: it was another attempt, and came to nothing again",
         Some(Waste::LateAbort) => "left by the client midway: what had been made was thrown away",
         Some(Waste::Partial) => "cut by the server midway: what had been sent is of no use",
+        Some(Waste::Orphan) => {
+            "made for a client that had left: the gateway went on receiving after its own client was gone"
+        }
+        Some(Waste::Doomed) => {
+            "beside a branch that had failed: it went on although that one had failed for good"
+        }
         Some(Waste::Thrash) => "asked again after a restart: the answer had been given before",
         Some(Waste::Hedge) => {
             "lost against its copy: the client left it when the other was answered"

@@ -127,6 +127,7 @@ impl Sums {
         self.merge(&Self {
             totals: WasteTotals {
                 exchanges: 1,
+                slot_seconds: exchange.slot_seconds(),
                 seconds: exchange.seconds(),
                 bytes_bucketed: exchange.up_bucket + exchange.down_bucket,
                 tokens,
@@ -144,6 +145,7 @@ impl Sums {
     fn merge(&mut self, other: &Self) {
         self.totals.exchanges += other.totals.exchanges;
         self.totals.seconds += other.totals.seconds;
+        self.totals.slot_seconds += other.totals.slot_seconds;
         self.totals.bytes_bucketed += other.totals.bytes_bucketed;
         self.totals.tokens += other.totals.tokens;
         self.totals.cost += other.totals.cost;
@@ -212,6 +214,13 @@ const fn advice(waste: Waste) -> &'static str {
         Waste::Partial => {
             "Look for idle and total time-outs of the server, its proxies and load balancers, and for restarts \
              of the server at these times."
+        }
+        Waste::Orphan => {
+            "Let the gateway cancel its own call as soon as its client has left (propagate the disconnect)."
+        }
+        Waste::Doomed => {
+            "Cancel the other branches of a fan-out when one has failed for good, if their answers are of no use \
+             without it."
         }
         Waste::Thrash => {
             "Let the workflow keep what it was told (checkpoints), so that a restart does not ask from the start."

@@ -7,7 +7,6 @@
 pub mod causes;
 mod chart;
 pub mod html;
-pub mod propagation;
 pub mod starter;
 pub mod terminal;
 pub mod timeline;
@@ -18,16 +17,19 @@ use std::collections::BTreeMap;
 
 use fastpath::policy::snapshot::Policy;
 use fastpath::telemetry::event::{Outcome, Waste};
+use fastpath::telemetry::ledger::propagation::{
+    EpisodeView, Episodes, Propagation, PropagationView,
+};
+use fastpath::telemetry::ledger::savings::{Savings, SavingsView};
 use fastpath::telemetry::ledger::{
     BookView, ClientRow, ConcurrencyRow, EndpointRow, Held, Ledger, Range, Tally, WasteTotals,
 };
-use fastpath::telemetry::line::ExchangeLine;
+use fastpath::telemetry::line::{EventLine, ExchangeLine};
 use serde::Serialize;
 
 use crate::capture::Read;
 use crate::figures;
 use causes::{Cause, Causes};
-use propagation::{Propagation, PropagationView};
 use starter::Budget;
 pub(crate) use terminal::waste_text;
 use timeline::{Timeline, TimelineView};
@@ -55,6 +57,8 @@ struct Series {
     causes: Causes,
     timeline: Timeline,
     propagation: Propagation,
+    episodes: Episodes,
+    savings: Savings,
 }
 
 /// What a report is about.
@@ -104,6 +108,10 @@ pub struct Report {
     pub timeline_step_seconds: f64,
     /// How failures spread.
     pub propagation: PropagationView,
+    /// Outages, cascades and restarts, each with how it spread.
+    pub episodes: Vec<EpisodeView>,
+    /// What each law would have prevented: low, likely, high.
+    pub savings: SavingsView,
     /// How well all this could be seen.
     pub visibility: Visibility,
 }
@@ -216,6 +224,16 @@ impl Assessment {
         series.causes.add(exchange);
         series.timeline.add(exchange);
         series.propagation.add(exchange);
+        series.episodes.add(exchange);
+        series.savings.add(exchange);
+    }
+
+    /// Enters one signal.
+    pub fn add_event(&mut self, event: &EventLine) {
+        let known = event.endpoint.is_some();
+        let series = if known { &mut self.endpoints } else { &mut self.others };
+        series.episodes.add_event(event);
+        series.savings.add_event(event);
     }
 
     /// The report over what was entered, of the captures `read` out of those `asked` for.
@@ -253,6 +271,8 @@ impl Assessment {
             timeline: steps,
             timeline_step_seconds: step_seconds,
             propagation: series.propagation.view(self.window_seconds),
+            episodes: series.episodes.view(),
+            savings: series.savings.view(),
             visibility: Visibility::new(read, totals),
             totals: Totals::new(totals),
             endpoints: book.servers,
@@ -267,6 +287,8 @@ impl Series {
             causes: Causes::default(),
             timeline: Timeline::default(),
             propagation: Propagation::new(window_seconds),
+            episodes: Episodes::new(window_seconds),
+            savings: Savings::default(),
         }
     }
 }

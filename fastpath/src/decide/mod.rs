@@ -52,6 +52,7 @@ pub fn verdicts(
                 peers: decided.peers,
                 endpoint: decided.endpoint,
                 value: f64::from(decided.link.attempt),
+                episode: None,
             }));
         }
     }

@@ -1,52 +1,51 @@
 //! Where an application has called: whether it did anything else between two equal requests.
 
+use crate::exchange::recent::{Recent, Reuse};
 use crate::time::Nanos;
 
-/// The latest calls of applications, by hash. Two applications of one place push each other out,
-/// which is counted.
+/// The latest calls of applications, by hash. The one that has been silent for longest, of a few,
+/// is forgotten for a new one, which is counted.
 #[derive(Debug)]
 pub struct Calls {
-    slots: Vec<Application>,
-    evicted: u64,
+    applications: Recent<u64, Application>,
 }
 
 /// The two groups an application has called last.
 #[derive(Clone, Copy, Debug, Default)]
 struct Application {
-    key: u64,
     latest: (u64, Nanos),
     other: (u64, Nanos),
 }
 
 const APPLICATIONS: usize = 4096;
 
+impl Reuse for Application {
+    fn reuse(&mut self) {
+        *self = Self::default();
+    }
+}
+
 impl Default for Calls {
     fn default() -> Self {
-        Self { slots: vec![Application::default(); APPLICATIONS], evicted: 0 }
+        Self { applications: Recent::with_capacity(APPLICATIONS) }
     }
 }
 
 impl Calls {
     /// Notes a call. Returns when the application last called another group; zero when never.
     pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Nanos {
-        // A remainder that fits whatever the size of a pointer.
-        let index = usize::try_from(application % APPLICATIONS as u64).unwrap_or(0);
-        let slot = &mut self.slots[index];
-        if slot.key != application {
-            self.evicted += u64::from(slot.key != 0);
-            *slot = Application { key: application, ..Application::default() };
+        let calls = self.applications.learn(application, at);
+        if calls.latest.0 != group {
+            calls.other = calls.latest;
         }
-        if slot.latest.0 != group {
-            slot.other = slot.latest;
-        }
-        slot.latest = (group, at);
-        slot.other.1
+        calls.latest = (group, at);
+        calls.other.1
     }
 
     /// Applications that were pushed out.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.evicted
+        self.applications.evicted
     }
 }
 
@@ -67,8 +66,10 @@ mod tests {
     #[test]
     fn applications_are_bounded() {
         let mut calls = Calls::default();
-        calls.note(1, 10, Nanos(5));
-        calls.note(1 + APPLICATIONS as u64, 10, Nanos(6));
-        assert_eq!((calls.note(1, 20, Nanos(7)), calls.evicted()), (Nanos::ZERO, 2));
+        for application in 0..=APPLICATIONS as u64 {
+            calls.note(application, 10, Nanos(5 + application));
+        }
+        assert_eq!(calls.evicted(), 1);
+        assert_eq!(calls.note(0, 20, Nanos(9000)), Nanos::ZERO, "it was forgotten");
     }
 }

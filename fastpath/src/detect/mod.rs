@@ -5,20 +5,31 @@
 
 pub mod abort;
 pub mod calls;
+pub mod cascade;
+pub mod doomed;
+pub mod episode;
 pub mod failure;
+pub mod fanout;
 pub mod gap;
 pub mod group;
 pub mod hedge;
+pub mod margin;
+pub mod memory;
 mod mux;
+pub mod orphan;
+pub mod outage;
 pub mod outcome;
 pub mod partial;
+pub mod patterns;
 pub mod recurring;
 pub mod repeat;
 pub mod reply;
 pub mod restart;
 pub mod retry;
 pub mod stall;
+pub mod thrash;
 pub mod tokens;
+pub mod window;
 
 use std::collections::VecDeque;
 
@@ -30,12 +41,13 @@ use crate::policy::endpoint::Class;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, Waste, length_bucket,
+    Visibility, Waste, Work, length_bucket,
 };
 use crate::telemetry::grounds::Grounds;
 use crate::time::Nanos;
 use group::Place;
 use outcome::{confidence, grounds, judge, outcome};
+use patterns::Patterns;
 use reply::{Replies, ReplyMemory};
 use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 
@@ -44,6 +56,7 @@ use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 pub struct Clients {
     retries: RetryMemory,
     replies: ReplyMemory,
+    patterns: Patterns,
     /// Attempts that have started and are not decided yet, in order of start: all wait equally
     /// long.
     undecided: VecDeque<Undecided>,
@@ -72,6 +85,16 @@ pub struct Decided {
     pub link: Link,
     /// Between whom.
     pub peers: Peers,
+    /// First byte of its request.
+    pub start: Nanos,
+    /// When it was meant to start: the first frame of its connection, if it is the first there.
+    pub meant: Nanos,
+    /// Its connection had just completed another exchange.
+    pub continues: bool,
+    /// Hash of the client's cipher list.
+    pub application: u64,
+    /// What it asks of whom, as far as its request has been seen.
+    pub work: Option<Work>,
     flow: FlowId,
     place: Place,
 }
@@ -89,6 +112,9 @@ struct Undecided {
     flow: FlowId,
     peers: Peers,
     at: Nanos,
+    meant: Nanos,
+    continues: bool,
+    application: u64,
     endpoint: Option<EndpointId>,
     place: Place,
     withdrawn: bool,
@@ -113,6 +139,7 @@ impl Clients {
         Self {
             retries: RetryMemory::default(),
             replies: ReplyMemory::default(),
+            patterns: Patterns::default(),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(4 * DECISIONS_PER_BURST),
             running: vec![None; slots],
@@ -146,15 +173,22 @@ impl Clients {
         self.finished.drain(..)
     }
 
-    /// Groups and attempts that were forgotten before their time.
+    /// Groups, attempts and patterns that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.retries.evicted() + self.replies.evicted + self.streams.evicted()
+        let Self { retries, replies, streams, patterns, .. } = self;
+        retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted()
     }
 
-    /// Forgets a little of what is too old. Called once a tick.
-    pub fn sweep(&mut self, now: Nanos) {
+    /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
+    pub fn sweep(&mut self, now: Nanos, events: &mut EventSender) {
         self.retries.sweep(now);
+        self.patterns.tick(now, events);
+    }
+
+    /// The observation is over: ends every episode.
+    pub fn close(&mut self, now: Nanos, events: &mut EventSender) {
+        self.patterns.close(now, events);
     }
 
     /// Whether an attempt is still to be decided.
@@ -188,8 +222,22 @@ pub fn observe(
                 let caller = caller(flows, *flow);
                 let place = clients.retries.started(*id, *flow, *at, &caller, continues);
                 let (id, flow, at, endpoint) = (*id, *flow, *at, *endpoint);
-                let (peers, withdrawn, ended) = (flows.entry(flow).peers(), false, None);
-                let waiting = Undecided { id, flow, peers, at, endpoint, place, withdrawn, ended };
+                let (entry, application) = (flows.entry(flow), caller.application);
+                let meant = previous.map_or(entry.opened.min(at), |_| at);
+                let (peers, withdrawn, ended) = (entry.peers(), false, None);
+                let waiting = Undecided {
+                    id,
+                    flow,
+                    peers,
+                    at,
+                    meant,
+                    continues,
+                    application,
+                    endpoint,
+                    place,
+                    withdrawn,
+                    ended,
+                };
                 if clients.undecided.len() == UNDECIDED_MAX {
                     decide_next(exchanges, clients, policy, events);
                 }
@@ -213,6 +261,13 @@ pub fn observe(
         decide_next(exchanges, clients, policy, events);
     }
     mux::observe(packets, flows, exchanges, clients, policy, events);
+    let Clients { patterns, decided, finished, .. } = clients;
+    for decided in decided.iter() {
+        patterns.started(decided, exchanges, events);
+    }
+    for exchange in finished.iter_mut() {
+        patterns.ended(exchange, exchanges, events);
+    }
 }
 
 fn ended(
@@ -245,6 +300,7 @@ fn ended(
     clients.last_ended = Some((facts.seen.flow, outcome));
     let mut exchange = describe(facts, outcome, flows, policy);
     exchange.grounds = grounds(facts, rule);
+    exchange.work = Some(clients.patterns.work(facts, &caller(flows, facts.seen.flow)));
     signal_end(&exchange, events);
     let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
@@ -276,14 +332,36 @@ fn decide_next(
     }
     let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
-    let Undecided { id, flow, peers, at, endpoint, place, .. } = waiting;
-    let Clients { retries, replies, .. } = clients;
+    let Undecided { id, flow, peers, at: start, meant, continues, .. } = waiting;
+    let Undecided { application, endpoint, place, .. } = waiting;
+    let Clients { retries, replies, patterns, .. } = clients;
+    let Peers { client, server, .. } = peers;
+    let work = waiting.ended.map_or_else(
+        || {
+            let facts = exchanges.facts(flow, id)?;
+            Some(patterns.work(&facts, &Caller { client, server, application }))
+        },
+        |exchange| exchange.work,
+    );
     let replies = replies.of(peers.server);
     let link = retries.decide(place, id, window, exchanges, |facts| {
         outcome(facts, class_of(class, replies, facts.midway), replies)
     });
-    let at = at + DECIDE_AFTER;
-    clients.decided.push(Decided { id, at, endpoint, link, peers, flow, place });
+    let at = start + DECIDE_AFTER;
+    clients.decided.push(Decided {
+        id,
+        at,
+        endpoint,
+        link,
+        peers,
+        start,
+        meant,
+        continues,
+        application,
+        work,
+        flow,
+        place,
+    });
     let kind = match link {
         Link { retry_of: Some(_), .. } => Some(SignalKind::Retry),
         Link { hedge: true, .. } => Some(SignalKind::Hedge),
@@ -291,8 +369,8 @@ fn decide_next(
         _ => None,
     };
     if let Some(kind) = kind {
-        let (exchange, value) = (id, f64::from(link.attempt));
-        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value }));
+        let (exchange, value, episode) = (id, f64::from(link.attempt), None);
+        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
     match waiting.ended {
         Some(exchange) => clients.finished.push(complete(exchange, link)),
@@ -353,6 +431,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         tokens,
         cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
         waste,
+        work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
         grounds: Grounds::default(),
@@ -386,12 +465,14 @@ fn signal_end(exchange: &Exchange, events: &mut EventSender) {
     let kind = match exchange.waste {
         Some(Waste::LateAbort) => Some((SignalKind::LateAbort, since_first)),
         Some(Waste::Partial) => Some((SignalKind::Partial, since_first)),
-        Some(Waste::Retry | Waste::Thrash | Waste::Hedge) | None => None,
+        Some(Waste::Retry | Waste::Orphan | Waste::Thrash | Waste::Doomed | Waste::Hedge)
+        | None => None,
     };
     let stall = exchange.stall.map(|silence| (SignalKind::Stall, silence.secs_f64()));
     for (kind, value) in kind.into_iter().chain(stall) {
-        let &Exchange { id, peers, endpoint, end, .. } = exchange;
-        events.send(Event::Signal(Signal { at: end, kind, exchange: id, peers, endpoint, value }));
+        let &Exchange { id: exchange, peers, endpoint, end: at, .. } = exchange;
+        let episode = None;
+        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
 }
 

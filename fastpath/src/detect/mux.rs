@@ -9,6 +9,7 @@ mod shape;
 
 use std::collections::{HashMap, VecDeque};
 
+use super::episode::Subject;
 use super::retry::{Caller, DECIDE_AFTER, Link};
 use super::{Clients, caller, complete, signal_end, tokens};
 use crate::burst::{Address, FlowId, Packets};
@@ -214,10 +215,13 @@ fn decide_next(
     if let Some(owner) = decision.end_of {
         correct(streams, owner, decision.link.retry_of);
     }
+    let attempt = decision.link.attempt;
+    let subject = Subject { exchange: id, peers, endpoint };
+    clients.patterns.attempted(at, attempt, subject, events);
     if decision.link.retry_of.is_some() {
-        let (kind, value) = (SignalKind::Retry, f64::from(decision.link.attempt));
-        let at = at + DECIDE_AFTER;
-        events.send(Event::Signal(Signal { at, kind, exchange: id, peers, endpoint, value }));
+        let (kind, value) = (SignalKind::Retry, f64::from(attempt));
+        let (at, exchange, episode) = (at + DECIDE_AFTER, id, None);
+        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
     match ended {
         Some((exchange, ..)) => {
@@ -358,6 +362,7 @@ fn describe(
         tokens,
         cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
         waste,
+        work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
         grounds: grounds(facts, outcome, counts.0),

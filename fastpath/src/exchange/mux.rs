@@ -7,6 +7,7 @@
 
 mod connection;
 mod habit;
+mod open;
 mod request;
 mod stream;
 
@@ -22,6 +23,7 @@ use super::recent::Recent;
 use super::settle::{SETTLE, SettleQueue};
 use connection::Connection;
 use habit::Habit;
+use open::Rooms;
 pub use stream::{Stream, StreamEnding, StreamFacts, Unit};
 
 /// Open streams of one connection that are followed; what exceeds them is counted.
@@ -63,8 +65,10 @@ pub enum MuxEdge {
 pub struct Muxes {
     /// Place in `pool` by flow, or [`NONE`].
     index: Vec<u32>,
+    /// As many as there have been at once.
     pool: Vec<Connection>,
     free: Vec<u32>,
+    rooms: Rooms,
     habits: Recent<Address, Habit>,
     settling: SettleQueue,
     edges: Vec<MuxEdge>,
@@ -80,6 +84,7 @@ struct Scene<'a> {
     edges: &'a mut Vec<MuxEdge>,
     next: &'a mut u64,
     refused: &'a mut u64,
+    rooms: &'a mut Rooms,
 }
 
 /// Four fifths of a round trip: what comes sooner after something answers something else.
@@ -93,8 +98,9 @@ impl Muxes {
         let count = CONNECTIONS_MAX.min(slots);
         Self {
             index: vec![NONE; slots],
-            pool: (0..count).map(|_| Connection::default()).collect(),
-            free: (0..u32::try_from(count).unwrap_or(0)).rev().collect(),
+            pool: Vec::with_capacity(count),
+            free: Vec::with_capacity(count),
+            rooms: Rooms::default(),
             habits: Recent::with_capacity(SERVERS_MAX),
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(edges),
@@ -124,7 +130,7 @@ impl Muxes {
         midway: bool,
         adopted: Option<(Nanos, u32, bool)>,
     ) {
-        let Some(place) = self.free.pop() else {
+        let Some(place) = self.free.pop().or_else(|| self.new_place()) else {
             self.refused += 1;
             return;
         };
@@ -240,6 +246,15 @@ impl Muxes {
         self.index.get(flow.0 as usize).filter(|&&place| place != NONE).map(|&place| place as usize)
     }
 
+    fn new_place(&mut self) -> Option<u32> {
+        let place = self.pool.len();
+        if place == CONNECTIONS_MAX.min(self.index.len()) {
+            return None;
+        }
+        self.pool.push(Connection::default());
+        u32::try_from(place).ok()
+    }
+
     /// Does something to a connection; `act` says whether to look at it again after a while.
     fn on(
         &mut self,
@@ -258,6 +273,7 @@ impl Muxes {
             edges: &mut self.edges,
             next,
             refused: &mut self.refused,
+            rooms: &mut self.rooms,
         };
         if act(connection, &mut scene) && !connection.queued {
             connection.queued = self.settling.push(at, flow, ExchangeId(0));

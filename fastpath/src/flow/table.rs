@@ -45,8 +45,6 @@ const OPEN_IDLE: Nanos = Nanos::from_secs(660);
 /// Slots that one expiry step looks at, and candidates that one eviction compares.
 const EXPIRE_STEP: usize = 1024;
 const EVICT_SAMPLE: usize = 32;
-/// Flows that one burst can end at most: each frame can reuse ports and push out another flow.
-const ENDED_MAX: usize = 2 * BURST_FRAMES + EXPIRE_STEP;
 
 impl FlowTable {
     /// A table for `capacity` flows. All memory is taken here.
@@ -57,7 +55,8 @@ impl FlowTable {
     pub fn with_capacity(capacity: usize) -> Self {
         assert!(capacity > 0 && capacity <= 1 << 31, "1 to 2^31 flows");
         // Slots of ended flows are not free at once.
-        let slots = capacity + 2 * ENDED_MAX;
+        let ended = ended_max(capacity);
+        let slots = capacity + 2 * ended;
         let ids = (0..u32::try_from(slots).expect("checked above")).rev().map(FlowId);
         Self {
             // Twice the room: a hash map that is never more than half full only ever rehashes in
@@ -66,8 +65,8 @@ impl FlowTable {
             slots: vec![None; slots],
             free: ids.collect(),
             fresh: Vec::with_capacity(BURST_FRAMES),
-            ended: Vec::with_capacity(2 * ENDED_MAX),
-            retired: Vec::with_capacity(2 * ENDED_MAX),
+            ended: Vec::with_capacity(2 * ended),
+            retired: Vec::with_capacity(2 * ended),
             hand: 0,
             capacity,
             opened: 0,
@@ -249,6 +248,12 @@ impl Streams for FlowTable {
     fn handshake(&mut self, flow: FlowId) -> &mut Handshake {
         &mut self.entry_mut(flow).handshake
     }
+}
+
+/// Flows that one burst can end at most: each frame can reuse ports and push out another flow, and
+/// a step of expiry finds no more than there are.
+fn ended_max(capacity: usize) -> usize {
+    2 * BURST_FRAMES + EXPIRE_STEP.min(capacity)
 }
 
 fn idle_limit(entry: &FlowEntry) -> Nanos {

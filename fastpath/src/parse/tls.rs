@@ -209,7 +209,7 @@ pub(super) fn segment(
     }
     let seq = headers.tcp.seq.wrapping_add(u32::from(flags.syn()));
     walk.segment(stream, pools, seq, payload);
-    if stream.waiting {
+    if stream.waiting && stream.phase != Phase::Searching {
         walk.catch_up(stream, pools);
     }
 }
@@ -229,7 +229,14 @@ impl Walk<'_> {
     /// A receiver that acknowledges bytes we still wait for has got them past us: the capture
     /// missed them.
     fn notice_loss(&mut self, headers: &Headers, stream: &mut Stream, pools: &mut Reassembly) {
-        if stream.waiting && headers.tcp.flags.ack() && ahead(headers.tcp.ack, stream.next) > 0 {
+        if !stream.waiting || !headers.tcp.flags.ack() {
+            return;
+        }
+        let beyond = ahead(headers.tcp.ack, stream.next);
+        if stream.phase == Phase::Searching && beyond >= 0 {
+            // Nothing comes before what is kept.
+            self.resume(stream, pools);
+        } else if beyond > 0 {
             stream.lose(pools, self.counters);
             self.resume(stream, pools);
         }
@@ -468,8 +475,14 @@ fn find_place(stream: &mut Stream, pools: &mut Reassembly, seq: u32, bytes: &[u8
             } else if may_begin_record(bytes) {
                 stream.begin(seq);
             } else if !stream.hello_done && stream.search_left > 0 {
+                let is_first = stream.search_left == SEARCH_BYTES;
                 stream.next = seq;
                 search(stream, bytes);
+                if is_first && stream.phase == Phase::Searching {
+                    // The segment before it may still come.
+                    pools.keep(&mut stream.held, seq, bytes);
+                    stream.waiting = true;
+                }
             }
             stream.phase == Phase::Header
         }

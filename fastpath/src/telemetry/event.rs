@@ -100,7 +100,7 @@ pub enum Evidence {
 }
 
 /// An exchange's number, unique within one lcore's life and counting up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
 
 impl fmt::Display for ExchangeId {
@@ -207,16 +207,27 @@ pub enum Waste {
     LateAbort,
     /// The server cut a response that had begun.
     Partial,
+    /// A gateway went on receiving after its own client had left.
+    Orphan,
     /// A workflow that began anew asked a model again for what it had been told.
     Thrash,
+    /// A branch went on although a branch beside it had failed for good.
+    Doomed,
     /// The copy of a request that lost against the other.
     Hedge,
 }
 
 impl Waste {
     /// Every class.
-    pub const ALL: [Self; 5] =
-        [Self::Retry, Self::LateAbort, Self::Partial, Self::Thrash, Self::Hedge];
+    pub const ALL: [Self; 7] = [
+        Self::Retry,
+        Self::LateAbort,
+        Self::Partial,
+        Self::Orphan,
+        Self::Thrash,
+        Self::Doomed,
+        Self::Hedge,
+    ];
 
     /// The word of the contract.
     #[must_use]
@@ -225,7 +236,9 @@ impl Waste {
             Self::Retry => "retry",
             Self::LateAbort => "late_abort",
             Self::Partial => "partial",
+            Self::Orphan => "orphan",
             Self::Thrash => "thrash",
+            Self::Doomed => "doomed",
             Self::Hedge => "hedge",
         }
     }
@@ -321,6 +334,8 @@ pub struct Exchange {
     pub cost_milli_usd: Option<Estimate>,
     /// Why it was waste.
     pub waste: Option<Waste>,
+    /// What it asks of whom, if the whole request was seen.
+    pub work: Option<Work>,
     /// What was, or in shadow would have been, done with it.
     pub verdict: Verdict,
     /// Why.
@@ -347,6 +362,23 @@ pub enum SignalKind {
     Restart,
     /// A verdict other than pass. Value: attempt number.
     OverBudget,
+    /// Retries multiply the load. Value: attempts for one piece of work, at the end the most.
+    Cascade,
+    /// A client started branches side by side. Value: branches.
+    FanOut,
+    /// A client began a sequence of calls again. Value: which run it is, 2 for the first repetition.
+    WorkflowRestart,
+    /// A client runs through the same calls again and again, and all are answered. Value: rounds.
+    Loop,
+    /// A branch went on after one beside it had failed for good. Value: seconds since that failure.
+    Doomed,
+    /// A gateway still received after its own client had left. Value: seconds since then.
+    Orphan,
+    /// A backend fails more than it did and more than others do. Value: share of failures, at the
+    /// end the largest.
+    Outage,
+    /// The same, where most answers have the shape of a 429.
+    Throttling,
 }
 
 /// One firing of a detector.
@@ -364,6 +396,74 @@ pub struct Signal {
     pub endpoint: Option<EndpointId>,
     /// The kind's figure.
     pub value: f64,
+    /// What it is part of, where the detector looks at more than one exchange.
+    pub episode: Option<Episode>,
+}
+
+/// Whether an episode begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It was recognised.
+    Begins,
+    /// It is over, and its figures are final.
+    Ends,
+}
+
+/// Whom an episode is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The signal's client.
+    Client,
+    /// Its endpoint.
+    Endpoint,
+    /// One server address of its endpoint, while the others are well.
+    Backend,
+}
+
+/// Exchanges that belong together: a cascade, a fan-out, a run of a workflow, an outage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Episode {
+    /// Whether it begins or ends.
+    pub phase: Phase,
+    /// Whom it is about.
+    pub scope: Scope,
+    /// When it began, which is before it was recognised.
+    pub began: Nanos,
+    /// Exchanges that were part of it so far.
+    pub exchanges: u32,
+    /// Of these, how many came to nothing or were work done again.
+    pub in_vain: u32,
+    /// Output tokens that were in vain, the likely figure.
+    pub tokens: f64,
+    /// Capacity of the endpoint against its load (`detect/margin.rs`), where it is known.
+    pub margin: Option<f64>,
+    /// How sure it is, 0 to 1.
+    pub confidence: f64,
+}
+
+/// What a request asks of whom, as keyed hashes: equal for equal requests within one lcore's life.
+/// They are for comparing and are not exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Client, server, application and length of the whole request.
+    pub whole: u64,
+    /// The same with the length of its body only, where that has records of its own.
+    pub body: Option<u64>,
+    /// The same with the length in steps of eight bytes, twice with the steps set off by half: lengths
+    /// that differ by less than five share one of the two.
+    pub family: [u64; 2],
+    /// The application alone.
+    pub application: u64,
+}
+
+impl Work {
+    /// Asks the same of the same, with nearly the same length.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.family[0] == other.family[0] || self.family[1] == other.family[1]
+    }
 }
 
 /// The writing end of an lcore's ring of events. When the ring is full the event is lost and
@@ -437,6 +537,7 @@ mod tests {
             },
             endpoint: None,
             value: 1.0,
+            episode: None,
         };
         sender.send(Event::Signal(signal));
         sender.send(Event::Signal(Signal { at: Nanos(2), ..signal }));

@@ -6,6 +6,8 @@
 //! second never blurs the first. What cannot be seen is counted as unseen, never as zero.
 
 mod concurrency;
+pub mod propagation;
+pub mod savings;
 mod tally;
 
 use std::collections::HashMap;

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Estimate, Evidence, Exchange, Hello, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, Waste,
+    Episode, Estimate, Evidence, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope, Signal,
+    SignalKind, Verdict, Visibility, Waste,
 };
 use super::fingerprints::Fingerprints;
 use super::grounds::Grounds;
@@ -188,8 +188,34 @@ pub struct EventLine {
     pub endpoint: Option<String>,
     /// The kind's figure, in `unit`.
     pub value: f64,
-    /// `attempt` (a number of attempts) or `seconds`.
+    /// `attempt` (a number of attempts), `seconds`, `attempts_per_call`, `branches`, `runs`, `rounds`
+    /// or `share`.
     pub unit: String,
+    /// What it is part of, where more than one exchange is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episode: Option<EpisodeLine>,
+}
+
+/// Exchanges that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpisodeLine {
+    /// Whether it begins or ends.
+    pub phase: Phase,
+    /// Whether it is about the line's client, its endpoint, or its server's address.
+    pub scope: Scope,
+    /// When it began, Unix seconds.
+    pub began: f64,
+    /// Exchanges that were part of it so far.
+    pub exchanges: u32,
+    /// How many of them came to nothing or were work done again.
+    pub in_vain: u32,
+    /// Output tokens in vain, the likely figure.
+    pub tokens: f64,
+    /// Capacity of the endpoint against its load; below 1 it cannot keep up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
+    /// How sure it is, 0 to 1.
+    pub confidence: f64,
 }
 
 /// Whether an event says what was seen or what was decided.
@@ -297,6 +323,13 @@ impl ExchangeLine {
         (self.over() - self.start).max(0.0)
     }
 
+    /// Seconds for which it surely held a slot of its server: from the first response byte on. What it
+    /// waited before is not told apart from queueing.
+    #[must_use]
+    pub fn slot_seconds(&self) -> f64 {
+        self.first_byte.map_or(0.0, |first| (self.end - first).max(0.0))
+    }
+
     /// Seconds from the first request byte to the first response byte.
     #[must_use]
     pub fn first_byte_seconds(&self) -> Option<f64> {
@@ -318,9 +351,16 @@ impl EventLine {
             SignalKind::Retry | SignalKind::Hedge | SignalKind::Restart => {
                 (EventClass::Signal, "attempt")
             }
-            SignalKind::LateAbort | SignalKind::Partial | SignalKind::Stall => {
-                (EventClass::Signal, "seconds")
-            }
+            SignalKind::LateAbort
+            | SignalKind::Partial
+            | SignalKind::Stall
+            | SignalKind::Doomed
+            | SignalKind::Orphan => (EventClass::Signal, "seconds"),
+            SignalKind::Cascade => (EventClass::Signal, "attempts_per_call"),
+            SignalKind::FanOut => (EventClass::Signal, "branches"),
+            SignalKind::WorkflowRestart => (EventClass::Signal, "runs"),
+            SignalKind::Loop => (EventClass::Signal, "rounds"),
+            SignalKind::Outage | SignalKind::Throttling => (EventClass::Signal, "share"),
             SignalKind::OverBudget => (EventClass::Verdict, "attempt"),
         };
         Self {
@@ -336,6 +376,22 @@ impl EventLine {
             endpoint: endpoint_name(signal.endpoint, snapshot),
             value: (signal.value * 1e6).round() / 1e6,
             unit: unit.to_owned(),
+            episode: signal.episode.as_ref().map(EpisodeLine::new),
+        }
+    }
+}
+
+impl EpisodeLine {
+    fn new(episode: &Episode) -> Self {
+        Self {
+            phase: episode.phase,
+            scope: episode.scope,
+            began: seconds(episode.began),
+            exchanges: episode.exchanges,
+            in_vain: episode.in_vain,
+            tokens: episode.tokens.round(),
+            margin: episode.margin.map(hundredths),
+            confidence: hundredths(episode.confidence),
         }
     }
 }

@@ -16,13 +16,15 @@ enum Mark {
 }
 
 /// The classes that the style sheet fills with `#p-CLASS`. Those of one chart differ.
-const PATTERNS: [(&str, Mark); 19] = [
+const PATTERNS: [(&str, Mark); 21] = [
     ("a-first", Mark::Plain),
     ("a-retry", Mark::Rising),
     ("w-retry", Mark::Rising),
     ("w-abort", Mark::Falling),
     ("w-partial", Mark::Level),
+    ("w-orphan", Mark::Upright),
     ("w-thrash", Mark::Dots),
+    ("w-doomed", Mark::Rings),
     ("w-hedge", Mark::Grid),
     ("o-complete", Mark::Plain),
     ("o-failed", Mark::Rising),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::{Anchor, Svg, WIDTH, label};
 use crate::figures;
-use crate::report::propagation::{Edge, Kind, PropagationView};
+use fastpath::telemetry::ledger::propagation::{Edge, Kind, PropagationView};
 
 /// Nodes of each column; the rest are left out, and the table has them.
 const NODES_MAX: usize = 10;
@@ -142,6 +142,8 @@ fn streams(
             Kind::Failure => ("s-failure", "failed attempts"),
             Kind::Retry => ("s-retry", "retries"),
             Kind::FollowedBy => ("s-followed", "calls that followed a failure elsewhere"),
+            Kind::Restart => ("s-followed", "calls made again after a failure"),
+            Kind::Doomed => ("s-followed", "calls beside a branch that had failed"),
         };
         let middle = f64::midpoint(x1, x2);
         let mut d = String::new();

@@ -19,7 +19,9 @@ pub(in crate::report) const fn waste_class(waste: Waste) -> &'static str {
         Waste::Retry => "w-retry",
         Waste::LateAbort => "w-abort",
         Waste::Partial => "w-partial",
+        Waste::Orphan => "w-orphan",
         Waste::Thrash => "w-thrash",
+        Waste::Doomed => "w-doomed",
         Waste::Hedge => "w-hedge",
     }
 }

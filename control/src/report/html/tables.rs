@@ -8,9 +8,9 @@ use fastpath::telemetry::ledger::{ClientRow, ConcurrencyRow, EndpointRow, Tally}
 use crate::figures;
 use crate::report::OtherServers;
 use crate::report::chart::escape;
-use crate::report::propagation::{Kind, PropagationView};
 use crate::report::terminal::waste_text;
 use crate::report::timeline::Step;
+use fastpath::telemetry::ledger::propagation::{Kind, PropagationView};
 
 /// The endpoints or other servers (`kind` says which), `all` of which `shown` are the first.
 pub(super) fn endpoints(kind: &str, shown: &[&EndpointRow], all: usize) -> String {
@@ -73,6 +73,8 @@ pub(super) fn propagation(view: &PropagationView) -> String {
             Kind::Failure => "failed attempts",
             Kind::Retry => "retries",
             Kind::FollowedBy => "other calls that followed",
+            Kind::Restart => "calls made again",
+            Kind::Doomed => "calls beside a failed branch",
         };
         let name = |id: &str| id.split_once(':').map_or(id, |(_, name)| name).to_owned();
         vec![

@@ -1,15 +1,16 @@
 //! One multiplexed connection: which frames its records are, and which stream they may belong to.
 
+use super::open::OpenStreams;
 use super::request::{Request, Sent, Splitter};
 use super::stream::{Stream, StreamEnding, StreamFacts, Unit};
-use super::{MuxEdge, STREAMS_MAX, Scene, nearly};
+use super::{MuxEdge, Scene, nearly};
 use crate::burst::FlowId;
 use crate::exchange::h1::Ending;
 use crate::telemetry::event::ExchangeId;
 use crate::time::Nanos;
 
-/// The state of a connection. Bounded by [`STREAMS_MAX`].
-#[derive(Debug)]
+/// The state of a connection. Bounded by [`STREAMS_MAX`](super::STREAMS_MAX).
+#[derive(Debug, Default)]
 pub(super) struct Connection {
     /// It waits to be looked at again.
     pub(super) queued: bool,
@@ -18,7 +19,7 @@ pub(super) struct Connection {
     rtt: Nanos,
     splitter: Splitter,
     /// Open streams, in order of start.
-    open: Vec<Stream>,
+    open: OpenStreams,
     /// When its first record came.
     first_at: Option<Nanos>,
     settings_seen: bool,
@@ -65,38 +66,13 @@ const QUIET_UNKNOWN: Nanos = Nanos::from_millis(60);
 const QUIET_PLAIN: Nanos = Nanos::from_millis(60);
 const QUIET_AMONG: Nanos = Nanos::from_millis(1200);
 
-impl Default for Connection {
-    fn default() -> Self {
-        Self::with_room(Vec::with_capacity(STREAMS_MAX))
-    }
-}
-
 impl Connection {
-    /// Takes over the room for streams, which is empty.
-    fn with_room(open: Vec<Stream>) -> Self {
-        Self {
-            queued: false,
-            midway: false,
-            rtt: Nanos::ZERO,
-            splitter: Splitter::default(),
-            open,
-            first_at: None,
-            settings_seen: false,
-            ack_seen: false,
-            tail: [(Nanos::ZERO, 0); 2],
-            latest: ExchangeId(0),
-            last_server: Nanos::ZERO,
-            cancelled: 0,
-        }
-    }
-
     /// A connection that has just shown itself to be HTTP/2.
     pub(super) fn begin(&mut self, rtt: Nanos, midway: bool) {
-        let mut open = std::mem::take(&mut self.open);
-        open.clear();
+        debug_assert!(self.open.is_empty(), "the connection before has ended");
         // In the middle both sides' settings are long past.
         let (settings_seen, ack_seen) = (midway, midway);
-        *self = Self { rtt, midway, settings_seen, ack_seen, ..Self::with_room(open) };
+        *self = Self { rtt, midway, settings_seen, ack_seen, ..Self::default() };
     }
 
     /// Its first records were met before; `answered`: the server had begun to send as well.
@@ -261,15 +237,16 @@ impl Connection {
 
     fn request(&mut self, request: &Request, now: Nanos, scene: &mut Scene<'_>) {
         self.end_before_request(request.start, scene);
-        if self.open.len() == STREAMS_MAX {
+        let id = ExchangeId(*scene.next);
+        let alone = self.open.is_empty();
+        if !self.open.push(Stream::new(id, request, alone), scene.rooms) {
             *scene.refused += 1;
             return;
         }
-        let id = ExchangeId(*scene.next);
         *scene.next += 1;
-        let alone = self.open.is_empty();
-        self.open.iter_mut().for_each(|stream| stream.alone = false);
-        self.open.push(Stream::new(id, request, alone));
+        if !alone {
+            self.open.iter_mut().for_each(|stream| stream.alone = false);
+        }
         debug_assert!(request.start <= now, "a request is known when its first record is");
         let Scene { flow, endpoint, .. } = *scene;
         scene.edges.push(MuxEdge::Opened { id, flow, endpoint, at: request.start });
@@ -411,7 +388,7 @@ impl Connection {
     }
 
     fn finish(&mut self, place: usize, ending: StreamEnding, at: Nanos, scene: &mut Scene<'_>) {
-        let stream = self.open.remove(place);
+        let stream = self.open.remove(place, scene.rooms);
         let Self { rtt, midway, .. } = *self;
         scene.edges.push(MuxEdge::Ended(StreamFacts {
             stream,

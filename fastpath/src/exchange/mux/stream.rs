@@ -8,7 +8,7 @@ use crate::time::Nanos;
 
 /// The counts of one stream. Lengths are of plaintext, frame headers included. While others are
 /// open on its connection, what the server sends is shared out by guess.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Stream {
     /// Its number.
     pub id: ExchangeId,

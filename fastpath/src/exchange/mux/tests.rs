@@ -18,13 +18,21 @@ struct Rig {
     edges: Vec<MuxEdge>,
     next: u64,
     refused: u64,
+    rooms: Rooms,
 }
 
 impl Rig {
     fn new() -> Self {
         let mut connection = Connection::default();
         connection.begin(RTT, false);
-        Self { connection, habit: Habit::default(), edges: Vec::new(), next: 1, refused: 0 }
+        Self {
+            connection,
+            habit: Habit::default(),
+            edges: Vec::new(),
+            next: 1,
+            refused: 0,
+            rooms: Rooms::default(),
+        }
     }
 
     /// A server whose responses are known to end with a mark, or without.
@@ -45,6 +53,7 @@ impl Rig {
             edges: &mut self.edges,
             next: &mut self.next,
             refused: &mut self.refused,
+            rooms: &mut self.rooms,
         };
         act(&mut self.connection, &mut scene)
     }

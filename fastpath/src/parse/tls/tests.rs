@@ -313,6 +313,27 @@ fn a_hello_far_from_where_the_stream_is_belongs_to_another_connection() {
 }
 
 #[test]
+fn a_stream_met_in_the_middle_gives_its_hello_when_its_segments_have_changed_places() {
+    let bytes = hello();
+    for cut in 6..bytes.len() {
+        let mut rig = met_in_the_middle();
+        rig.up(u32::try_from(cut).unwrap(), &bytes[cut..]);
+        rig.up(0, &bytes[..cut]);
+        assert_eq!(rig.hellos.len(), 1, "cut after {cut} bytes");
+    }
+}
+
+#[test]
+fn what_is_acknowledged_waits_for_nothing_before_it() {
+    let mut rig = met_in_the_middle();
+    rig.up(0, &[0xaa; 700]);
+    rig.acknowledged(700);
+    let stream = &rig.streams.0[0];
+    assert_eq!((rig.parser.streams.kept(&stream.held), stream.waiting), (0, false));
+    assert_eq!(rig.parser.counters.lost, 0);
+}
+
+#[test]
 fn a_stream_met_in_the_middle_gives_its_hello_in_segments_of_any_size() {
     let mut rig = Rig::new();
     for size in 1..60 {

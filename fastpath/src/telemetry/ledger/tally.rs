@@ -27,6 +27,9 @@ pub struct Tally {
     pub by_waste: BTreeMap<Waste, u64>,
     /// What the wasted attempts add up to.
     pub waste: WasteTotals,
+    /// The same by why they were wasted; every class is there.
+    #[serde(default)]
+    pub waste_by_class: BTreeMap<Waste, WasteTotals>,
     /// Output tokens of all responses.
     pub tokens: Range,
     /// Their cost in US dollars.
@@ -44,6 +47,9 @@ pub struct WasteTotals {
     pub exchanges: u64,
     /// First to last byte, added up.
     pub seconds: f64,
+    /// First to last byte of the responses: for so long a slot of a server was surely taken.
+    #[serde(default)]
+    pub slot_seconds: f64,
     /// Request and response bytes, each rounded up to its bucket.
     pub bytes_bucketed: u64,
     /// Output tokens.
@@ -91,11 +97,8 @@ impl Tally {
         self.unseen.add(exchange);
         if let Some(class) = exchange.waste {
             *self.by_waste.entry(class).or_default() += 1;
-            self.waste.exchanges += 1;
-            self.waste.seconds += exchange.seconds();
-            self.waste.bytes_bucketed += exchange.up_bucket + exchange.down_bucket;
-            self.waste.tokens += tokens;
-            self.waste.cost += cost;
+            self.waste.add(exchange);
+            self.waste_by_class.entry(class).or_default().add(exchange);
         }
         if exchange.verdict != Verdict::Pass {
             self.held.entry(law(exchange.reason).to_owned()).or_default().add(exchange);
@@ -122,6 +125,15 @@ impl Tally {
 }
 
 impl WasteTotals {
+    fn add(&mut self, exchange: &ExchangeLine) {
+        self.exchanges += 1;
+        self.seconds += exchange.seconds();
+        self.slot_seconds += exchange.slot_seconds();
+        self.bytes_bucketed += exchange.up_bucket + exchange.down_bucket;
+        self.tokens += range(exchange.tokens_estimate);
+        self.cost += range(exchange.cost_usd);
+    }
+
     /// Whether there are tokens and none of them has a price: the cost is not known, rather than
     /// zero.
     #[must_use]
@@ -140,6 +152,7 @@ impl Default for Tally {
             by_outcome: Outcome::ALL.map(|outcome| (outcome, 0)).into(),
             by_waste: Waste::ALL.map(|waste| (waste, 0)).into(),
             waste: WasteTotals::default(),
+            waste_by_class: Waste::ALL.map(|waste| (waste, WasteTotals::default())).into(),
             tokens: Range::default(),
             cost: Range::default(),
             held: BTreeMap::new(),
@@ -187,7 +200,7 @@ impl AddAssign for Range {
     }
 }
 
-fn range(estimate: Option<[f64; 3]>) -> Range {
+pub(super) fn range(estimate: Option<[f64; 3]>) -> Range {
     Range(estimate.unwrap_or_default())
 }
 
@@ -269,6 +282,7 @@ pub(super) mod tests {
             WasteTotals {
                 exchanges: 1,
                 seconds: 2.5,
+                slot_seconds: 2.5,
                 bytes_bucketed: 5120,
                 tokens: Range([8.0, 10.0, 12.0]),
                 cost: Range([0.1, 0.2, 0.4]),
@@ -276,6 +290,8 @@ pub(super) mod tests {
         );
         assert_eq!(tally.tokens, Range([16.0, 20.0, 24.0]));
         assert_eq!(tally.by_waste[&Waste::LateAbort], 1);
+        assert_eq!(tally.waste_by_class[&Waste::LateAbort], tally.waste);
+        assert_eq!(tally.waste_by_class[&Waste::Retry], WasteTotals::default());
         assert_eq!(tally.ended(Outcome::ClientAbort), 1);
     }
 

@@ -94,6 +94,7 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         tokens: Some(Estimate { low: 0.5, likely: 1.5, high: 2.5 }),
         cost_milli_usd: Some(Estimate { low: 0.001, likely: 0.015, high: 0.15 }),
         waste: Some(Waste::Retry),
+        work: None,
         verdict: Verdict::Hold,
         reason: Reason::OverRetryBudget,
         grounds: Grounds::default(),
@@ -132,6 +133,7 @@ fn a_verdict_is_told_apart_from_a_signal() {
         peers: peers(),
         endpoint: None,
         value: 0.1 + 0.2,
+        episode: None,
     };
     let stall = EventLine::new(&signal(SignalKind::Stall), &snapshot);
     assert_eq!((stall.event, stall.unit.as_str()), (EventClass::Signal, "seconds"));

@@ -72,8 +72,8 @@ fn is_known(version: u32) -> bool {
         version,
         1 | 0x6b33_43cf
             | 0xff00_0016..=0xff00_0022
-            | 0xface_b000..=0xface_b00f
-            | 0x5435_3530..=0x5435_3531
+            | 0xface_b000..=0xface_b0ff
+            | 0x5430_3530..=0x5430_3531
             | 0x5130_3530
     )
 }
