@@ -45,7 +45,7 @@ fn a_retry_by_its_length_alone_says_that_the_gap_was_not_asked() {
     let (attempt, retry_of) = (2, Some("x7".to_owned()));
     let text = said(ExchangeLine { attempt, retry_of, grounds, ..exchange("c", "e", 0.0, 1.0) });
     assert!(text.contains("Retry of x7: nothing else of nearly its length"), "{text}");
-    assert!(text.contains("not asked for where lengths tell"), "{text}");
+    assert!(text.contains("asked for only where a length is a template"), "{text}");
 }
 
 #[test]

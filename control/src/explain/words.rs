@@ -202,10 +202,10 @@ fn link(x: &ExchangeLine, link: &LinkGrounds, window: &str) -> String {
         .gap_seconds
         .map_or_else(String::new, |gap| format!("a gap of {}", figures::duration(gap.max(0.0))));
     let odds = link.log_likelihood.map_or_else(String::new, |odds| match link.rule {
-        LinkRule::Unique => {
-            format!("log-likelihood ratio {odds:.1}, not asked for where lengths tell")
+        LinkRule::Assigned => {
+            format!("log-likelihood ratio {odds:.1}, and a link needs more than {LINK_ABOVE:.1}")
         }
-        _ => format!("log-likelihood ratio {odds:.1}, and a link needs more than {LINK_ABOVE:.1}"),
+        _ => format!("log-likelihood ratio {odds:.1}, asked for only where a length is a template"),
     });
     let candidates = figures::counted(link.candidates.into(), "failed attempt", "failed attempts");
     let how = match link.rule {
@@ -231,6 +231,9 @@ fn link(x: &ExchangeLine, link: &LinkGrounds, window: &str) -> String {
         ),
     };
     match &x.retry_of {
+        Some(before) if matches!(link.rule, LinkRule::Body | LinkRule::SharedEnd) => {
+            format!("Retry of {before}: {how}. That had ended with {gap} before it ({odds}).")
+        }
         Some(before) => format!(
             "Retry of {before}: {how}. {candidates} of its client, server and application would do; this one ended with \
              {gap} before it ({odds}).{rivals}"
@@ -348,6 +351,9 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
         budget.percent, budget.min_per_sec, budget.burst
     );
     let decision = match x.reason {
+        Reason::NoRule if x.visibility == Visibility::Mux => {
+            "pass: no rule looks at HTTP/2 yet".to_owned()
+        }
         Reason::NoRule => "pass: no rule looks at it".to_owned(),
         Reason::WithinRetryBudget if x.attempt <= 1 => {
             "pass: a first attempt, which the retry budget never holds".to_owned()

@@ -96,21 +96,22 @@ fn causes(out: &mut String, report: &Report, paint: Paint) {
 
 fn prevented(out: &mut String, report: &Report, paint: Paint) {
     let _ = writeln!(out, "\n{}", paint.bold("What a policy would have saved"));
-    if report.prevented.by_law.is_empty() {
+    let savings = wording::savings(report);
+    if savings.is_empty() {
         paragraph(out, "  ", &wording::nothing_prevented(report));
+        return;
     }
-    for (law, held) in &report.prevented.by_law {
+    for (law, saving) in &savings {
         let text = format!(
-            "{}: would have held {}, {} of them in vain: {}, {} tokens, {}. Shadow: nothing was held.",
-            wording::law(law, report),
-            figures::counted(held.exchanges, "attempt", "attempts"),
-            figures::count(held.in_vain),
-            figures::duration(held.seconds),
-            figures::range(held.tokens.0, figures::tokens),
-            wording::money(held.tokens, held.cost),
+            "{law}: {} attempts, {}, {} tokens, {}.",
+            figures::range(saving.exchanges.0, figures::tokens),
+            figures::range(saving.seconds.0, figures::duration),
+            figures::range(saving.tokens.0, figures::tokens),
+            wording::money(saving.tokens, saving.cost),
         );
         paragraph(out, "  ", &text);
     }
+    paragraph(out, "  ", "Each law by itself, so they do not add up. Shadow: nothing was held.");
 }
 
 fn next(out: &mut String, report: &Report, paint: Paint) {

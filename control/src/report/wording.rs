@@ -2,6 +2,7 @@
 
 use fastpath::telemetry::event::{Outcome, Waste};
 use fastpath::telemetry::ledger::Range;
+use fastpath::telemetry::ledger::savings::{Saving, SavingsView};
 
 use super::causes::{Cause, Evidence};
 use super::terminal::waste_text;
@@ -156,29 +157,36 @@ pub(super) fn explain_command(report: &Report, cause: &Cause) -> Option<String> 
     Some(format!("fermata explain --read {file} {}{}", first.exchange, policy.unwrap_or_default()))
 }
 
-/// A law as people call it.
-pub(super) fn law(name: &str, report: &Report) -> String {
-    match name {
-        "retry_budget" => format!("Retry budget of {} %", report.prevented.retry_percent),
-        other => other.replace('_', " "),
-    }
+/// What each law would have prevented, as people call it; those that would have prevented nothing
+/// are left out.
+pub(super) fn savings(report: &Report) -> Vec<(String, Saving)> {
+    let SavingsView { retry_budget, breaker, cancel_propagation, fan_out, admission } =
+        report.savings;
+    let budget = format!("Retry budget of {} %", report.prevented.retry_percent);
+    [
+        (budget, retry_budget),
+        ("Breaker".to_owned(), breaker),
+        ("Cancel propagation".to_owned(), cancel_propagation),
+        ("Fan-out and doomed work".to_owned(), fan_out),
+        ("Admission limit and hold".to_owned(), admission),
+    ]
+    .into_iter()
+    .filter(|(_, saving)| saving.exchanges.0[2] > 0.0)
+    .collect()
 }
 
 /// What to say where no law would have held anything.
 pub(super) fn nothing_prevented(report: &Report) -> String {
     match report.waste.exchanges {
         0 => "Nothing was wasted, and no law would have held anything.".to_owned(),
-        _ => format!(
-            "Nothing: a retry budget of {} % would not have held a retry here, and does not touch other waste.",
-            report.prevented.retry_percent
-        ),
+        _ => "Nothing: no law that is known here would have touched this waste.".to_owned(),
     }
 }
 
 /// A cost and its range, or that no price is known.
 pub(super) fn money(tokens: Range, cost: Range) -> String {
-    let ([.., tokens], [.., dearest]) = (tokens.0, cost.0);
-    if tokens > 0.0 && dearest <= 0.0 {
+    let ([_, tokens, _], [_, usual, _]) = (tokens.0, cost.0);
+    if tokens > 0.0 && usual <= 0.0 {
         return "no price".to_owned();
     }
     figures::range(cost.0, figures::dollars)

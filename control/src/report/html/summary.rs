@@ -91,7 +91,8 @@ fn cause_item(out: &mut String, report: &Report, cause: &Cause, advice: Option<&
 /// What each law would have prevented.
 pub(super) fn prevented(out: &mut String, report: &Report) {
     out.push_str("<section><h2>What a policy would have saved</h2>");
-    if report.prevented.by_law.is_empty() {
+    let savings = wording::savings(report);
+    if savings.is_empty() {
         let _ = write!(
             out,
             "<p class=\"none\">{}</p></section>",
@@ -100,21 +101,19 @@ pub(super) fn prevented(out: &mut String, report: &Report) {
         return;
     }
     out.push_str(
-        "<p class=\"lead\">In shadow: nothing was held. Saved are attempts that came to nothing all the same; the \
-         others would have waited.</p><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Law</th>\
-         <th scope=\"col\">Would hold</th><th scope=\"col\">Of them in vain</th><th scope=\"col\">Time</th>\
-         <th scope=\"col\">Tokens</th><th scope=\"col\">Money</th></tr></thead><tbody>",
+        "<p class=\"lead\">Likely, and from what to what: each law by itself, so they do not add up. In shadow: nothing \
+         was held.</p><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Law</th><th scope=\"col\">Attempts</th>\
+         <th scope=\"col\">Time</th><th scope=\"col\">Tokens</th><th scope=\"col\">Money</th></tr></thead><tbody>",
     );
-    for (law, held) in &report.prevented.by_law {
+    for (law, saving) in &savings {
         let _ = write!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&wording::law(law, report)),
-            figures::count(held.exchanges),
-            figures::count(held.in_vain),
-            figures::duration(held.seconds),
-            escape(&figures::range(held.tokens.0, figures::tokens)),
-            escape(&wording::money(held.tokens, held.cost)),
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(law),
+            figures::range(saving.exchanges.0, figures::tokens),
+            figures::range(saving.seconds.0, figures::duration),
+            escape(&figures::range(saving.tokens.0, figures::tokens)),
+            escape(&wording::money(saving.tokens, saving.cost)),
         );
     }
     out.push_str("</tbody></table></div></section>");
