@@ -395,11 +395,6 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
     let tokens = endpoint.and_then(|endpoint| tokens::estimate(facts, outcome, endpoint));
     let price = endpoint.and_then(|endpoint| endpoint.price);
-    let waste = match outcome {
-        Outcome::ClientAbort if seen.first_byte.is_some() => Some(Waste::LateAbort),
-        Outcome::ServerAbort => Some(Waste::Partial),
-        _ => None,
-    };
     Exchange {
         id: seen.id,
         peers: entry.peers(),
@@ -414,9 +409,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         first_byte: seen.first_byte,
         end: seen.last_heard.max(seen.last_down).max(seen.last_up),
         // A request may cross the close that answers it.
-        closed: facts.closed.map(|closed| closed.max(seen.start)).filter(|_| {
-            matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed)
-        }),
+        closed: facts.closed.map(|closed| closed.max(seen.start)).filter(|_| is_cut_short(outcome)),
         outcome,
         attempt: 1,
         retry_of: None,
@@ -430,11 +423,25 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         streamed: facts.is_streamed(),
         tokens,
         cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
-        waste,
+        waste: waste_of_end(outcome, seen.first_byte.is_some()),
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
         grounds: Grounds::default(),
+    }
+}
+
+/// A side closed before the response was whole.
+fn is_cut_short(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed)
+}
+
+/// The waste that the end of an exchange alone shows.
+fn waste_of_end(outcome: Outcome, has_begun: bool) -> Option<Waste> {
+    match outcome {
+        Outcome::ClientAbort if has_begun => Some(Waste::LateAbort),
+        Outcome::ServerAbort => Some(Waste::Partial),
+        _ => None,
     }
 }
 

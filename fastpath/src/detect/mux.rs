@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::episode::Subject;
 use super::retry::{Caller, DECIDE_AFTER, Link};
-use super::{Clients, caller, complete, signal_end, tokens};
+use super::{Clients, caller, complete, is_cut_short, signal_end, tokens, waste_of_end};
 use crate::burst::{Address, FlowId, Packets};
 use crate::exchange::Exchanges;
 use crate::exchange::mux::{MuxEdge, Stream, StreamEnding, StreamFacts};
@@ -21,7 +21,7 @@ use crate::policy::endpoint::Class;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, Waste, length_bucket,
+    Visibility, length_bucket,
 };
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
@@ -327,13 +327,6 @@ fn describe(
     let tokens =
         endpoint.and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
     let price = endpoint.and_then(|endpoint| endpoint.price);
-    let cut_short =
-        matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort | Outcome::ConnectFailed);
-    let waste = match outcome {
-        Outcome::ClientAbort if seen.first_byte.is_some() => Some(Waste::LateAbort),
-        Outcome::ServerAbort => Some(Waste::Partial),
-        _ => None,
-    };
     Exchange {
         id: seen.id,
         peers: entry.peers(),
@@ -347,7 +340,7 @@ fn describe(
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_down.max(seen.last_up),
-        closed: cut_short.then_some(facts.ended.max(seen.start)),
+        closed: is_cut_short(outcome).then_some(facts.ended.max(seen.start)),
         outcome,
         attempt: 1,
         retry_of: None,
@@ -361,7 +354,7 @@ fn describe(
         streamed,
         tokens,
         cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
-        waste,
+        waste: waste_of_end(outcome, seen.first_byte.is_some()),
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
