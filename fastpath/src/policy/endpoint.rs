@@ -3,7 +3,7 @@
 //!
 //! The shipped catalogue and a user's policy are lists of the same [`Endpoint`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -124,10 +124,20 @@ pub struct FingerprintPattern {
 }
 
 /// An address prefix, `10.0.0.0/8` or `2001:db8::/32`; an address alone is a prefix of full length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bits beyond the length are no part of it: `10.1.2.3/8` is `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     address: IpAddr,
     length: u8,
+}
+
+/// The family of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// What is wrong with a pattern or prefix.
@@ -205,7 +215,11 @@ impl FromStr for HostPattern {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let lower = text.to_ascii_lowercase();
         // A name with the root's dot is the name without it; so are those in hellos (RFC 6066, 3).
-        let lower = lower.strip_suffix('.').filter(|name| !name.ends_with('.')).unwrap_or(&lower);
+        let lower = lower.strip_suffix('.').unwrap_or(&lower);
+        // No label is empty (RFC 1034, 3.1).
+        if lower.split('.').any(str::is_empty) {
+            return Err(EndpointError::Host(text.to_owned()));
+        }
         let plain = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -266,20 +280,34 @@ impl std::fmt::Display for FingerprintPattern {
 }
 
 impl Prefix {
+    /// The prefix of `ip` that is `length` bits long, or all of `ip` where that is shorter.
+    #[must_use]
+    pub fn of(ip: IpAddr, length: u8) -> Self {
+        let (address, length) = match ip {
+            IpAddr::V4(ip) => {
+                let length = length.min(32);
+                let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+                (Ipv4Addr::from_bits(ip.to_bits() & mask).into(), length)
+            }
+            IpAddr::V6(ip) => {
+                let length = length.min(128);
+                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+                (Ipv6Addr::from_bits(ip.to_bits() & mask).into(), length)
+            }
+        };
+        Self { address, length }
+    }
+
     /// Whether `ip` lies in it.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.address, ip) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => same_bits(
-                u128::from(net.to_bits()) << 96,
-                u128::from(ip.to_bits()) << 96,
-                self.length,
-            ),
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                same_bits(net.to_bits(), ip.to_bits(), self.length)
-            }
-            _ => false,
-        }
+        ip.is_ipv4() == self.address.is_ipv4() && Self::of(ip, self.length) == *self
+    }
+
+    /// The family of its addresses.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        if self.address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
     /// Length in bits.
@@ -300,7 +328,7 @@ impl FromStr for Prefix {
         if length > full {
             return Err(wrong());
         }
-        Ok(Self { address, length })
+        Ok(Self::of(address, length))
     }
 }
 
@@ -351,10 +379,6 @@ serde_as_text!(HostPattern, Prefix, FingerprintPattern);
 /// Length of a JA4 fingerprint.
 const JA4_BYTES: usize = 36;
 
-fn same_bits(a: u128, b: u128, length: u8) -> bool {
-    length == 0 || (a ^ b) >> (128 - u32::from(length)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,7 +405,8 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for text in ["", "*", "*.", "a b", "*.*", "http://x"] {
+        for text in ["", "*", "*.", "a b", "*.*", "http://x", "a..", "*.a..b", ".a", "*..a", "a..*"]
+        {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }
     }
@@ -405,6 +430,7 @@ mod tests {
         assert!(ten.contains("10.255.0.1".parse().unwrap()));
         assert!(!ten.contains("11.0.0.1".parse().unwrap()));
         assert!(!ten.contains("::ffff:a00:1".parse::<IpAddr>().unwrap()));
+        assert_eq!("10.1.2.3/8".parse(), Ok(ten), "what lies beyond the length does not count");
         assert!("10.0.0.0/33".parse::<Prefix>().is_err());
         assert!("::/0".parse::<Prefix>().unwrap().contains("2001:db8::1".parse().unwrap()));
     }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::{Endpoint, FingerprintPattern, HostPattern, Prefix};
+use super::endpoint::{Endpoint, FingerprintPattern, HostPattern};
+use super::prefixes::Prefixes;
 use crate::time::Nanos;
 
 /// Endpoints a snapshot can hold; per-endpoint counters are arrays of this length.
@@ -144,8 +145,7 @@ pub struct Snapshot {
     fingerprints: Vec<(FingerprintPattern, EndpointId)>,
     /// Whether the endpoint of an id can be found.
     live: Vec<bool>,
-    /// Prefixes, longest first.
-    prefixes: Vec<(Prefix, EndpointId)>,
+    prefixes: Prefixes<EndpointId>,
 }
 
 impl Policy {
@@ -238,7 +238,7 @@ impl Snapshot {
         let mut seen = HashSet::new();
         let mut exact = HashMap::new();
         let mut patterns = Vec::new();
-        let mut prefixes = Vec::new();
+        let mut prefixes = Prefixes::default();
         let mut fingerprints = Vec::new();
         let mut live = vec![false; policy.endpoints.len()];
         for &place in order {
@@ -257,11 +257,10 @@ impl Snapshot {
             }
             let named = endpoint.fingerprints.iter().cloned();
             fingerprints.extend(named.map(|fingerprint| (fingerprint, id)));
-            prefixes.extend(endpoint.prefixes.iter().map(|&prefix| (prefix, id)));
+            endpoint.prefixes.iter().for_each(|&prefix| prefixes.add(prefix, id));
         }
-        // Stable sorts: among equals the endpoint that was named first wins.
+        // A stable sort: among equals the endpoint that was named first wins.
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
-        prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.bits()));
         let (below, patterns) = ranked(patterns);
         Ok(Self { policy, revision, exact, below, patterns, fingerprints, live, prefixes })
     }
@@ -269,11 +268,10 @@ impl Snapshot {
     /// The endpoint of an address and port: longest prefix first.
     #[must_use]
     pub fn by_address(&self, ip: IpAddr, port: u16) -> Option<EndpointId> {
-        let fits = |&&(prefix, id): &&(Prefix, EndpointId)| {
+        self.prefixes.longest(ip, |id| {
             let ports = &self.endpoint(id).ports;
-            prefix.contains(ip) && (ports.is_empty() || ports.contains(&port))
-        };
-        self.prefixes.iter().find(fits).map(|&(_, id)| id)
+            ports.is_empty() || ports.contains(&port)
+        })
     }
 
     /// The endpoint of a host name: exact names first, then the most specific pattern.

@@ -20,7 +20,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("port", &["burst", "time", "telemetry::reasons", "telemetry::counters", "hw"]),
     // Policy is data, and knows nothing of traffic.
     ("policy::endpoint", &[]),
-    ("policy::snapshot", &["policy::endpoint", "time"]),
+    ("policy::prefixes", &["policy::endpoint"]),
+    ("policy::snapshot", &["policy::endpoint", "policy::prefixes", "time"]),
     ("policy::handoff", &["policy::snapshot"]),
     ("policy", &[]),
     // What is told, in words of the ground and of policy.
