@@ -63,6 +63,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "flow",
         &[
             "burst",
+            "hw",
             "time",
             // A flow's entry holds the walk of its two streams (docs/decisions/0001).
             "parse",
