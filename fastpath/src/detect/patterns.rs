@@ -26,7 +26,7 @@ use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste, Work,
+    Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste, Work,
 };
 use crate::time::Nanos;
 
@@ -123,6 +123,10 @@ impl Patterns {
                 (seen.down_records > 0).then_some(seen.last_down)
             });
             tell_run(events, change);
+            let waste = Waste::Thrash;
+            client.steps.take_abandoned(|exchange| {
+                events.send(Event::Amendment(Amendment { at: decided.at, exchange, waste }));
+            });
         }
         let (attempt, retry_of) = (link.attempt, link.retry_of);
         let &Decided { meant, continues, .. } = decided;
@@ -167,8 +171,11 @@ impl Patterns {
             if in_vain {
                 client.cascade.came_to_nothing(tokens);
             }
-            let wasted = (exchange.waste == Some(Waste::Thrash)).then_some(tokens);
-            client.steps.ended(exchange.id, exchange.end, exchange.outcome, wasted);
+            let &mut Exchange { id, end, outcome, waste, .. } = exchange;
+            let likely = exchange.tokens.map(|tokens| tokens.likely);
+            if client.steps.ended(id, end, outcome, likely, waste.is_some()) {
+                exchange.waste = Some(Waste::Thrash);
+            }
         }
         self.branch_ended(exchange, events);
         self.leg_ended(exchange, exchanges, events);

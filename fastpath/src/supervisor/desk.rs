@@ -35,6 +35,8 @@ pub struct Desk {
     flows: VecDeque<FlowLine>,
     report: Option<Report>,
     devices: Vec<DeviceReport>,
+    /// Amendments of exchanges that had left already: the ledger lacks them.
+    late_amendments: u64,
     started: Option<Instant>,
     heard: Option<Instant>,
     now: Option<Instant>,
@@ -158,6 +160,21 @@ impl Desk {
                     self.exchanges.push(line);
                 }
                 Event::Signal(signal) => self.events.push(EventLine::new(signal, snapshot)),
+                Event::Amendment(amendment) => {
+                    let id = amendment.exchange.to_string();
+                    let mut latest_first = self.exchanges.rows.iter_mut().rev();
+                    match latest_first.find(|line| line.id == id) {
+                        Some(line) => {
+                            self.ledger.amend(line, amendment.waste);
+                            if line.amend(amendment)
+                                && let Some(event) = EventLine::of_amended(line)
+                            {
+                                self.events.push(event);
+                            }
+                        }
+                        None => self.late_amendments += 1,
+                    }
+                }
                 Event::Hello(hello) => {
                     if self.flows.len() == FLOWS_MAX {
                         self.flows.pop_back();

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::event::Waste;
 use super::line::ExchangeLine;
 use concurrency::Concurrency;
 pub use concurrency::{CONCURRENCY_FLOORS, ConcurrencyRow};
@@ -123,6 +124,15 @@ impl Ledger {
         book.add(exchange);
     }
 
+    /// Books an exchange that was entered as no waste as `waste`. One that is waste stays what it is,
+    /// so that nothing is added up twice.
+    pub fn amend(&mut self, entered: &ExchangeLine, waste: Waste) {
+        let book = if entered.endpoint.is_some() { &mut self.endpoints } else { &mut self.others };
+        if entered.waste.is_none() {
+            book.amend(entered, waste);
+        }
+    }
+
     /// Everything it holds.
     #[must_use]
     pub fn view(&self) -> LedgerView {
@@ -136,6 +146,14 @@ impl Book {
         self.tally.add(exchange);
         account(&mut self.servers, exchange.server_name(), ACCOUNTS_MAX).add(exchange);
         account(&mut self.clients, &exchange.client, CLIENTS_MAX).add(exchange);
+    }
+
+    fn amend(&mut self, entered: &ExchangeLine, waste: Waste) {
+        self.tally.amend(entered, waste);
+        let server = account(&mut self.servers, entered.server_name(), ACCOUNTS_MAX);
+        server.tally.amend(entered, waste);
+        let client = account(&mut self.clients, &entered.client, CLIENTS_MAX);
+        client.tally.amend(entered, waste);
     }
 
     /// Totals of all its exchanges.
@@ -254,7 +272,6 @@ fn micros(seconds: f64) -> u64 {
 mod tests {
     use super::tally::tests::exchange;
     use super::*;
-    use crate::telemetry::event::Waste;
 
     #[test]
     fn known_endpoints_and_other_servers_are_booked_apart() {
