@@ -262,10 +262,14 @@ pub fn observe(
     }
     mux::observe(packets, flows, exchanges, clients, policy, events);
     let Clients { patterns, decided, finished, .. } = clients;
-    for decided in decided.iter() {
-        patterns.started(decided, exchanges, events);
+    let is_new = |exchange: &&mut Exchange| decided.iter().any(|new| new.id == exchange.id);
+    for exchange in finished.iter_mut().filter(|exchange| !is_new(exchange)) {
+        patterns.ended(exchange, exchanges, events);
     }
-    for exchange in finished.iter_mut() {
+    for decided in decided.iter() {
+        patterns.started(decided, exchanges, finished, events);
+    }
+    for exchange in finished.iter_mut().filter(is_new) {
         patterns.ended(exchange, exchanges, events);
     }
 }

@@ -26,7 +26,8 @@ use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::telemetry::event::{
-    Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste, Work,
+    Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste,
+    Work,
 };
 use crate::time::Nanos;
 
@@ -109,8 +110,14 @@ impl Patterns {
         clients.evicted + callers.evicted + endpoints.evicted + backends.evicted + gateways.evicted
     }
 
-    /// An attempt was decided.
-    pub fn started(&mut self, decided: &Decided, exchanges: &Exchanges, events: &mut EventSender) {
+    /// An attempt was decided. `finished` are exchanges that have ended and are not told yet.
+    pub fn started(
+        &mut self,
+        decided: &Decided,
+        exchanges: &Exchanges,
+        finished: &mut [Exchange],
+        events: &mut EventSender,
+    ) {
         let &Decided { id, endpoint, link, peers, flow, start: at, .. } = decided;
         let subject = Subject { exchange: id, peers, endpoint };
         self.attempted(at, link.attempt, subject, events);
@@ -125,7 +132,13 @@ impl Patterns {
             tell_run(events, change);
             let waste = Waste::Thrash;
             client.steps.take_abandoned(|exchange| {
-                events.send(Event::Amendment(Amendment { at: decided.at, exchange, waste }));
+                match finished.iter_mut().find(|finished| finished.id == exchange) {
+                    Some(finished) => finished.waste = finished.waste.or(Some(waste)),
+                    None => {
+                        let amendment = Amendment { at: decided.at, exchange, waste };
+                        events.send(Event::Amendment(amendment));
+                    }
+                }
             });
         }
         let (attempt, retry_of) = (link.attempt, link.retry_of);

@@ -114,7 +114,14 @@ pub struct Start {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { steps: [None; STEPS], next: 1, runs: [None; RUNS], numbers: 0, proven: None, lost: 0 }
+        Self {
+            steps: [None; STEPS],
+            next: 1,
+            runs: [None; RUNS],
+            numbers: 0,
+            proven: None,
+            lost: 0,
+        }
     }
 }
 
@@ -144,7 +151,10 @@ impl Steps {
         let repeated = earlier.filter(|_| alike <= TEMPLATE_ABOVE);
         let run = repeated.and_then(|earlier| self.run_that_comes_to(&earlier, start, end));
         if start.retry_of.is_some() && run.is_none() {
-            self.tried_again(before, start);
+            if let Some(before) = before {
+                let comes_again = self.took_another(&before, start, end);
+                self.tried_again(&before, start, comes_again);
+            }
             return None;
         }
         let Some(earlier) = repeated else {
@@ -230,13 +240,34 @@ impl Steps {
         });
     }
 
-    /// Another attempt at a step.
-    fn tried_again(&mut self, before: Option<Step>, start: &Start) {
-        let step = before.and_then(|before| self.steps[place(before.number)].as_mut());
-        if let Some(step) = step {
-            (step.id, step.flow, step.fate) = (start.subject.exchange, start.flow, Fate::Running);
-            (step.tokens, step.wasted) = (None, false);
+    /// Whether the worker took another step after `before` had failed and right before the one that
+    /// begins: then it comes to it again, and does not just try it again.
+    fn took_another(
+        &self,
+        before: &Step,
+        start: &Start,
+        end: impl Fn(&Step) -> Option<Nanos>,
+    ) -> bool {
+        let begins = Link::of_start(start);
+        self.steps.iter().flatten().any(|step| {
+            step.start >= before.last_known()
+                && step.number > before.number
+                && step.work.application == start.work.application
+                && Link::of_step(step).leads_to(&begins, end(step))
+        })
+    }
+
+    /// Another attempt at a step. Where the worker `comes_again` to it, it is its latest step.
+    fn tried_again(&mut self, before: &Step, start: &Start, comes_again: bool) {
+        let mut step = *before;
+        (step.id, step.flow, step.fate) = (start.subject.exchange, start.flow, Fate::Running);
+        (step.tokens, step.wasted) = (None, false);
+        if comes_again {
+            self.steps[place(before.number)] = None;
+            (step.number, step.start) = (self.next, start.at);
+            self.next += 1;
         }
+        self.steps[place(step.number)] = Some(step);
     }
 
     /// The run that comes to `earlier` with the step that begins: a step of it came right before this
@@ -390,112 +421,4 @@ fn place(number: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detect::cascade::tests::subject;
-    use crate::telemetry::event::Phase;
-
-    /// A client whose steps take 200 ms and begin 300 ms after one another.
-    #[derive(Default)]
-    struct Client {
-        steps: Steps,
-        asked: u64,
-        told: Vec<(SignalKind, Phase)>,
-        abandoned: Vec<u64>,
-    }
-
-    impl Client {
-        fn ask(&mut self, length: u64, outcome: Outcome) {
-            self.asked += 1;
-            let at = Nanos::from_millis(100_000 + 300 * self.asked);
-            let work = Work {
-                whole: 1000 + length,
-                body: None,
-                family: [2000 + length / 8, 9000 + (length + 4) / 8],
-                application: 1,
-            };
-            let subject = subject(self.asked);
-            let start = Start { at, flow: FlowId(0), work, retry_of: None, subject };
-            let change = self.steps.started(&start, |_, _| None);
-            self.told.extend(change.map(|(kind, change)| (kind, change.phase)));
-            let end = at + Nanos::from_millis(200);
-            self.steps.take_abandoned(|id| self.abandoned.push(id.0));
-            let tokens = (length >= 1000).then_some(10.0);
-            let abandoned = self.steps.ended(subject.exchange, end, outcome, tokens, false);
-            assert!(!abandoned, "every answer ends before the next step begins");
-        }
-
-        fn ask_all(&mut self, lengths: &[u64]) {
-            lengths.iter().for_each(|&length| self.ask(length, Outcome::Complete));
-        }
-    }
-
-    const BEGINS: (SignalKind, Phase) = (SignalKind::WorkflowRestart, Phase::Begins);
-
-    #[test]
-    fn a_workflow_that_begins_again_is_a_restart_and_its_episode_tells_what_was_answered_before() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000]);
-        client.ask(600, Outcome::Failed);
-        client.ask_all(&[3000, 500, 4000, 600, 5000]);
-        assert_eq!(client.told, [BEGINS]);
-        let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
-        assert_eq!((kind, end.phase, end.value), (SignalKind::WorkflowRestart, Phase::Ends, 2.0));
-        assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 20.0));
-        assert_eq!(client.abandoned, [1, 2, 3]);
-    }
-
-    #[test]
-    fn the_same_length_once_more_is_no_run_yet() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000, 500, 700]);
-        assert_eq!(client.told, []);
-    }
-
-    #[test]
-    fn a_batch_of_nearly_one_length_never_is_one() {
-        let mut client = Client::default();
-        for _ in 0..30 {
-            client.ask_all(&[3001, 3000, 3003]);
-        }
-        assert_eq!(client.told, []);
-    }
-
-    #[test]
-    fn a_long_agent_loop_with_growing_requests_never_is_one() {
-        let mut client = Client::default();
-        for n in 0..100 {
-            client.ask_all(&[3000 + 700 * n, 400 + 17 * n]);
-        }
-        assert_eq!(client.told, []);
-    }
-
-    #[test]
-    fn the_fourth_answered_round_is_a_loop() {
-        let mut client = Client::default();
-        for _ in 0..4 {
-            client.ask_all(&[3000, 500]);
-        }
-        let loops = (SignalKind::Loop, Phase::Begins);
-        assert_eq!(client.told, [BEGINS, BEGINS, loops]);
-    }
-
-    #[test]
-    fn no_step_is_kept_once_nothing_can_repeat_it() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000]);
-        client.steps.tick(Nanos::from_secs(150));
-        assert_eq!(client.steps.steps.iter().flatten().count(), 3);
-        client.steps.tick(Nanos::from_secs(165));
-        assert_eq!(client.steps.steps.iter().flatten().count(), 0);
-    }
-
-    #[test]
-    fn what_was_asked_a_minute_ago_is_asked_anew() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500]);
-        client.asked += 250;
-        client.ask_all(&[3000, 500]);
-        assert_eq!(client.told, []);
-    }
-}
+mod tests;

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Amendment, Episode, Estimate, Evidence, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope, Signal,
-    SignalKind, Verdict, Visibility, Waste,
+    Amendment, Episode, Estimate, Evidence, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope,
+    Signal, SignalKind, Verdict, Visibility, Waste,
 };
 use super::fingerprints::Fingerprints;
 use super::grounds::Grounds;
@@ -500,4 +500,4 @@ fn alpn_names(offer: &[u8]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

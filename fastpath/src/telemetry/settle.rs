@@ -30,9 +30,8 @@ impl Settling {
                 self.held.push_back((now, event));
             }
         }
-        let is_due = |front: &(Nanos, Event), held: usize| {
-            held > HELD_MAX || now > front.0 + AMENDED_WITHIN
-        };
+        let is_due =
+            |front: &(Nanos, Event), held: usize| held > HELD_MAX || now > front.0 + AMENDED_WITHIN;
         while self.held.front().is_some_and(|front| is_due(front, self.held.len())) {
             if let Some((_, event)) = self.held.pop_front() {
                 settled(&event);
@@ -59,5 +58,77 @@ impl Settling {
             Some(_) => {}
             None => self.late += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::event::{Exchange, ExchangeId, Waste};
+    use crate::telemetry::line::tests::an_exchange;
+
+    fn exchange(id: u64) -> Event {
+        Event::Exchange(Exchange { id: ExchangeId(id), waste: None, ..an_exchange() })
+    }
+
+    fn amendment(id: u64) -> Event {
+        let (at, exchange) = (Nanos::from_secs(9), ExchangeId(id));
+        Event::Amendment(Amendment { at, exchange, waste: Waste::Thrash })
+    }
+
+    /// Numbers of the exchanges that have settled, and whether they were amended.
+    #[derive(Default)]
+    struct Settled {
+        settling: Settling,
+        exchanges: Vec<(u64, bool)>,
+    }
+
+    impl Settled {
+        fn push(&mut self, seconds: u64, event: Event) {
+            let Self { settling, exchanges } = self;
+            settling.push(Nanos::from_secs(seconds), event, |event| note(exchanges, event));
+        }
+
+        fn finish(mut self) -> Vec<(u64, bool)> {
+            let Self { settling, exchanges } = &mut self;
+            settling.finish(|event| note(exchanges, event));
+            self.exchanges
+        }
+    }
+
+    fn note(exchanges: &mut Vec<(u64, bool)>, event: &Event) {
+        if let Event::Exchange(exchange) = event {
+            assert_eq!(exchange.waste.is_some(), exchange.amended.is_some());
+            exchanges.push((exchange.id.0, exchange.amended.is_some()));
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_told_once_with_what_was_learnt_of_it_later() {
+        let mut settled = Settled::default();
+        settled.push(1, exchange(1));
+        settled.push(2, exchange(2));
+        settled.push(9, amendment(1));
+        assert_eq!(settled.exchanges, [], "nothing is told early");
+        assert_eq!(settled.finish(), [(1, true), (2, false)]);
+    }
+
+    #[test]
+    fn what_can_no_longer_be_amended_leaves_and_a_late_amendment_is_counted() {
+        let mut settled = Settled::default();
+        settled.push(1, exchange(1));
+        settled.push(77, exchange(2));
+        assert_eq!(settled.exchanges, [(1, false)]);
+        settled.push(78, amendment(1));
+        assert_eq!((settled.settling.late, settled.finish()), (1, vec![(1, false), (2, false)]));
+    }
+
+    #[test]
+    fn the_oldest_leaves_early_when_too_many_wait() {
+        let mut settled = Settled::default();
+        for id in 0..=HELD_MAX as u64 {
+            settled.push(1, exchange(id));
+        }
+        assert_eq!(settled.exchanges, [(0, false)]);
     }
 }

@@ -1,9 +1,9 @@
 //! What a run leaves behind: answers that nobody will use.
 //!
 //! A workflow that begins anew throws away what it had been told so far. That is every answer that it
-//! asks for again; what had come after the last of these, as far as the same worker made it; and what
-//! had come before the first, where the run had asked the same model right before its own first
-//! repetition: a run may tell the model what was wrong, which makes that request longer.
+//! asks for again; what had come after the last of these, as far as the same worker made it; and, where
+//! the first is a tool's, that of the model which had told the worker to ask it: a run may tell the
+//! model what was wrong, which makes its own first request longer.
 //!
 //! Lengths of requests to tools are short and alike, and an agent may well list and read again in
 //! each round. A request to a model carries the conversation: of equal length it stands where it
@@ -72,20 +72,19 @@ impl Steps {
         }
     }
 
-    /// Finds the beginning of a run: steps before its first that asked the same model as those before
-    /// the first repeated one did, in another length.
+    /// Finds the beginning of a run whose first repeated step asks a tool: a model had told the worker
+    /// to, and in the run as well.
     fn align(&mut self, index: usize, number: u32) {
-        loop {
-            let own = self.steps.iter().flatten().filter(|step| step.run == Some(number));
-            let Some(first) = own.min_by_key(|step| step.number).copied() else { return };
-            let Some(repeated) = first.repeats.and_then(|number| self.step(number)) else { return };
-            let Some((place, model)) = self.same_model_before(&first, &repeated) else { return };
-            let Some(step) = self.steps[place].as_mut() else { return };
+        let own = self.steps.iter().flatten().filter(|step| step.run == Some(number));
+        let first = own.min_by_key(|step| step.number).copied();
+        let repeated = first.and_then(|first| self.step(first.repeats?));
+        let of_tool = first.zip(repeated).filter(|(_, repeated)| repeated.tokens.is_none());
+        let before = of_tool.and_then(|(own, repeated)| self.same_model_before(&own, &repeated));
+        let Some((place, model)) = before else { return };
+        if let (Some(step), Some(run)) = (&mut self.steps[place], &mut self.runs[index]) {
             (step.run, step.repeats) = (Some(number), Some(model.number));
             (step.round, step.clean) = (model.round.saturating_add(1), model.is_clean());
-            if let Some(run) = &mut self.runs[index] {
-                run.first = step.number;
-            }
+            run.first = step.number;
         }
     }
 
@@ -121,6 +120,9 @@ impl Steps {
         let repeated = own().filter_map(|step| self.step(step.repeats?));
         let mut last = repeated.clone().max_by_key(|step| step.number)?;
         let mut failed = repeated.clone().any(|step| step.has_failed());
+        if repeated.clone().any(|step| step.last_known() > began) {
+            return None;
+        }
         repeated.for_each(|step| parting.left.insert(place(step.number)));
         while let Some(next) = self.continued(&last, &parting).filter(|_| !last.has_failed()) {
             if next.last_known() > began {
