@@ -41,6 +41,7 @@ pub fn replay(
     let (_publisher, subscriber) = handoff::channel(snapshot);
     let config = LcoreConfig { mode: Mode::Observe, ..LcoreConfig::default() };
     let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
+    outlets.reports.decline();
     let mut first = Nanos::ZERO;
     let mut give = || {
         while let Some(event) = outlets.events.next() {

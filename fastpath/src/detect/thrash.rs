@@ -35,6 +35,8 @@ const TEMPLATE_ABOVE: usize = 8;
 const RUN_STEPS_MIN: u32 = 2;
 /// Round from which a run without a failure is a loop.
 const LOOP_FROM: u16 = 4;
+/// Where nothing happens, the steps are looked through this often.
+const LOOK_EVERY: Nanos = Nanos::from_secs(1);
 
 /// The steps of one client.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,8 @@ pub struct Steps {
     next: u64,
     runs: [Option<Run>; RUNS],
     chains: u64,
+    /// Until then nothing can be over: what changes it makes the next tick look again.
+    look_at: Nanos,
     /// Runs that were given up for newer ones.
     pub lost: u64,
 }
@@ -110,7 +114,8 @@ pub struct Start {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { steps: [None; STEPS], next: 1, runs: [None; RUNS], chains: 0, lost: 0 }
+        let (steps, runs, look_at) = ([None; STEPS], [None; RUNS], Nanos::ZERO);
+        Self { steps, next: 1, runs, chains: 0, look_at, lost: 0 }
     }
 }
 
@@ -122,6 +127,7 @@ impl Steps {
         start: &Start,
         answered_at: impl Fn(FlowId, ExchangeId) -> Option<Nanos>,
     ) -> Option<(SignalKind, Change)> {
+        self.look_at = Nanos::ZERO;
         let end = |step: &Step| match step.fate {
             Fate::Running => answered_at(step.flow, step.id),
             Fate::Answered(end) | Fate::Failed(end) => Some(end),
@@ -155,6 +161,7 @@ impl Steps {
 
     /// A step is over. `wasted`: tokens of an answer that had been given before.
     pub fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, wasted: Option<f64>) {
+        self.look_at = Nanos::ZERO;
         let Some(step) = self.step_of(id) else { return };
         step.fate = if outcome.invites_retry() { Fate::Failed(end) } else { Fate::Answered(end) };
         let (Some(number), Some(tokens)) = (step.run, wasted) else { return };
@@ -167,14 +174,31 @@ impl Steps {
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
     /// takes no more of them.
     pub fn tick(&mut self, now: Nanos) -> Option<(SignalKind, Change)> {
+        if now < self.look_at {
+            return None;
+        }
+        let mut look_at = now + LOOK_EVERY;
         for slot in &mut self.steps {
-            if slot.is_some_and(|step| now > step.last_known() + step.kept_for()) {
+            let Some(step) = slot else { continue };
+            let kept_until = step.last_known() + step.kept_for();
+            if now > kept_until {
                 *slot = None;
+            } else {
+                look_at = look_at.min(kept_until);
             }
         }
-        let silent = |run: &Run| now > run.last + RUN_SILENT;
-        let slot = self.runs.iter_mut().find(|slot| slot.as_ref().is_some_and(silent))?;
-        slot.take()?.end()
+        let mut over = None;
+        for slot in &mut self.runs {
+            let Some(run) = slot else { continue };
+            let silent_from = run.last + RUN_SILENT;
+            if now > silent_from && over.is_none() {
+                over = slot.take();
+            } else {
+                look_at = look_at.min(silent_from);
+            }
+        }
+        self.look_at = look_at;
+        over?.end()
     }
 
     /// The observation is over; call until it tells nothing.
