@@ -6,6 +6,7 @@
 mod browser;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use browser::Browser;
 use control::report::{Assessment, html};
@@ -27,7 +28,8 @@ fn open(name: &str) -> Option<(Browser, PathBuf)> {
         return None;
     };
     let page = folder.join("report.html");
-    std::fs::write(&page, report()).unwrap();
+    static REPORT: OnceLock<String> = OnceLock::new();
+    std::fs::write(&page, REPORT.get_or_init(report)).unwrap();
     Some((browser, page))
 }
 
@@ -91,7 +93,10 @@ fn the_page_fits_a_phone_and_no_text_leaves_its_place() {
         browser.open(&page, width, "light", "screen");
         let texts = browser.value(TEXTS);
         let wide = browser.value("document.documentElement.scrollWidth");
-        assert_eq!(wide, width, "the page scrolls to the side");
+        assert!(
+            wide.as_u64() <= Some(width.into()),
+            "{width} columns of pixels, and the page takes {wide}"
+        );
         for text in texts.as_array().unwrap() {
             assert!(text["overflows"] == false, "{width} columns of pixels: {text}");
         }
