@@ -8,6 +8,8 @@ use fastpath::telemetry::line::{EventLine, ExchangeLine};
 use crate::cli::AssessArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{self, Format, Paint};
+use crate::report::naming::Naming;
+use crate::report::terminal::Style;
 use crate::report::{self, Assessment, html, starter, terminal};
 use crate::{capture, policy};
 
@@ -25,8 +27,11 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
                 let line = ExchangeLine::new(exchange, &outlets.names, &snapshot);
                 assessment.add(&ExchangeLine { pcap: name.map(str::to_owned), ..line });
             }
-            Event::Signal(signal) => assessment.add_event(&EventLine::new(signal, &snapshot)),
-            Event::Hello(_) | Event::Amendment(_) => {}
+            // What is about one exchange alone, its line has said.
+            Event::Signal(signal) if signal.episode.is_some() => {
+                assessment.add_event(&EventLine::new(signal, &snapshot));
+            }
+            Event::Signal(_) | Event::Hello(_) | Event::Amendment(_) => {}
         })?;
     let mut report = assessment.finish(&read, args.captures.len());
     report.policy = args.policy.as_deref().map(capture::file_name);
@@ -40,7 +45,10 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
     match args.output {
         Format::Json => output::print_json(&value)?,
         Format::Table => {
-            output::print_text(&terminal::summary(&report, Paint::of_stdout()))?;
+            let naming = Naming::Typed { policy: args.policy.as_deref(), out: args.out.as_deref() };
+            let (paint, columns) = (Paint::of_stdout(), output::columns());
+            let style = Style { paint, columns, naming };
+            output::print_text(&terminal::summary(&report, &style))?;
             if let Some(directory) = &args.out {
                 let place = directory.join("report.html");
                 output::print_text(&format!(

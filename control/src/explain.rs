@@ -32,9 +32,8 @@ struct Statement {
     text: String,
 }
 
-/// Where the text of a statement begins and ends, in columns.
+/// Where the text of a statement begins, in columns.
 const TEXT_FROM: usize = 18;
-const TEXT_TO: usize = 100;
 
 /// Explains one exchange of a capture, or of the running data plane.
 ///
@@ -48,7 +47,9 @@ pub fn run(socket: &Path, args: &ExplainArgs) -> Result<Done, Failure> {
     };
     let sections = words::sections(&case);
     match args.output {
-        Format::Table => output::print_text(&text(&case, &sections, Paint::of_stdout()))?,
+        Format::Table => {
+            output::print_text(&text(&case, &sections, Paint::of_stdout(), output::columns()))?
+        }
         Format::Json => output::print_json(&serde_json::json!({
             "exchange": case.exchange,
             "flow": case.hello,
@@ -62,14 +63,14 @@ pub fn run(socket: &Path, args: &ExplainArgs) -> Result<Done, Failure> {
     Ok(done)
 }
 
-fn text(case: &Case, sections: &[Section], paint: Paint) -> String {
+fn text(case: &Case, sections: &[Section], paint: Paint, columns: usize) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", paint.bold(&words::title(&case.exchange)));
     let _ = writeln!(out, "{}", words::verdict_line(&case.exchange));
     for section in sections {
         let _ = writeln!(out, "\n{}", paint.bold(section.title));
         for Statement { about, text } in &section.statements {
-            let mut lines = output::wrapped(text, TEXT_TO - TEXT_FROM).into_iter();
+            let mut lines = output::wrapped(text, columns - TEXT_FROM).into_iter();
             let first = lines.next().unwrap_or_default();
             let label = paint.dim(&format!("{about:<width$}", width = TEXT_FROM - 2));
             let _ = writeln!(out, "  {label}{first}");

@@ -77,6 +77,10 @@ pub struct Rows<W> {
 /// Rows that decide how wide the columns of a long table are.
 const MEASURED_ROWS: usize = 256;
 
+/// Longer lines are hard to read; in fewer columns no table fits.
+const COLUMNS_MAX: usize = 100;
+const COLUMNS_MIN: usize = 60;
+
 /// A cell is cut off beyond this many characters.
 const CELL_CHARS_MAX: usize = 60;
 
@@ -184,6 +188,14 @@ pub fn written(result: io::Result<()>) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::Output(error)),
     }
+}
+
+/// Columns for text on standard output: those of its terminal, from 60 to 100; 100 where it is none.
+#[must_use]
+pub fn columns() -> usize {
+    let size = io::stdout().is_terminal().then(crossterm::terminal::size);
+    let size = size.and_then(Result::ok);
+    size.map_or(COLUMNS_MAX, |(columns, _)| usize::from(columns).clamp(COLUMNS_MIN, COLUMNS_MAX))
 }
 
 /// Lines of at most `width` characters, broken between words.

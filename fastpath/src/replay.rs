@@ -45,6 +45,7 @@ pub fn replay(
     let (_publisher, subscriber) = handoff::channel(snapshot);
     let config = LcoreConfig { mode: Mode::Observe, ..LcoreConfig::default() };
     let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
+    outlets.reports.decline();
     let mut first = Nanos::ZERO;
     let mut settling = Settling::default();
     let mut give = |now| {

@@ -2,11 +2,12 @@
 //!
 //! This library makes the traffic that the tests beside it and the benches play through the loop:
 //! frames ([`frame`]), TLS records and hellos ([`tls`]), QUIC packets ([`quic`]), whole connections
-//! ([`connection`]), and scenarios written as text ([`scenario`]). [`play`] runs it through an
-//! `Lcore`; [`tap`] and [`cycle`] are ports for looking on and for playing the same frames for
-//! ever. [`fuzz`] is what the fuzz targets do with an input. The lab (`lab/`, binary `fermata-lab`)
-//! is the same with real endpoints and real SDK clients.
+//! ([`connection`]), captures of any length ([`capture`]), and scenarios written as text
+//! ([`scenario`]). [`play`] runs it through an `Lcore`; [`tap`] and [`cycle`] are ports for looking
+//! on and for playing the same frames for ever. [`fuzz`] is what the fuzz targets do with an input.
+//! The lab (`lab/`, binary `fermata-lab`) is the same with real endpoints and real SDK clients.
 
+pub mod capture;
 pub mod connection;
 pub mod cycle;
 pub mod frame;

@@ -57,7 +57,8 @@ fn rule(x: &ExchangeLine, class: Option<Class>) -> String {
     let outcome = x.outcome.name();
     match x.grounds.outcome {
         OutcomeRule::NoResponse => {
-            format!("There was no byte of a response: {outcome} follows from who closed.")
+            let who = if x.outcome == Outcome::ClientAbort { "client" } else { "server" };
+            format!("No byte of a response came before the {who} closed: {outcome}.")
         }
         OutcomeRule::ResponseMissed => format!(
             "The client acknowledged a response that did not pass here; it goes for whole: {outcome}."
@@ -99,12 +100,12 @@ fn error_shape(x: &ExchangeLine, class: Option<Class>) -> String {
     let count = |bytes: u32| figures::count(bytes.into());
     match class {
         Some(Class::Embedding) => format!(
-            "The answer has the shape of an error: at most {} bytes, begun within {within} beside the round trip, in \
+            "The answer has the shape of an error: at most {} bytes, begun within {within} besides the round trip, in \
              one piece of at most {span}",
             count(failure::EMBEDDING_BYTES_MAX)
         ),
         Some(Class::Llm | Class::Tool) | None => format!(
-            "The answer has the shape of an error: at most {} bytes, begun within {within} beside the round trip, in \
+            "The answer has the shape of an error: at most {} bytes, begun within {within} besides the round trip, in \
              one piece of at most {span}; or below {} bytes, which no model's answer is",
             count(failure::LLM_BYTES_MAX),
             count(failure::LLM_BYTES_MIN)

@@ -11,7 +11,7 @@ use crate::report::tests::exchange;
 /// Everything that is said, as one line.
 fn said(exchange: ExchangeLine) -> String {
     let case = Case::new(exchange, Policy::catalogue().unwrap());
-    let text = text(&case, &words::sections(&case), Paint::PLAIN);
+    let text = text(&case, &words::sections(&case), Paint::PLAIN, 100);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -3,9 +3,11 @@
 use fastpath::detect::retry::LINK_ABOVE;
 use fastpath::detect::{hedge, restart};
 use fastpath::policy::endpoint::{Endpoint, Fit};
-use fastpath::telemetry::event::{Evidence, Outcome, Reason, Verdict, Visibility, Waste};
+use fastpath::telemetry::event::{
+    Evidence, Outcome, Reason, SignalKind, Verdict, Visibility, Waste,
+};
 use fastpath::telemetry::grounds::{LinkGrounds, LinkRule};
-use fastpath::telemetry::line::ExchangeLine;
+use fastpath::telemetry::line::{EventLine, ExchangeLine};
 
 use super::case::Case;
 use super::{Section, Statement, outcome};
@@ -215,12 +217,14 @@ fn link(x: &ExchangeLine, link: &LinkGrounds, window: &str) -> String {
                 .to_owned();
         }
         LinkRule::Unique => {
-            "nothing else of nearly its length completed lately, so its length tells"
+            "nothing else of nearly its length was answered lately, so an equal length is enough"
         }
-        LinkRule::Assigned => "its length is a template or near one, so the gap must tell",
-        LinkRule::Body => "its body's length tells",
+        LinkRule::Assigned => {
+            "many requests have nearly its length, so the pause before it must tell"
+        }
+        LinkRule::Body => "its body has the same length",
         LinkRule::SharedEnd => {
-            "its body's length tells, and an end on its connection goes for that of the attempt before"
+            "its body has the same length, and an end on its connection goes for that of the attempt before"
         }
     };
     let rivals = match link.rivals {
@@ -232,14 +236,14 @@ fn link(x: &ExchangeLine, link: &LinkGrounds, window: &str) -> String {
     };
     match &x.retry_of {
         Some(before) if matches!(link.rule, LinkRule::Body | LinkRule::SharedEnd) => {
-            format!("Retry of {before}: {how}. That had ended with {gap} before it ({odds}).")
+            format!("Retry of {before}: {how}. There was {gap} between them ({odds}).")
         }
         Some(before) => format!(
-            "Retry of {before}: {how}. {candidates} of its client, server and application would do; this one ended with \
-             {gap} before it ({odds}).{rivals}"
+            "Retry of {before}: {how}. {candidates} of its client, server and application would do; between this one and it \
+             was {gap} ({odds}).{rivals}"
         ),
         None if link.candidates == 0 => format!(
-            "No attempt of its client, server and application with its length failed within {window} before it."
+            "No retry: no attempt of its client, server and application with its length failed within {window} before it."
         ),
         None => format!(
             "No retry: {how}. {candidates} would do by length; the likeliest ended with {gap} before it ({odds}), or went to \
@@ -329,7 +333,11 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
             "none that can be seen: the client left before the first byte, and what the server made of it never \
              reached the wire"
         }
-        None => "none: it came to something, or was a first attempt that was not cut",
+        None if x.outcome == Outcome::Complete => "none: it was answered",
+        None if x.outcome.invites_retry() => {
+            "none: it failed as a first attempt; only what is tried again in vain is waste"
+        }
+        None => "none that is known",
         Some(Waste::Retry) => "retried in vain: it was another attempt, and came to nothing again",
         Some(Waste::LateAbort) => "left by the client midway: what had been made was thrown away",
         Some(Waste::Partial) => "cut by the server midway: what had been sent is of no use",
@@ -348,8 +356,7 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
         out.push(say("Amended", format!("that turned out at {clock} UTC, {since} after its end")));
     }
     for signal in &case.signals {
-        let text = format!("{}, at {} UTC", signal_text(signal), figures::clock(signal.time));
-        out.push(say("Signal", text));
+        out.push(say("Signal", self::signal(x, signal)));
     }
     let budget = case.policy.retry_budget;
     let law = format!(
@@ -376,15 +383,26 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
         let load = case.load;
         out.push(say("Law", law));
         let before = format!(
-            "{} and {}, of which {} were over the budget",
+            "{} and {} at this endpoint, of which {} were over the budget",
             figures::counted(load.first_attempts, "first attempt", "first attempts"),
             figures::counted(load.retries, "retry", "retries"),
             figures::count(load.held)
         );
-        out.push(say("Endpoint before", before));
+        out.push(say("Until then", before));
         out.push(say("Enforced", "no: this is shadow, and nothing was held".to_owned()));
     }
     out
+}
+
+/// A signal in words. One about a cut tells its last byte; the close that cut it may come later.
+fn signal(x: &ExchangeLine, signal: &EventLine) -> String {
+    let cut = matches!(signal.kind, SignalKind::LateAbort | SignalKind::Partial);
+    let (value, time) = match (x.first_byte, x.closed.filter(|_| cut)) {
+        (Some(first), Some(closed)) => (closed - first, closed),
+        _ => (signal.value, signal.time),
+    };
+    let text = signal_text(&EventLine { value, ..signal.clone() });
+    format!("{text}, at {} UTC", figures::clock(time))
 }
 
 fn round_trip(ms: f64) -> String {

@@ -7,6 +7,7 @@
 pub mod causes;
 mod chart;
 pub mod html;
+pub mod naming;
 pub mod starter;
 pub mod terminal;
 pub mod timeline;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use fastpath::telemetry::event::{Outcome, Waste};
 use fastpath::telemetry::ledger::Tally;
 
+use super::chart::label;
+use super::naming::Naming;
 use super::{Report, Scope, wording};
 use crate::figures;
 use crate::output::{self, Column, Paint};
@@ -13,92 +15,117 @@ use crate::output::{self, Column, Paint};
 const WORST_MAX: usize = 5;
 /// Causes.
 const CAUSES_SHOWN: usize = 3;
-/// Columns of the whole, and of a name.
-const WIDTH: usize = 100;
+/// Columns of a name.
 const NAME_CHARS_MAX: usize = 30;
+const NAME_CHARS_MIN: usize = 12;
+
+/// How the summary is to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Style<'a> {
+    /// With colours or without.
+    pub paint: Paint,
+    /// Columns of text. A command takes as many as it needs: it is to be pasted.
+    pub columns: usize,
+    /// How commands name files.
+    pub naming: Naming<'a>,
+}
 
 /// The whole summary.
 #[must_use]
-pub fn summary(report: &Report, paint: Paint) -> String {
+pub fn summary(report: &Report, style: &Style<'_>) -> String {
     let mut out = String::new();
-    head(&mut out, report, paint);
+    head(&mut out, report, style);
     if report.totals.attempts > 0 {
-        tax(&mut out, report, paint);
-        causes(&mut out, report, paint);
-        prevented(&mut out, report, paint);
-        worst(&mut out, report, paint);
+        tax(&mut out, report, style);
+        causes(&mut out, report, style);
+        prevented(&mut out, report, style);
+        worst(&mut out, report, style);
     }
-    other_servers(&mut out, report, paint);
-    not_seen(&mut out, report, paint);
+    other_servers(&mut out, report, style);
+    not_seen(&mut out, report, style);
     if report.totals.attempts > 0 {
-        next(&mut out, report, paint);
+        next(&mut out, report, style);
     }
     out
 }
 
-fn head(out: &mut String, report: &Report, paint: Paint) {
+fn head(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let capture = &report.capture;
     let period = capture.start.map_or_else(
         || "no frame".to_owned(),
         |start| format!("{} UTC, {}", figures::utc(start), figures::duration(capture.seconds)),
     );
     let title = output::clean(&report.title());
-    let _ = writeln!(
-        out,
-        "{}  {}",
-        paint.bold(&title),
-        paint.dim(&format!("{period}, {} frames", figures::count(capture.frames)))
-    );
+    let frames = format!("{period}, {} frames", figures::count(capture.frames));
+    let one_line = title.chars().count() + 2 + frames.chars().count() <= style.columns;
+    let between = if one_line { "  " } else { "\n" };
+    let _ = writeln!(out, "{}{between}{}", paint.bold(&title), paint.dim(&frames));
     if let Some(caution) = report.caution() {
-        for line in output::wrapped(caution, WIDTH) {
+        for line in output::wrapped(caution, style.columns) {
             let _ = writeln!(out, "{}", paint.yellow(&line));
         }
     }
-    let headline = report.headline();
-    let headline =
-        if report.waste.exchanges > 0 { paint.red(&headline) } else { paint.green(&headline) };
-    let _ = writeln!(out, "{headline}\n");
+    for line in output::wrapped(&report.headline(), style.columns) {
+        let line = if report.waste.exchanges > 0 { paint.red(&line) } else { paint.green(&line) };
+        let _ = writeln!(out, "{line}");
+    }
+    out.push('\n');
 }
 
-fn tax(out: &mut String, report: &Report, paint: Paint) {
+/// Where the remark on a figure begins.
+const REMARK_FROM: usize = 30;
+
+fn tax(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let _ = writeln!(out, "{}", paint.bold("Coordination tax"));
     for wording::Figure { name, value, remark } in wording::tax(report) {
-        let value = paint.bold(&format!("{value:>10}"));
-        let _ = writeln!(out, "  {name:<16}{value}  {}", paint.dim(&remark));
+        let lines = output::wrapped(&remark, style.columns - REMARK_FROM);
+        for (n, line) in lines.iter().enumerate() {
+            let (name, value) = if n == 0 { (name, value.as_str()) } else { ("", "") };
+            let value = paint.bold(&format!("{value:>10}"));
+            let _ = writeln!(out, "  {name:<16}{value}  {}", paint.dim(line));
+        }
     }
     let wasted = figures::count(report.waste.exchanges);
     paragraph(
         out,
+        style,
         &format!("  {:<16}{wasted:>10}  ", "Wasted attempts"),
         &wording::by_class(report),
     );
     if let Some(unseen) = wording::unseen(report) {
-        paragraph(out, "  Unseen          ", &unseen);
+        paragraph(out, style, "  Unseen          ", &unseen);
     }
 }
 
-fn causes(out: &mut String, report: &Report, paint: Paint) {
+fn causes(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let shown = &report.causes[..report.causes.len().min(CAUSES_SHOWN)];
     for (n, (cause, advice)) in shown.iter().zip(wording::advice(shown)).enumerate() {
         if n == 0 {
             let _ = writeln!(out, "\n{}", paint.bold("Worst causes"));
         }
-        let endpoint = output::clean(&cause.endpoint);
-        let title = format!("{endpoint}: {}", waste_text(cause.waste));
+        let why = waste_text(cause.waste);
+        let room = style.columns.saturating_sub(why.chars().count() + 7);
+        let endpoint = label(&output::clean(&cause.endpoint), room);
+        let title = format!("{endpoint}: {why}");
         let _ = writeln!(out, "  {}. {}", n + 1, paint.red(&title));
-        let evidence: Vec<String> = cause.evidence.iter().map(wording::evidence).collect();
-        paragraph(out, "     ", &format!("{}.", wording::cause_figures(cause)));
-        paragraph(out, "     ", &wording::cause_place(cause));
-        paragraph(out, "     ", &format!("Evidence: {}.", evidence.join(", ")));
-        paragraph(out, "     ", advice.unwrap_or_default());
+        let named = |evidence| wording::evidence(report, evidence, style.naming);
+        let evidence: Vec<String> = cause.evidence.iter().map(named).collect();
+        paragraph(out, style, "     ", &format!("{}.", wording::cause_figures(cause)));
+        paragraph(out, style, "     ", &wording::cause_place(cause));
+        paragraph(out, style, "     ", &format!("Evidence: {}.", evidence.join(", ")));
+        paragraph(out, style, "     ", advice.unwrap_or_default());
     }
 }
 
-fn prevented(out: &mut String, report: &Report, paint: Paint) {
+fn prevented(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let _ = writeln!(out, "\n{}", paint.bold("What a policy would have saved"));
     let savings = wording::savings(report);
     if savings.is_empty() {
-        paragraph(out, "  ", &wording::nothing_prevented(report));
+        paragraph(out, style, "  ", &wording::nothing_prevented(report));
         return;
     }
     for (law, saving) in &savings {
@@ -109,26 +136,31 @@ fn prevented(out: &mut String, report: &Report, paint: Paint) {
             figures::range(saving.tokens.0, figures::tokens),
             wording::money(saving.tokens, saving.cost),
         );
-        paragraph(out, "  ", &text);
+        paragraph(out, style, "  ", &text);
     }
-    paragraph(out, "  ", "Each law by itself, so they do not add up. Shadow: nothing was held.");
+    paragraph(
+        out,
+        style,
+        "  ",
+        "Each law by itself, so they do not add up. Shadow: nothing was held.",
+    );
 }
 
-fn next(out: &mut String, report: &Report, paint: Paint) {
+fn next(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let _ = writeln!(out, "\n{}", paint.bold("What to do next"));
-    for wording::Step { text, command } in wording::next_steps(report) {
-        paragraph(out, "  - ", &text);
+    for wording::Step { text, command } in wording::next_steps(report, style.naming) {
+        paragraph(out, style, "  - ", &text);
         if let Some(command) = command {
             let _ = writeln!(out, "      {}", paint.green(&command));
         }
     }
 }
 
-/// Text of at most [`WIDTH`] columns: `first` stands before its first line, as much room before
-/// the others.
-fn paragraph(out: &mut String, first: &str, text: &str) {
+/// Text that fits its columns: `first` stands before its first line, as much room before the others.
+fn paragraph(out: &mut String, style: &Style<'_>, first: &str, text: &str) {
     let indent = first.chars().count();
-    for (n, line) in output::wrapped(text, WIDTH - indent).into_iter().enumerate() {
+    for (n, line) in output::wrapped(text, style.columns - indent).into_iter().enumerate() {
         let before = if n == 0 { first.to_owned() } else { " ".repeat(indent) };
         let _ = writeln!(out, "{before}{line}");
     }
@@ -147,7 +179,7 @@ pub(crate) const fn waste_text(class: Waste) -> &'static str {
     }
 }
 
-fn worst(out: &mut String, report: &Report, paint: Paint) {
+fn worst(out: &mut String, report: &Report, style: &Style<'_>) {
     let what = match report.scope {
         Scope::AiEndpoints => "endpoints",
         Scope::AllServers => "servers",
@@ -157,8 +189,8 @@ fn worst(out: &mut String, report: &Report, paint: Paint) {
         report.endpoints.iter().map(|r| row(&r.name, &r.tally, r.amplification)).collect();
     let clients: Vec<_> =
         report.clients.iter().map(|r| row(&r.name, &r.tally, r.amplification)).collect();
-    rows(out, &format!("Worst {what}"), &endpoints, paint);
-    rows(out, "Worst clients", &clients, paint);
+    rows(out, &format!("Worst {what}"), &endpoints, style);
+    rows(out, "Worst clients", &clients, style);
 }
 
 /// The columns that fit: the page has the rest.
@@ -181,7 +213,7 @@ fn cells(name: &str, tally: &Tally, amplification: Option<f64>) -> Vec<String> {
         figures::dollars(waste.cost.0[1])
     };
     vec![
-        name.chars().take(NAME_CHARS_MAX).collect(),
+        name.to_owned(),
         figures::count(tally.attempts),
         figures::times(amplification),
         figures::count(tally.ended(Outcome::Complete)),
@@ -192,12 +224,24 @@ fn cells(name: &str, tally: &Tally, amplification: Option<f64>) -> Vec<String> {
     ]
 }
 
-fn rows(out: &mut String, title: &str, all: &[Vec<String>], paint: Paint) {
-    let shown = &all[..all.len().min(WORST_MAX)];
-    let count =
-        if all.len() > WORST_MAX { format!("{WORST_MAX} of {}", all.len()) } else { String::new() };
-    let _ = writeln!(out, "\n{} {}", paint.bold(title), paint.dim(&count));
-    indent(out, &output::table(&COLUMNS, shown), paint);
+fn rows(out: &mut String, title: &str, all: &[Vec<String>], style: &Style<'_>) {
+    let mut shown = all[..all.len().min(WORST_MAX)].to_vec();
+    let count = if all.len() > WORST_MAX {
+        style.paint.dim(&format!(" {WORST_MAX} of {}", all.len()))
+    } else {
+        String::new()
+    };
+    let width = |column: usize| {
+        let cells = shown.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(COLUMNS[column].title.len()) + 2
+    };
+    let figures: usize = (1..COLUMNS.len()).map(width).sum();
+    let room = style.columns.saturating_sub(figures + 2).clamp(NAME_CHARS_MIN, NAME_CHARS_MAX);
+    for row in &mut shown {
+        row[0] = label(&row[0], room);
+    }
+    let _ = writeln!(out, "\n{}{count}", style.paint.bold(title));
+    indent(out, &output::table(&COLUMNS, &shown), style.paint);
 }
 
 fn indent(out: &mut String, table: &str, paint: Paint) {
@@ -207,7 +251,8 @@ fn indent(out: &mut String, table: &str, paint: Paint) {
     }
 }
 
-fn other_servers(out: &mut String, report: &Report, paint: Paint) {
+fn other_servers(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let others = &report.other_servers;
     if others.count == 0 {
         return;
@@ -227,17 +272,23 @@ fn other_servers(out: &mut String, report: &Report, paint: Paint) {
         "\n{}",
         paint.bold("Servers that are no known AI endpoint, not counted above")
     );
-    paragraph(out, "  ", &format!("{}{more}", names.join(", ")));
-    paragraph(out, "  ", "If one of them is yours, name it in a policy: docs/examples/policy.yaml");
+    paragraph(out, style, "  ", &format!("{}{more}", names.join(", ")));
+    paragraph(
+        out,
+        style,
+        "  ",
+        "If one of them is yours, name it in a policy: docs/examples/policy.yaml",
+    );
 }
 
-fn not_seen(out: &mut String, report: &Report, paint: Paint) {
+fn not_seen(out: &mut String, report: &Report, style: &Style<'_>) {
+    let paint = style.paint;
     let notes = &report.visibility.notes;
     if notes.is_empty() {
         return;
     }
     let _ = writeln!(out, "\n{}", paint.bold("What could not be seen"));
     for note in notes {
-        paragraph(out, "  - ", note);
+        paragraph(out, style, "  - ", note);
     }
 }

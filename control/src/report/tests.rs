@@ -1,11 +1,19 @@
 //! Reports over a few made-up exchanges.
 
+use std::path::Path;
+
 use fastpath::telemetry::event::{Reason, Verdict, Visibility};
 use fastpath::telemetry::grounds::Grounds;
 use fastpath::telemetry::line::Confidence;
 
+use super::naming::Naming;
+use super::terminal::Style;
 use super::*;
 use crate::output::Paint;
+
+/// As in a pipe.
+const PLAIN: Style<'_> =
+    Style { paint: Paint::PLAIN, columns: 100, naming: Naming::Typed { policy: None, out: None } };
 
 /// A complete first attempt by `client` at `endpoint`.
 pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> ExchangeLine {
@@ -124,7 +132,7 @@ fn the_tax_its_causes_and_what_to_do_come_before_the_detail() {
         ["Wasted tokens", "The cause", "What a policy would have saved", "What to do next"]
             .map(|text| page.find(text).unwrap_or_else(|| panic!("{text} is missing")));
     assert!(places.is_sorted() && places[3] < page.find("In detail").unwrap());
-    let text = terminal::summary(&report, Paint::PLAIN);
+    let text = terminal::summary(&report, &PLAIN);
     for said in ["bad: retried in vain", "Evidence: x1", "All by 198.51.100.11", "max_retries"] {
         assert!(page.contains(said.trim_start_matches("Evidence: ")), "{said} is not in the page");
         assert!(text.contains(said), "{said} is missing in\n{text}");
@@ -139,7 +147,7 @@ fn what_is_without_waste_names_no_cause() {
     assert!(report.causes.is_empty());
     let page = html::page(&report);
     assert!(page.contains("No attempt was wasted") && page.contains("Nothing was wasted"));
-    assert!(!terminal::summary(&report, Paint::PLAIN).contains("Worst causes"));
+    assert!(!terminal::summary(&report, &PLAIN).contains("Worst causes"));
 }
 
 #[test]
@@ -156,7 +164,7 @@ fn what_cannot_be_seen_is_said_beside_the_tax_and_is_not_zero() {
     };
     assessment.add(&unseen);
     let report = assessment.finish(&[], 1);
-    let text = terminal::summary(&report, Paint::PLAIN);
+    let text = terminal::summary(&report, &PLAIN);
     for text in [text, html::page(&report)] {
         assert!(text.contains("1 request abandoned before the first byte"), "{text}");
         assert!(text.contains("unknown"), "tokens are not known rather than none: {text}");
@@ -164,16 +172,43 @@ fn what_cannot_be_seen_is_said_beside_the_tax_and_is_not_zero() {
 }
 
 #[test]
-fn the_terminal_needs_no_more_than_a_hundred_columns() {
+fn the_terminal_needs_no_more_columns_than_it_has() {
     let mut assessment = Assessment::new(&Policy::default());
     for waste in Waste::ALL {
         let name = "a-rather-long-name-of-an-endpoint-that-somebody-chose.example.internal";
         assessment
             .add(&ExchangeLine { waste: Some(waste), ..exchange("2001:db8::1", name, 0.0, 1e6) });
     }
-    let text = terminal::summary(&assessment.finish(&[], 1), Paint::PLAIN);
-    let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > 100).collect();
-    assert!(wide.is_empty(), "{wide:#?}");
+    let report = assessment.finish(&[], 1);
+    for columns in [80, 100] {
+        let text = terminal::summary(&report, &Style { columns, ..PLAIN });
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("fermata "));
+        let wide: Vec<_> = lines.filter(|line| line.chars().count() > columns).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
+}
+
+#[test]
+fn commands_on_the_terminal_run_as_pasted_and_those_of_the_page_tell_no_folder() {
+    let mut report = storm();
+    let path = "/home/me/day 1/lab/a.pcap".to_owned();
+    report.capture.files =
+        vec![CaptureFile { path, start: None, end: None, frames: 4, note: None }];
+    report.policy = Some("mine.yaml".to_owned());
+    let typed = |out| Naming::Typed { policy: Some(Path::new("../mine.yaml")), out };
+    let said = |out| terminal::summary(&report, &Style { naming: typed(out), ..PLAIN });
+    let written = said(Some(Path::new("out")));
+    for command in [
+        "fermata explain --read '/home/me/day 1/lab/a.pcap' x1 --policy ../mine.yaml\n",
+        "fermata validate out/policy.yaml\n",
+        "fermata assess '/home/me/day 1/lab/a.pcap' --policy out/policy.yaml\n",
+    ] {
+        assert!(written.contains(command), "{command} is missing in\n{written}");
+    }
+    let first = "fermata assess '/home/me/day 1/lab/a.pcap' --policy ../mine.yaml --out report\n";
+    assert!(said(None).contains(first) && !written.contains("--out"));
+    let page = html::page(&report);
+    assert!(!page.contains("/home/me") && page.contains("--read lab/a.pcap x1 --policy mine.yaml"));
 }
 
 #[test]
@@ -201,7 +236,7 @@ fn without_an_ai_endpoint_the_report_is_about_all_servers_and_says_so() {
 #[test]
 fn an_empty_capture_is_a_report_too() {
     let report = Assessment::new(&Policy::default()).finish(&[], 1);
-    assert!(terminal::summary(&report, Paint::PLAIN).contains("No request was seen."));
+    assert!(terminal::summary(&report, &PLAIN).contains("No request was seen."));
     assert!(html::page(&report).contains("No request was seen."));
     assert_eq!(to_json(&report)["totals"]["amplification"], serde_json::Value::Null);
 }
@@ -220,7 +255,7 @@ fn a_hostile_name_cannot_leave_its_place_in_the_page_or_the_terminal() {
     assert!(!page.contains("<script>alert"), "the name is escaped");
     assert!(!page.contains('\x1b'));
     assert!(page.contains("&lt;script&gt;"));
-    assert!(!terminal::summary(&report, Paint::PLAIN).contains('\x1b'));
+    assert!(!terminal::summary(&report, &PLAIN).contains('\x1b'));
 }
 
 #[test]

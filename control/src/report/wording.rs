@@ -4,9 +4,10 @@ use fastpath::telemetry::event::{Outcome, Waste};
 use fastpath::telemetry::ledger::Range;
 use fastpath::telemetry::ledger::savings::{Saving, SavingsView};
 
+use super::Report;
 use super::causes::{Cause, Evidence};
+use super::naming::Naming;
 use super::terminal::waste_text;
-use super::{CaptureFile, Report};
 use crate::figures;
 use crate::output::clean;
 
@@ -138,23 +139,24 @@ pub(super) fn cause_place(cause: &Cause) -> String {
 }
 
 /// An exchange, with its capture where there are several.
-pub(super) fn evidence(evidence: &Evidence) -> String {
+pub(super) fn evidence(report: &Report, evidence: &Evidence, naming: Naming<'_>) -> String {
     let capture = evidence.capture.as_ref();
     capture.map_or_else(
         || evidence.exchange.clone(),
-        |capture| format!("{} {}", clean(capture), evidence.exchange),
+        |capture| format!("{} {}", naming.evidence(report, capture), evidence.exchange),
     )
 }
 
 /// The command that explains the first exchange of a cause's evidence.
-pub(super) fn explain_command(report: &Report, cause: &Cause) -> Option<String> {
+pub(super) fn explain_command(
+    report: &Report,
+    cause: &Cause,
+    naming: Naming<'_>,
+) -> Option<String> {
     let first = cause.evidence.first()?;
-    let file = match &first.capture {
-        Some(capture) => clean(capture),
-        None => report.capture.files.first().map(CaptureFile::short)?,
-    };
-    let policy = report.policy.as_ref().map(|name| format!(" --policy {}", clean(name)));
-    Some(format!("fermata explain --read {file} {}{}", first.exchange, policy.unwrap_or_default()))
+    let file = naming.capture(report, first.capture.as_deref())?;
+    let policy = naming.policy(report);
+    Some(format!("fermata explain --read {file} {}{policy}", first.exchange))
 }
 
 /// What each law would have prevented, as people call it; those that would have prevented nothing
@@ -193,27 +195,35 @@ pub(super) fn money(tokens: Range, cost: Range) -> String {
 }
 
 /// What to do next, in order.
-pub(super) fn next_steps(report: &Report) -> Vec<Step> {
+pub(super) fn next_steps(report: &Report, naming: Naming<'_>) -> Vec<Step> {
     let step = |text: &str, command: Option<String>| Step { text: text.to_owned(), command };
+    let (captures, starter) = (naming.captures(report), naming.starter());
     let mut steps = Vec::new();
-    if report.uncalibrated() || report.waste.unpriced() || report.visibility.unseen.unpriced > 0 {
-        let text = "Name your endpoints with their prices in policy.yaml: money is missing where no price is known.";
-        steps.push(step(text, None));
-    }
     if let Some(cause) = report.causes.first() {
         let text =
             "Look at the heaviest wasted exchange: every observation and rule behind it, in words.";
-        steps.push(step(text, explain_command(report, cause)));
+        steps.push(step(text, explain_command(report, cause, naming)));
+    }
+    if naming.is_unwritten() {
+        let text = "Write this as a page to pass on, with a starter policy beside it.";
+        let policy = naming.policy(report);
+        let command =
+            captures.as_ref().map(|files| format!("fermata assess {files}{policy} --out report"));
+        steps.push(step(text, command));
     }
     let budget = &report.starter_budget;
     let text = format!(
-        "Check the starter policy, policy.yaml beside the report (--out DIR): the endpoints seen, and a retry budget of \
-         {} %, and at least {} in ten seconds, in shadow.",
+        "Check the starter policy: the endpoints seen, and a retry budget of {} %, at least {} in ten seconds, in \
+         shadow.",
         budget.percent, budget.min_per_ten_seconds
     );
-    steps.push(step(&text, Some("fermata validate policy.yaml".to_owned())));
-    let capture = report.capture.files.first().map_or_else(String::new, CaptureFile::short);
+    steps.push(step(&text, Some(format!("fermata validate {starter}"))));
+    if report.uncalibrated() || report.waste.unpriced() || report.visibility.unseen.unpriced > 0 {
+        let text = "Add prices to its endpoints: money is missing where no price is known.";
+        steps.push(step(text, None));
+    }
     let text = "Assess again under it, with other captures too: a policy that fits one hour may not fit the next.";
-    steps.push(step(text, Some(format!("fermata assess {capture} --policy policy.yaml"))));
+    let command = captures.map(|files| format!("fermata assess {files} --policy {starter}"));
+    steps.push(step(text, command));
     steps
 }

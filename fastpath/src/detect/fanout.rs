@@ -263,10 +263,11 @@ impl FanOut {
             State::Failed(at) => !doomed::is_final(at, branch.attempt, now),
             State::Running | State::Done => false,
         };
-        let ended = self.over == self.count && !self.branches[..self.kept].iter().any(awaits_retry);
+        let ended =
+            || self.over == self.count && !self.branches[..self.kept].iter().any(awaits_retry);
         let closed = now > self.meant[1] + OPEN_FOR;
         let chance = self.fresh() < BRANCHES_MIN;
-        closed && (ended || chance || now > self.last_heard + LOST_AFTER)
+        closed && (chance || now > self.last_heard + LOST_AFTER || ended())
     }
 
     fn end(&self) -> Option<Change> {

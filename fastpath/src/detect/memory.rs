@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
+
 use crate::time::Nanos;
 
 /// Places compared when one has to leave.
@@ -15,7 +17,7 @@ const SAMPLE: usize = 8;
 #[derive(Debug)]
 pub struct Memory<K, V> {
     places: Vec<Place<K, V>>,
-    index: HashMap<K, usize>,
+    index: HashMap<K, usize, RandomState>,
     capacity: usize,
     hand: usize,
     round: usize,
@@ -37,7 +39,7 @@ impl<K: Copy + Eq + Hash, V: Default> Memory<K, V> {
         Self {
             places: Vec::with_capacity(capacity),
             // Twice as many, so that keys that come and go never make the map grow.
-            index: HashMap::with_capacity(2 * capacity),
+            index: HashMap::with_capacity_and_hasher(2 * capacity, RandomState::default()),
             capacity,
             hand: 0,
             round: 0,
@@ -63,7 +65,7 @@ impl<K: Copy + Eq + Hash, V: Default> Memory<K, V> {
 
     /// The next state of a round over all of them.
     pub fn next_in_round(&mut self) -> Option<&mut V> {
-        self.round = (self.round + 1) % self.places.len().max(1);
+        self.round = if self.round + 1 < self.places.len() { self.round + 1 } else { 0 };
         self.places.get_mut(self.round).map(|place| &mut place.state)
     }
 

@@ -36,6 +36,8 @@ const CALLS_TOOL_WITHIN: Nanos = Nanos::from_millis(200);
 const TEMPLATE_ABOVE: usize = 8;
 /// Round from which a run without a failure is a loop.
 const LOOP_FROM: u16 = 4;
+/// Where nothing happens, the steps are looked through this often.
+const LOOK_EVERY: Nanos = Nanos::from_secs(1);
 
 /// The steps of one client.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,8 @@ pub struct Steps {
     numbers: u32,
     /// The run that took the latest step, if what it abandons is to be told.
     proven: Option<usize>,
+    /// Until then nothing can be over: what changes it makes the next tick look again.
+    look_at: Nanos,
     /// Runs that were given up for newer ones.
     pub lost: u64,
 }
@@ -120,6 +124,7 @@ impl Default for Steps {
             runs: [None; RUNS],
             numbers: 0,
             proven: None,
+            look_at: Nanos::ZERO,
             lost: 0,
         }
     }
@@ -134,6 +139,7 @@ impl Steps {
         answered_at: impl Fn(FlowId, ExchangeId) -> Option<Nanos>,
     ) -> Option<(SignalKind, Change)> {
         self.proven = None;
+        self.look_at = Nanos::ZERO;
         let end = |step: &Step| match step.fate {
             Fate::Running => answered_at(step.flow, step.id),
             Fate::Answered(end) | Fate::Failed(end) => Some(end),
@@ -180,6 +186,7 @@ impl Steps {
         tokens: Option<f32>,
         wasted: bool,
     ) -> bool {
+        self.look_at = Nanos::ZERO;
         let Some(step) = self.step_of(id) else { return false };
         step.fate = if outcome.invites_retry() { Fate::Failed(end) } else { Fate::Answered(end) };
         step.tokens = tokens;
@@ -195,14 +202,31 @@ impl Steps {
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
     /// takes no more of them.
     pub fn tick(&mut self, now: Nanos) -> Option<(SignalKind, Change)> {
+        if now < self.look_at {
+            return None;
+        }
+        let mut look_at = now + LOOK_EVERY;
         for slot in &mut self.steps {
-            if slot.is_some_and(|step| now > step.last_known() + step.kept_for()) {
+            let Some(step) = slot else { continue };
+            let kept_until = step.last_known() + step.kept_for();
+            if now > kept_until {
                 *slot = None;
+            } else {
+                look_at = look_at.min(kept_until);
             }
         }
-        let silent = |run: &Run| now > run.last + RUN_SILENT;
-        let slot = self.runs.iter_mut().find(|slot| slot.as_ref().is_some_and(silent))?;
-        slot.take()?.end()
+        let mut over = None;
+        for slot in &mut self.runs {
+            let Some(run) = slot else { continue };
+            let silent_from = run.last + RUN_SILENT;
+            if now > silent_from && over.is_none() {
+                over = slot.take();
+            } else {
+                look_at = look_at.min(silent_from);
+            }
+        }
+        self.look_at = look_at;
+        over?.end()
     }
 
     /// The observation is over; call until it tells nothing.

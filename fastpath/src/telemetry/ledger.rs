@@ -297,8 +297,12 @@ fn account<'a, A: Default>(
     name: &str,
     limit: usize,
 ) -> &'a mut A {
-    let own = accounts.contains_key(name) || accounts.len() < limit;
-    accounts.entry(if own { name } else { OTHERS }.to_owned()).or_default()
+    let known = accounts.contains_key(name);
+    let name = if known || accounts.len() < limit { name } else { OTHERS };
+    if !known && !accounts.contains_key(name) {
+        accounts.insert(name.to_owned(), A::default());
+    }
+    accounts.get_mut(name).expect("it was there, or has just been made")
 }
 
 /// Most waste first; then the busiest; then by name, so that the order is stable.

@@ -1,9 +1,11 @@
 //! What an lcore puts on the desk for its supervisor, now and then: the latest report only.
 //!
 //! The lcore writes, the supervisor takes. A report that was not taken is replaced by the next;
-//! that is all the synchronisation there is.
+//! that is all the synchronisation there is. A replay has no supervisor: its receiver declines, and
+//! no report is made.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -34,6 +36,7 @@ pub struct Report {
 pub struct ReportSender {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
+    declined: Arc<AtomicBool>,
     slow: Ticker,
     latency: Quantiles,
 }
@@ -43,6 +46,7 @@ pub struct ReportSender {
 pub struct ReportReceiver {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
+    declined: Arc<AtomicBool>,
 }
 
 /// Quantiles and devices cost more than a copy, so they are looked up less often.
@@ -52,13 +56,18 @@ const SLOW: Nanos = Nanos::from_secs(1);
 #[must_use]
 pub fn channel() -> (ReportSender, ReportReceiver) {
     let (report, devices) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(1)));
-    let receiver = ReportReceiver { report: Arc::clone(&report), devices: Arc::clone(&devices) };
+    let declined = Arc::new(AtomicBool::new(false));
+    let receiver = ReportReceiver {
+        report: Arc::clone(&report),
+        devices: Arc::clone(&devices),
+        declined: Arc::clone(&declined),
+    };
     let slow = Ticker::every(SLOW);
-    (ReportSender { report, devices, slow, latency: Quantiles::default() }, receiver)
+    (ReportSender { report, devices, declined, slow, latency: Quantiles::default() }, receiver)
 }
 
 impl ReportSender {
-    /// Puts a report down.
+    /// Puts a report down, unless nobody will take it.
     pub fn publish(
         &mut self,
         at: Nanos,
@@ -68,6 +77,9 @@ impl ReportSender {
         endpoints: &EndpointStates,
         devices: impl FnOnce() -> Vec<DeviceReport>,
     ) {
+        if self.declined.load(Ordering::Relaxed) {
+            return;
+        }
         if self.slow.due(at) {
             self.latency = latency.quantiles();
             drop(self.devices.force_push(devices()));
@@ -91,6 +103,11 @@ impl ReportReceiver {
     #[must_use]
     pub fn take(&self) -> Option<Report> {
         self.report.pop()
+    }
+
+    /// Nobody will take a report any more.
+    pub fn decline(&self) {
+        self.declined.store(true, Ordering::Relaxed);
     }
 
     /// The latest state of the devices, likewise.

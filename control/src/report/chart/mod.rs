@@ -104,11 +104,14 @@ pub(super) fn legend(entries: &[(&str, &str)]) -> String {
     out + "</ul>"
 }
 
-/// Text for HTML and SVG, in content and in attributes. What would be obeyed becomes U+FFFD.
+/// Text for HTML and SVG, in content and in attributes. What would be obeyed becomes U+FFFD. A per
+/// cent sign stays beside its number.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
+            ' ' if chars.peek() == Some(&'%') => out.push_str("&nbsp;"),
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::figures;
 use crate::output::clean;
 use crate::report::chart::escape;
+use crate::report::naming::Naming;
 use crate::report::terminal::waste_text;
 use crate::report::wording;
 use crate::report::{Report, causes::Cause};
@@ -76,9 +77,13 @@ fn cause_item(out: &mut String, report: &Report, cause: &Cause, advice: Option<&
     );
     for (n, evidence) in cause.evidence.iter().enumerate() {
         let comma = if n > 0 { ", " } else { "" };
-        let _ = write!(out, "{comma}<code>{}</code>", escape(&wording::evidence(evidence)));
+        let _ = write!(
+            out,
+            "{comma}<code>{}</code>",
+            escape(&wording::evidence(report, evidence, Naming::Short))
+        );
     }
-    if let Some(command) = wording::explain_command(report, cause) {
+    if let Some(command) = wording::explain_command(report, cause, Naming::Short) {
         let _ = write!(out, "; see <code>{}</code>", escape(&command));
     }
     out.push_str(".</p>");
@@ -122,7 +127,7 @@ pub(super) fn prevented(out: &mut String, report: &Report) {
 /// What to do next.
 pub(super) fn next(out: &mut String, report: &Report) {
     out.push_str("<section><h2>What to do next</h2><ol class=\"next\">");
-    for step in wording::next_steps(report) {
+    for step in wording::next_steps(report, Naming::Short) {
         let _ = write!(out, "<li>{}", escape(&step.text));
         if let Some(command) = &step.command {
             let _ = write!(out, "<br><code>{}</code>", escape(command));

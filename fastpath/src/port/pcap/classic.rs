@@ -1,10 +1,6 @@
 //! Classic pcap: one header of 24 bytes, then records.
 
-use pcap_parser::nom::IResult;
-use pcap_parser::pcap::{
-    LegacyPcapBlock, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
-    parse_pcap_header,
-};
+use pcap_parser::pcap::parse_pcap_header;
 
 use super::linktype;
 use super::reader::{PACKET_BYTES, Record, Stop};
@@ -22,12 +18,9 @@ const RECORD_HEADER_BYTES: usize = 16;
 /// The header of a record in the variant of Alexey Kuznetsov's patched libpcap.
 const MODIFIED_HEADER_BYTES: usize = 24;
 
-type ParseRecord = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, pcap_parser::PcapError<&[u8]>>;
-
 /// What the file header says of all records.
 pub(super) struct Classic {
     link: Link,
-    parse: ParseRecord,
     header_bytes: usize,
     big_endian: bool,
     nanoseconds_per_fraction: u64,
@@ -50,17 +43,10 @@ impl Classic {
         let number = header.network.0 & 0xffff;
         let link = linktype::link(number).ok_or(Stop::LinkType(number))?;
         window.consume(FILE_HEADER_BYTES);
-        let (parse, header_bytes): (ParseRecord, _) = if header.is_modified_format() {
-            (parse_pcap_frame_modified, MODIFIED_HEADER_BYTES)
-        } else if header.is_bigendian() {
-            (parse_pcap_frame_be, RECORD_HEADER_BYTES)
-        } else {
-            (parse_pcap_frame, RECORD_HEADER_BYTES)
-        };
+        let modified = header.is_modified_format();
         Ok(Self {
             link,
-            parse,
-            header_bytes,
+            header_bytes: if modified { MODIFIED_HEADER_BYTES } else { RECORD_HEADER_BYTES },
             big_endian: header.is_bigendian(),
             nanoseconds_per_fraction: if header.is_nanosecond_precision() { 1 } else { 1_000 },
         })
@@ -73,7 +59,7 @@ impl Classic {
                 _ => Err(Stop::truncated(window, self.header_bytes as u64)),
             };
         }
-        let captured = self.captured_bytes(window.bytes());
+        let [seconds, fraction, captured, original] = self.fields(window.bytes());
         let captured_bytes = captured as usize;
         if captured_bytes > PACKET_BYTES {
             return Err(Stop::AbsurdLength(captured));
@@ -82,24 +68,22 @@ impl Classic {
         if !window.fill(record_bytes)? {
             return Err(Stop::truncated(window, record_bytes as u64));
         }
-        let Ok((_, block)) = (self.parse)(window.bytes()) else {
-            return Err(Stop::truncated(window, record_bytes as u64));
-        };
-        let fraction = u64::from(block.ts_usec) * self.nanoseconds_per_fraction;
+        let fraction = u64::from(fraction) * self.nanoseconds_per_fraction;
         Ok(Some(Record {
             link: self.link,
-            at: Nanos::from_secs(u64::from(block.ts_sec)) + Nanos(fraction),
-            wire_bytes: block.origlen.max(captured),
+            at: Nanos::from_secs(u64::from(seconds)) + Nanos(fraction),
+            wire_bytes: original.max(captured),
             start: self.header_bytes,
             captured_bytes,
             record_bytes,
         }))
     }
 
-    /// The captured length, read before the parser sees the record: the parser would ask for as
-    /// much.
-    fn captured_bytes(&self, header: &[u8]) -> u32 {
-        let field = header[8..].first_chunk().copied().unwrap_or_default();
-        if self.big_endian { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) }
+    /// Seconds, their fraction, captured and original length.
+    fn fields(&self, header: &[u8]) -> [u32; 4] {
+        let (fields, _) = header.as_chunks::<4>();
+        let mut fields = fields.iter().copied();
+        let value = if self.big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+        [(); 4].map(|()| fields.next().map_or(0, value))
     }
 }

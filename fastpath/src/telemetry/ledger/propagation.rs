@@ -16,6 +16,9 @@ use crate::telemetry::line::{EventLine, ExchangeLine};
 /// Pairs of client and endpoint with failures that are remembered.
 const PAIRS_MAX: usize = 4096;
 
+/// Edges that are kept.
+const EDGES_KEPT: usize = 3 * PAIRS_MAX;
+
 /// Failures of a pair that are remembered: those a call that began earlier but ended later can
 /// still follow.
 const FAILURES_MAX: usize = 32;
@@ -36,7 +39,18 @@ pub struct Propagation {
     /// Ends of the last failures, by client and then by endpoint.
     failures: HashMap<String, BTreeMap<String, VecDeque<f64>>>,
     pairs: usize,
-    edges: BTreeMap<(String, String, Kind), Edge>,
+    /// By client, then by endpoint, then by kind.
+    sums: HashMap<String, HashMap<String, BTreeMap<Kind, Sums>>>,
+    edges: usize,
+}
+
+/// What an edge adds up to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    exchanges: u64,
+    failed: u64,
+    seconds: f64,
+    tokens: f64,
 }
 
 /// What an edge counts.
@@ -102,20 +116,17 @@ impl Propagation {
     /// An empty graph; what begins within `window_seconds` after a failure follows it.
     #[must_use]
     pub fn new(window_seconds: f64) -> Self {
-        Self { window_seconds, failures: HashMap::new(), pairs: 0, edges: BTreeMap::new() }
+        Self { window_seconds, ..Self::default() }
     }
 
     /// Enters one exchange.
     pub fn add(&mut self, exchange: &ExchangeLine) {
-        let name = exchange.server_name();
-        let (endpoint, client) =
-            (format!("endpoint:{name}"), format!("client:{}", exchange.client));
         if let Some(kind) = self.kind(exchange) {
-            self.count(&client, &endpoint, kind, exchange);
+            self.count(kind, exchange);
         }
         if exchange.outcome.invites_retry() {
             self.remember(exchange);
-            self.count(&endpoint, &client, Kind::Failure, exchange);
+            self.count(Kind::Failure, exchange);
         }
     }
 
@@ -134,8 +145,17 @@ impl Propagation {
     /// The finished graph.
     #[must_use]
     pub fn view(&self, window_seconds: f64) -> PropagationView {
-        let mut edges: Vec<Edge> = self.edges.values().cloned().collect();
-        edges.sort_by(|a, b| b.exchanges.cmp(&a.exchanges).then_with(|| a.from.cmp(&b.from)));
+        let mut edges: Vec<Edge> = Vec::with_capacity(self.edges);
+        for (client, of_client) in &self.sums {
+            for (endpoint, kinds) in of_client {
+                let edge = |(kind, sums): (&Kind, &Sums)| sums.edge(*kind, client, endpoint);
+                edges.extend(kinds.iter().map(edge));
+            }
+        }
+        edges.sort_by(|a, b| {
+            let by_name = || (&a.from, &a.to, a.kind).cmp(&(&b.from, &b.to, b.kind));
+            b.exchanges.cmp(&a.exchanges).then_with(by_name)
+        });
         edges.truncate(EDGES_MAX);
         let mut ids: Vec<&String> = edges.iter().flat_map(|edge| [&edge.from, &edge.to]).collect();
         ids.sort_unstable();
@@ -181,24 +201,37 @@ impl Propagation {
         ends.push_back(exchange.over());
     }
 
-    fn count(&mut self, from: &str, to: &str, kind: Kind, exchange: &ExchangeLine) {
-        let key = (from.to_owned(), to.to_owned(), kind);
-        if self.edges.len() >= PAIRS_MAX * 3 && !self.edges.contains_key(&key) {
-            return;
+    fn count(&mut self, kind: Kind, exchange: &ExchangeLine) {
+        if let Some(sums) = self.sums_of(kind, &exchange.client, exchange.server_name()) {
+            sums.exchanges += 1;
+            sums.failed += u64::from(exchange.outcome.invites_retry());
+            sums.seconds += exchange.seconds();
+            sums.tokens += exchange.tokens_estimate.map_or(0.0, |[_, likely, _]| likely);
         }
-        let edge = self.edges.entry(key).or_insert_with(|| Edge {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            kind,
-            exchanges: 0,
-            failed: 0,
-            seconds: 0.0,
-            tokens: 0.0,
-        });
-        edge.exchanges += 1;
-        edge.failed += u64::from(exchange.outcome.invites_retry());
-        edge.seconds += exchange.seconds();
-        edge.tokens += exchange.tokens_estimate.map_or(0.0, |[_, likely, _]| likely);
+    }
+
+    /// The sums of an edge, known or new; none where there is no room for a new one.
+    fn sums_of(&mut self, kind: Kind, client: &str, endpoint: &str) -> Option<&mut Sums> {
+        let kinds = self.sums.get(client).and_then(|of_client| of_client.get(endpoint));
+        if !kinds.is_some_and(|kinds| kinds.contains_key(&kind)) {
+            if self.edges >= EDGES_KEPT {
+                return None;
+            }
+            self.edges += 1;
+            let of_client = self.sums.entry(client.to_owned()).or_default();
+            of_client.entry(endpoint.to_owned()).or_default().insert(kind, Sums::default());
+        }
+        self.sums.get_mut(client)?.get_mut(endpoint)?.get_mut(&kind)
+    }
+}
+
+impl Sums {
+    fn edge(self, kind: Kind, client: &str, endpoint: &str) -> Edge {
+        let (client, endpoint) = (format!("client:{client}"), format!("endpoint:{endpoint}"));
+        let (from, to) =
+            if kind == Kind::Failure { (endpoint, client) } else { (client, endpoint) };
+        let Self { exchanges, failed, seconds, tokens } = self;
+        Edge { from, to, kind, exchanges, failed, seconds, tokens }
     }
 }
 
