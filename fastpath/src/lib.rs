@@ -15,6 +15,7 @@ pub mod flow;
 #[cfg(feature = "dpdk")]
 pub mod hw;
 pub mod ipc;
+pub mod keyed;
 pub mod lcore;
 pub mod parse;
 pub mod policy;

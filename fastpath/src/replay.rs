@@ -1,11 +1,14 @@
 //! Replays a capture through the whole loop: the same `Lcore::run_once` as on a wire, with the
 //! capture's time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::keyed::Seed;
 use crate::lcore::{Lcore, LcoreConfig, Mode, Outlets};
 use crate::policy::handoff;
+use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::Snapshot;
 use crate::port::Rx;
 use crate::port::pcap::{PcapError, PcapPort, Progress};
@@ -22,6 +25,8 @@ pub struct Summary {
     pub first: Nanos,
     /// Time of the last frame.
     pub last: Nanos,
+    /// What was learnt of endpoints, by name.
+    pub learnt: BTreeMap<String, Learnt>,
     /// What was wrong with the file, if it could be read only in part.
     pub note: Option<String>,
 }
@@ -38,8 +43,10 @@ pub fn replay(
     mut progress: impl FnMut(&Progress),
 ) -> Result<Summary, PcapError> {
     let port = PcapPort::open(path)?;
+    let names = Arc::clone(&snapshot);
     let (_publisher, subscriber) = handoff::channel(snapshot);
-    let config = LcoreConfig { mode: Mode::Observe, ..LcoreConfig::default() };
+    let config =
+        LcoreConfig { mode: Mode::Observe, seed: Seed::Fixed(0), ..LcoreConfig::default() };
     let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
     let mut first = Nanos::ZERO;
     let mut give = || {
@@ -64,5 +71,7 @@ pub fn replay(
     }
     give();
     let note = lcore.port().note().map(|note| note.to_string());
-    Ok(Summary { totals: lcore.totals(), first, last, note })
+    let name = |id| names.endpoint(id).name.clone();
+    let learnt = lcore.learnt().into_iter().map(|(id, learnt)| (name(id), learnt)).collect();
+    Ok(Summary { totals: lcore.totals(), first, last, learnt, note })
 }

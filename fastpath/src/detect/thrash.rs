@@ -14,6 +14,7 @@
 
 use super::episode::{Change, Subject, Track};
 use crate::burst::FlowId;
+use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Outcome, SignalKind, Work};
 use crate::time::Nanos;
 
@@ -52,7 +53,7 @@ struct Step {
     number: u64,
     id: ExchangeId,
     flow: FlowId,
-    work: Work,
+    work: Asked,
     start: Nanos,
     fate: Fate,
     /// Which time this is done: 1 for the first.
@@ -65,6 +66,15 @@ struct Step {
     continued: bool,
     /// The run that it is part of, by number.
     run: Option<u64>,
+}
+
+/// A step's work, as it is kept.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    whole: Kept,
+    body: Option<Kept>,
+    family: [Kept; 2],
+    application: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +95,7 @@ struct Run {
     /// The latest step that was repeated, and when.
     repeated: u64,
     last: Nanos,
-    work: Option<Work>,
+    work: Option<Asked>,
     /// Steps in a row whose lengths differ.
     varied: u32,
     announced: bool,
@@ -166,9 +176,10 @@ impl Steps {
 
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
     /// takes no more of them.
-    pub fn tick(&mut self, now: Nanos) -> Option<(SignalKind, Change)> {
+    pub fn tick(&mut self, keys: &Keys, now: Nanos) -> Option<(SignalKind, Change)> {
         for slot in &mut self.steps {
-            if slot.is_some_and(|step| now > step.last_known() + step.kept_for()) {
+            let over = |step: Step| now > step.last_known() + step.kept_for();
+            if slot.is_some_and(|step| over(step) || !keys.knows(step.work.whole)) {
                 *slot = None;
             }
         }
@@ -198,7 +209,7 @@ impl Steps {
             number,
             id: start.subject.exchange,
             flow: start.flow,
-            work: start.work,
+            work: Asked::of(&start.work),
             start: start.at,
             fate: Fate::Running,
             round,
@@ -269,6 +280,22 @@ impl Steps {
     }
 }
 
+impl Asked {
+    fn of(work: &Work) -> Self {
+        Self {
+            whole: work.whole.kept(),
+            body: work.body.map(Fresh::kept),
+            family: work.family.map(Fresh::kept),
+            application: work.application,
+        }
+    }
+
+    /// The same was asked of the same, with nearly the same length.
+    fn is_alike(&self, work: &Work) -> bool {
+        self.family.iter().zip(work.family).any(|(kept, own)| own.is(*kept))
+    }
+}
+
 impl Step {
     /// Its end, or its start while that is not known.
     fn last_known(&self) -> Nanos {
@@ -284,8 +311,9 @@ impl Step {
 
     /// The same is asked again, not too long after.
     fn is_asked_again(&self, start: &Start) -> bool {
-        let same = self.work.whole == start.work.whole
-            || (self.work.body.is_some() && self.work.body == start.work.body);
+        let Asked { whole, body, .. } = self.work;
+        let same_body = || body.zip(start.work.body).is_some_and(|(body, own)| own.is(body));
+        let same = start.work.whole.is(whole) || same_body();
         same && self.start < start.at && start.at <= self.last_known() + REPEATS_WITHIN
     }
 
@@ -317,7 +345,7 @@ impl Run {
         self.last = self.last.max(start.at);
         self.clean &= earlier.clean && !matches!(earlier.fate, Fate::Failed(_));
         self.varied += u32::from(!self.work.is_some_and(|work| work.is_alike(&start.work)));
-        self.work = Some(start.work);
+        self.work = Some(Asked::of(&start.work));
         self.track.subject = start.subject;
         self.track.exchanges += 1;
         self.track.peak = f64::from(self.round);
@@ -345,15 +373,23 @@ fn place(number: u64) -> usize {
 mod tests {
     use super::*;
     use crate::detect::cascade::tests::subject;
+    use crate::keyed::Seed;
     use crate::telemetry::event::Phase;
 
     /// A client whose steps take 200 ms and begin 300 ms after one another.
-    #[derive(Default)]
     struct Client {
+        keys: Keys,
         steps: Steps,
         asked: u64,
         told: Vec<(SignalKind, Phase)>,
         answered: Vec<u64>,
+    }
+
+    impl Default for Client {
+        fn default() -> Self {
+            let (keys, steps) = (Keys::new(Seed::Fixed(1)), Steps::default());
+            Self { keys, steps, asked: 0, told: Vec::new(), answered: Vec::new() }
+        }
     }
 
     impl Client {
@@ -361,9 +397,9 @@ mod tests {
             self.asked += 1;
             let at = Nanos::from_millis(100_000 + 300 * self.asked);
             let work = Work {
-                whole: 1000 + length,
+                whole: self.keys.hash(0, length),
                 body: None,
-                family: [2000 + length / 8, 9000 + (length + 4) / 8],
+                family: [self.keys.hash(2, length / 8), self.keys.hash(3, (length + 4) / 8)],
                 application: 1,
             };
             let subject = subject(self.asked);
@@ -392,7 +428,7 @@ mod tests {
         client.ask(600, Outcome::Failed);
         client.ask_all(&[3000, 500, 4000, 600, 5000]);
         assert_eq!(client.told, [BEGINS]);
-        let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
+        let (kind, end) = client.steps.tick(&client.keys, Nanos::from_secs(200)).unwrap();
         assert_eq!((kind, end.phase, end.value), (SignalKind::WorkflowRestart, Phase::Ends, 2.0));
         assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 30.0));
     }
@@ -436,9 +472,9 @@ mod tests {
     fn no_step_is_kept_once_nothing_can_repeat_it() {
         let mut client = Client::default();
         client.ask_all(&[3000, 500, 4000]);
-        client.steps.tick(Nanos::from_secs(150));
+        client.steps.tick(&client.keys, Nanos::from_secs(150));
         assert_eq!(client.steps.steps.iter().flatten().count(), 3);
-        client.steps.tick(Nanos::from_secs(165));
+        client.steps.tick(&client.keys, Nanos::from_secs(165));
         assert_eq!(client.steps.steps.iter().flatten().count(), 0);
     }
 

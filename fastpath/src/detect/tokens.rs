@@ -2,7 +2,7 @@
 //! calibration.
 
 use crate::exchange::h1::Facts;
-use crate::policy::endpoint::{Calibration, Endpoint, Fit, Price};
+use crate::policy::endpoint::{Calibration, Class, Endpoint, Fit, Price};
 use crate::telemetry::event::{Estimate, Outcome};
 
 /// Tokens of the response, as a range. `None` when there is no response, none of a model, or no
@@ -13,7 +13,7 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
     if failed || facts.seen.down_records == 0 {
         return None;
     }
-    let Calibration { stream, plain, .. } = endpoint.calibration?;
+    let Calibration { stream, plain, .. } = calibration(endpoint)?;
     // A plain reply comes in one piece: what was cut was a stream, however short it stayed.
     let cut = matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort);
     let fit = if facts.is_streamed() || cut { stream } else { plain? };
@@ -43,12 +43,32 @@ pub fn estimate_mux(
     if failed || records == 0 {
         return None;
     }
-    let Calibration { stream, mux_stream, mux_plain, .. } = endpoint.calibration?;
+    let Calibration { stream, mux_stream, mux_plain, .. } = calibration(endpoint)?;
     let fit = if streamed { mux_stream.unwrap_or(stream) } else { mux_plain? };
     let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
     let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
     Some(range(likely, fit))
 }
+
+/// The endpoint's own calibration; that of anybody for a model that has none.
+fn calibration(endpoint: &Endpoint) -> Option<Calibration> {
+    endpoint.calibration.or((endpoint.class == Class::Llm).then_some(ANYBODYS))
+}
+
+/// Of a model that nobody has calibrated: a record of a stream is an event, with one token (OpenAI,
+/// vLLM) or a few (Anthropic), and some are none; of a plain reply most bytes are text at four to
+/// six a token, behind headers and an envelope. The range says how little that is.
+const ANYBODYS: Calibration = {
+    let stream = Fit { per_record: 1.7, per_byte: 0.0, offset: -5.0, tail: -3.0, spread: 0.75 };
+    let plain = Fit { per_record: 0.0, per_byte: 0.19, offset: -190.0, tail: 0.0, spread: 0.75 };
+    let mux_plain = Fit { offset: -60.0, ..plain };
+    Calibration {
+        stream,
+        plain: Some(plain),
+        mux_stream: Some(Fit { offset: 0.0, ..stream }),
+        mux_plain: Some(mux_plain),
+    }
+};
 
 /// One token more or less never matters, and counts cannot be told closer than that.
 fn range(likely: f32, fit: Fit) -> Estimate {
@@ -88,6 +108,17 @@ mod tests {
         let facts = facts(Shape { down: &[(100, 300), (101, 300)], ..Shape::default() });
         let tokens = estimate(&facts, Outcome::ClientAbort, &endpoint()).unwrap();
         assert_eq!(tokens.likely, 0.0);
+    }
+
+    #[test]
+    fn a_model_without_a_calibration_has_a_wide_estimate_and_a_tool_none() {
+        let mut endpoint = Endpoint::gone("x");
+        let down: Vec<_> = (0..44).map(|n| (100 + 20 * n, 300)).collect();
+        let facts = facts(Shape { down: &down, ..Shape::default() });
+        let tokens = estimate(&facts, Outcome::ClientAbort, &endpoint).unwrap();
+        assert!(tokens.low < 40.0 && tokens.high > 100.0, "one token a record, or two and a half");
+        endpoint.class = Class::Tool;
+        assert_eq!(estimate(&facts, Outcome::ClientAbort, &endpoint), None);
     }
 
     #[test]

@@ -4,4 +4,5 @@
 
 pub mod endpoint;
 pub mod handoff;
+pub mod learnt;
 pub mod snapshot;

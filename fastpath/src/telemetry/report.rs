@@ -4,13 +4,15 @@
 //! that is all the synchronisation there is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
 use super::Totals;
 use super::latency::{Latency, Quantiles};
 use crate::decide::endpoint::EndpointStates;
-use crate::policy::snapshot::ENDPOINTS_MAX;
+use crate::policy::learnt::Learnt;
+use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::port::DeviceReport;
 use crate::time::{Nanos, Ticker};
 
@@ -34,6 +36,8 @@ pub struct Report {
 pub struct ReportSender {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
+    learnt: Arc<ArrayQueue<Vec<(EndpointId, Learnt)>>>,
+    learnt_wanted: Arc<AtomicBool>,
     slow: Ticker,
     latency: Quantiles,
 }
@@ -43,6 +47,8 @@ pub struct ReportSender {
 pub struct ReportReceiver {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
+    learnt: Arc<ArrayQueue<Vec<(EndpointId, Learnt)>>>,
+    learnt_wanted: Arc<AtomicBool>,
 }
 
 /// Quantiles and devices cost more than a copy, so they are looked up less often.
@@ -52,9 +58,15 @@ const SLOW: Nanos = Nanos::from_secs(1);
 #[must_use]
 pub fn channel() -> (ReportSender, ReportReceiver) {
     let (report, devices) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(1)));
-    let receiver = ReportReceiver { report: Arc::clone(&report), devices: Arc::clone(&devices) };
-    let slow = Ticker::every(SLOW);
-    (ReportSender { report, devices, slow, latency: Quantiles::default() }, receiver)
+    let (learnt, learnt_wanted) = (Arc::new(ArrayQueue::new(1)), Arc::new(AtomicBool::new(false)));
+    let receiver = ReportReceiver {
+        report: Arc::clone(&report),
+        devices: Arc::clone(&devices),
+        learnt: Arc::clone(&learnt),
+        learnt_wanted: Arc::clone(&learnt_wanted),
+    };
+    let (slow, latency) = (Ticker::every(SLOW), Quantiles::default());
+    (ReportSender { report, devices, learnt, learnt_wanted, slow, latency }, receiver)
 }
 
 impl ReportSender {
@@ -80,6 +92,15 @@ impl ReportSender {
         self.report.force_push(report);
     }
 
+    /// Puts down what was learnt, if somebody has asked: only then is it gathered.
+    pub fn publish_learnt(&self, learnt: impl FnOnce() -> Vec<(EndpointId, Learnt)>) {
+        // A word that says nothing about other memory.
+        if self.learnt_wanted.load(Ordering::Relaxed) {
+            self.learnt_wanted.store(false, Ordering::Relaxed);
+            drop(self.learnt.force_push(learnt()));
+        }
+    }
+
     /// Puts down what the devices count, out of turn: the last word of an lcore.
     pub fn publish_devices(&mut self, devices: Vec<DeviceReport>) {
         drop(self.devices.force_push(devices));
@@ -91,6 +112,16 @@ impl ReportReceiver {
     #[must_use]
     pub fn take(&self) -> Option<Report> {
         self.report.pop()
+    }
+
+    /// What was learnt, once the lcore has put it down after this was called before.
+    #[must_use]
+    pub fn take_learnt(&self) -> Option<Vec<(EndpointId, Learnt)>> {
+        let learnt = self.learnt.pop();
+        if learnt.is_none() {
+            self.learnt_wanted.store(true, Ordering::Relaxed);
+        }
+        learnt
     }
 
     /// The latest state of the devices, likewise.
