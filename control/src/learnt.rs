@@ -98,8 +98,10 @@ fn documents(
     for endpoint in &policy.endpoints {
         let Some(learnt) = learnt.remove(&endpoint.name) else { continue };
         let endpoint = Endpoint { learnt: Some(Box::new(learnt)), ..endpoint.clone() };
-        let mut spec =
-            serde_json::to_value(&endpoint).map_err(|error| Failure::Output(error.into()))?;
+        let json = |error: serde_json::Error| Failure::Output(error.into());
+        // Through text, where a number has the digits that it was typed with.
+        let mut spec: serde_json::Value =
+            serde_json::from_str(&serde_json::to_string(&endpoint).map_err(json)?).map_err(json)?;
         if let Some(fields) = spec.as_object_mut() {
             fields.remove("name");
         }

@@ -56,18 +56,12 @@ fn calibration(endpoint: &Endpoint) -> Option<Calibration> {
 }
 
 /// Of a model that nobody has calibrated: a record of a stream is an event, with one token (OpenAI,
-/// vLLM) or a few (Anthropic), and some are none; of a plain reply most bytes are text at four to
-/// six a token, behind headers and an envelope. The range says how little that is.
+/// vLLM) or two to three (Anthropic), and a few are none. The range says how little that is. Of a
+/// plain reply nothing is said: what stands around its text may be longer than the text.
 const ANYBODYS: Calibration = {
-    let stream = Fit { per_record: 1.7, per_byte: 0.0, offset: -5.0, tail: -3.0, spread: 0.75 };
-    let plain = Fit { per_record: 0.0, per_byte: 0.19, offset: -190.0, tail: 0.0, spread: 0.75 };
-    let mux_plain = Fit { offset: -60.0, ..plain };
-    Calibration {
-        stream,
-        plain: Some(plain),
-        mux_stream: Some(Fit { offset: 0.0, ..stream }),
-        mux_plain: Some(mux_plain),
-    }
+    let stream = Fit { per_record: 1.4, per_byte: 0.0, offset: -3.0, tail: -2.0, spread: 0.85 };
+    let mux_stream = Some(Fit { offset: 0.0, ..stream });
+    Calibration { stream, plain: None, mux_stream, mux_plain: None }
 };
 
 /// One token more or less never matters, and counts cannot be told closer than that.

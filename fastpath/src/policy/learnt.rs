@@ -41,15 +41,20 @@ pub struct LearntHttp1 {
     /// Likewise.
     pub left_open: u16,
     /// Bytes of errors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Cluster>,
     /// Bytes of ordinary plain replies, in steps of a twentieth: where a step begins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ordinary: Vec<Cluster>,
     /// Lengths of the second record of streams.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preludes: Vec<Cluster>,
     /// Bytes of errors where any size can be an ordinary answer: of tools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_errors: Vec<Cluster>,
     /// Milliseconds from request to first byte of streams, less the round trip: powers of the root
     /// of two.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub first_byte: Vec<Cluster>,
 }
 
@@ -66,12 +71,16 @@ pub struct LearntHttp2 {
     /// Those that were answered with a WINDOW_UPDATE.
     pub granted: u16,
     /// HEADERS of a response in a record of their own, bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Cluster>,
     /// DATA of errors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Cluster>,
     /// DATA of ordinary plain answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ordinary: Vec<Cluster>,
     /// DATA of plain answers that came at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prompt: Vec<Cluster>,
 }
 
