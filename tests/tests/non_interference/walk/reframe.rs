@@ -8,7 +8,7 @@
 //! What is short stays as it is: marks of the protocol (alerts, terminators, frames that end or
 //! grant) and whatever belongs to the handshake.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fastpath::time::Nanos;
 use tests::connection::Arrival;
@@ -57,7 +57,9 @@ const LENGTH_MAX: usize = 16_384;
 /// The capture with lengths that are off by `shift`.
 pub(crate) fn reframed(arrivals: &[Arrival], shift: Shift) -> Reframed {
     let streams = streams(arrivals);
-    let hellos: Vec<Way> = streams.iter().filter(|(_, s)| is_client(s)).map(|(k, _)| k.0).collect();
+    let pauses = pauses(arrivals, &streams);
+    let hellos: HashSet<Way> =
+        streams.iter().filter(|(_, s)| is_client(s)).map(|(k, _)| k.0).collect();
     let maps: HashMap<(Way, u32), Map> = streams
         .iter()
         .map(|(key, stream)| {
@@ -65,8 +67,7 @@ pub(crate) fn reframed(arrivals: &[Arrival], shift: Shift) -> Reframed {
             let known = from_client || hellos.contains(&reversed(&key.0));
             let by = if from_client { shift.to_server } else { shift.to_client };
             let by = if known { by } else { 0 };
-            let requests = from_client.then(|| Pauses::of(arrivals, key, &streams));
-            (*key, Map::of(stream, by, requests.as_ref()))
+            (*key, Map::of(stream, by, pauses.get(key).filter(|_| from_client)))
         })
         .collect();
     let mut current: HashMap<Way, u32> = HashMap::new();
@@ -107,41 +108,51 @@ fn reversed(way: &Way) -> Way {
 }
 
 /// Where in a client's stream another request begins: when the server has sent something.
-struct Pauses(Vec<usize>);
+#[derive(Default)]
+struct Pauses {
+    places: Vec<usize>,
+    end: usize,
+    last: Nanos,
+    answered: bool,
+}
+
+/// Those of all streams.
+fn pauses(
+    arrivals: &[Arrival],
+    streams: &HashMap<(Way, u32), Stream>,
+) -> HashMap<(Way, u32), Pauses> {
+    let mut pauses: HashMap<(Way, u32), Pauses> = HashMap::new();
+    let mut current: HashMap<Way, u32> = HashMap::new();
+    for (at, _, bytes) in arrivals {
+        let Some(segment) = frame::segment(bytes) else { continue };
+        if segment.syn {
+            current.insert(segment.way, segment.seq);
+        }
+        if segment.payload.is_empty() {
+            continue;
+        }
+        let key = |way: Way| current.get(&way).map(|&syn| (way, syn));
+        if let Some(key) = key(reversed(&segment.way)) {
+            pauses.entry(key).or_default().answered = true;
+        }
+        let Some(key) = key(segment.way) else { continue };
+        let Some(stream) = streams.get(&key) else { continue };
+        let to = stream.offset(&segment).saturating_add(segment.payload.len());
+        let seen = pauses.entry(key).or_default();
+        if to > seen.end && to < super::STREAM_BYTES_MAX {
+            if seen.answered && *at > seen.last + REQUEST_PAUSE {
+                seen.places.push(seen.end);
+            }
+            (seen.end, seen.last, seen.answered) = (to, *at, false);
+        }
+    }
+    pauses
+}
 
 impl Pauses {
-    fn of(
-        arrivals: &[Arrival],
-        (way, syn): &(Way, u32),
-        streams: &HashMap<(Way, u32), Stream>,
-    ) -> Self {
-        let stream = &streams[&(*way, *syn)];
-        let (mut end, mut last, mut answered) = (0, Nanos::ZERO, false);
-        let mut pauses = Vec::new();
-        let mut current = None;
-        for (at, _, bytes) in arrivals {
-            let Some(segment) = frame::segment(bytes) else { continue };
-            if segment.way == *way && segment.syn {
-                current = Some(segment.seq);
-            }
-            if current != Some(*syn) || segment.payload.is_empty() {
-                continue;
-            }
-            answered |= segment.way == reversed(way);
-            let to = stream.offset(&segment).saturating_add(segment.payload.len());
-            if segment.way == *way && to > end && to < super::STREAM_BYTES_MAX {
-                if answered && *at > last + REQUEST_PAUSE {
-                    pauses.push(end);
-                }
-                (end, last, answered) = (to, *at, false);
-            }
-        }
-        Self(pauses)
-    }
-
     /// Whether the record that ends here is the last of its request.
     fn ends(&self, place: usize, next: usize) -> bool {
-        self.0.iter().any(|pause| (place..next).contains(pause))
+        self.places.iter().any(|pause| (place..next).contains(pause))
     }
 }
 
