@@ -10,7 +10,7 @@ use fastpath::telemetry::event::ExchangeId;
 
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
-use crate::{assess, check, explain, live, output, policy, rows, top};
+use crate::{assess, check, explain, learnt, live, output, policy, rows, top};
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
 #[derive(Debug, Parser)]
@@ -69,6 +69,16 @@ Examples:
     Endpoints(LiveArgs),
     /// List the clients, those with most waste first
     Clients(LiveArgs),
+    /// Print what has been learnt of endpoints, as a policy: from captures, or by the data plane
+    #[command(after_help = "\
+Examples:
+  fermata learnt --read monday.pcap > learnt.yaml
+  fermata assess tuesday.pcap --policy learnt.yaml
+  fermata learnt -o json                           of the running data plane
+
+What is printed is of endpoints, over all their clients: how responses end, what errors look like, when
+streams begin. Reading goes on learning from it: what is imported weighs as much as 64 occurrences.")]
+    Learnt(LearntArgs),
     /// Show the running data plane on a screen that refreshes itself; q quits
     Top(TopArgs),
     /// Look at this host and this deployment: one line a finding, with the mend
@@ -157,6 +167,20 @@ pub struct ExplainArgs {
     pub output: Format,
 }
 
+/// What `fermata learnt` takes.
+#[derive(Debug, Args)]
+pub struct LearntArgs {
+    /// Read these captures instead of asking the data plane
+    #[arg(long, value_name = "CAPTURE", num_args = 1..)]
+    pub read: Vec<PathBuf>,
+    /// Endpoints of your own, and what was learnt of them before (with --read)
+    #[arg(long, value_name = "FILE", requires = "read")]
+    pub policy: Option<PathBuf>,
+    /// Form of the answer; the table is YAML
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
 /// What a live table takes.
 #[derive(Debug, Args)]
 pub struct LiveArgs {
@@ -239,6 +263,7 @@ impl Command {
             Self::Explain(args) => explain::run(socket, args),
             Self::Endpoints(args) => live::endpoints(socket, args),
             Self::Clients(args) => live::clients(socket, args),
+            Self::Learnt(args) => learnt::run(socket, args),
             Self::Top(args) => top::run(socket, args),
             Self::Check(args) => check::run(socket, args),
             Self::Validate(args) => validate(args),
@@ -251,6 +276,7 @@ impl Command {
         match self {
             Self::Assess(AssessArgs { output, .. })
             | Self::Explain(ExplainArgs { output, .. })
+            | Self::Learnt(LearntArgs { output, .. })
             | Self::Check(CheckArgs { output })
             | Self::Validate(ValidateArgs { output, .. })
             | Self::Version(AnswerArgs { output }) => *output == Format::Json,

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod explain;
 pub mod failure;
 pub mod figures;
+pub mod learnt;
 pub mod link;
 pub mod live;
 pub mod output;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use fastpath::ipc::{LcoreStatus, Page, Reply, Request, Status};
+use fastpath::policy::learnt::Learnt;
+use fastpath::policy::snapshot::Policy;
 use fastpath::telemetry::event::{Outcome, Reason, Verdict, Visibility, Waste};
 use fastpath::telemetry::grounds::Grounds;
 use fastpath::telemetry::ledger::Ledger;
@@ -54,8 +56,15 @@ fn answer(request: &Request) -> Reply {
             Reply::Exchanges(Page { rows: Vec::new(), next: 1, missed: 0 })
         }
         Request::Events { .. } => Reply::Events(Page { rows: Vec::new(), next: 0, missed: 0 }),
+        Request::Learnt => {
+            let mut learnt = Learnt::default();
+            learnt.http2.marked = 3;
+            Reply::Learnt(Some([("openai".to_owned(), learnt)].into()))
+        }
         Request::Ledger => Reply::Ledger(Box::new(ledger.view())),
-        Request::Policy | Request::Apply { .. } => Reply::Policy(Box::default()),
+        Request::Policy | Request::Apply { .. } => {
+            Reply::Policy(Box::new(Policy::catalogue().unwrap()))
+        }
     }
 }
 

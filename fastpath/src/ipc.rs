@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{Policy, RuleMode};
 use crate::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
@@ -55,6 +56,8 @@ pub enum Request {
     },
     /// The whole waste ledger.
     Ledger,
+    /// What has been learnt of endpoints.
+    Learnt,
     /// The policy in force.
     Policy,
     /// Puts a policy in force.
@@ -82,6 +85,8 @@ pub enum Reply {
     Events(Page<EventLine>),
     /// To [`Request::Ledger`].
     Ledger(Box<LedgerView>),
+    /// To [`Request::Learnt`], by endpoint; none while the lcore has not told yet: ask again.
+    Learnt(Option<BTreeMap<String, Learnt>>),
     /// To [`Request::Policy`].
     Policy(Box<Policy>),
     /// To [`Request::Apply`]: what is in force now.

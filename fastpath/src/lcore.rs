@@ -9,8 +9,11 @@ use crate::decide::endpoint::EndpointStates;
 use crate::detect::Clients;
 use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
+use crate::keyed::Seed;
 use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
+use crate::policy::learnt::Learnt;
+use crate::policy::snapshot::EndpointId;
 use crate::port::{Port, Rx};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
@@ -44,11 +47,13 @@ pub struct LcoreConfig {
     pub names: u32,
     /// Events that may wait to be read.
     pub events: usize,
+    /// What the keys of its hashes are derived from.
+    pub seed: Seed,
 }
 
 impl Default for LcoreConfig {
     fn default() -> Self {
-        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384 }
+        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384, seed: Seed::Os }
     }
 }
 
@@ -112,7 +117,7 @@ impl<P: Port> Lcore<P> {
             policy,
             burst: Burst::new(),
             exchanges: Exchanges::for_slots(flows.slots()),
-            clients: Clients::for_slots(flows.slots()),
+            clients: Clients::for_slots(flows.slots(), config.seed),
             flows,
             parser,
             classifier,
@@ -144,6 +149,7 @@ impl<P: Port> Lcore<P> {
             &mut self.classifier,
             &mut self.events,
         );
+        exchange::meet(packets, &self.flows, policy, &mut self.exchanges);
         exchange::follow(packets, &mut self.flows, &mut self.exchanges);
         detect::observe(
             packets,
@@ -233,6 +239,12 @@ impl<P: Port> Lcore<P> {
         }
     }
 
+    /// What is learnt of endpoints.
+    #[must_use]
+    pub fn learnt(&self) -> Vec<(EndpointId, Learnt)> {
+        self.clients.learnt(&self.exchanges)
+    }
+
     /// The port.
     #[must_use]
     pub fn port(&self) -> &P {
@@ -262,5 +274,6 @@ impl<P: Port> Lcore<P> {
         let (now, totals) = (self.burst.packets.now, self.totals());
         let devices = || self.port.devices();
         self.reports.publish(now, self.polls, totals, &self.latency, &self.endpoints, devices);
+        self.reports.publish_learnt(|| self.learnt());
     }
 }

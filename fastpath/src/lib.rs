@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod flow;
 pub mod hw;
 pub mod ipc;
+pub mod keyed;
 pub mod lcore;
 pub mod parse;
 pub mod policy;

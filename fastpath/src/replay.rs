@@ -1,11 +1,14 @@
 //! Replays a capture through the whole loop: the same `Lcore::run_once` as on a wire, with the
 //! capture's time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::keyed::Seed;
 use crate::lcore::{Lcore, LcoreConfig, Mode, Outlets};
 use crate::policy::handoff;
+use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::Snapshot;
 use crate::port::Rx;
 use crate::port::pcap::{PcapError, PcapPort, Progress};
@@ -25,6 +28,8 @@ pub struct Summary {
     pub last: Nanos,
     /// Amendments that came when their exchange had been told already: see [`Settling`].
     pub late_amendments: u64,
+    /// What was learnt of endpoints, by name.
+    pub learnt: BTreeMap<String, Learnt>,
     /// What was wrong with the file, if it could be read only in part.
     pub note: Option<String>,
 }
@@ -42,8 +47,10 @@ pub fn replay(
     mut progress: impl FnMut(&Progress),
 ) -> Result<Summary, PcapError> {
     let port = PcapPort::open(path)?;
+    let names = Arc::clone(&snapshot);
     let (_publisher, subscriber) = handoff::channel(snapshot);
-    let config = LcoreConfig { mode: Mode::Observe, ..LcoreConfig::default() };
+    let config =
+        LcoreConfig { mode: Mode::Observe, seed: Seed::Fixed(0), ..LcoreConfig::default() };
     let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
     outlets.reports.decline();
     let mut first = Nanos::ZERO;
@@ -71,5 +78,8 @@ pub fn replay(
     give(last);
     settling.finish(|event| sink(event, &outlets));
     let note = lcore.port().note().map(|note| note.to_string());
-    Ok(Summary { totals: lcore.totals(), first, last, late_amendments: settling.late, note })
+    let name = |id| names.endpoint(id).name.clone();
+    let learnt = lcore.learnt().into_iter().map(|(id, learnt)| (name(id), learnt)).collect();
+    let (totals, late_amendments) = (lcore.totals(), settling.late);
+    Ok(Summary { totals, first, last, late_amendments, learnt, note })
 }

@@ -22,6 +22,7 @@ pub use quic::{quic, quic_frames};
 
 use std::sync::{Arc, LazyLock};
 
+use fastpath::keyed::Seed;
 use fastpath::lcore::{Lcore, LcoreConfig, Mode};
 use fastpath::policy::handoff;
 use fastpath::policy::snapshot::{Policy, Snapshot};
@@ -46,7 +47,8 @@ pub const TARGETS: [Target; 6] = [
 ];
 
 /// Few, so that eviction and refusal happen within one input.
-const CONFIG: LcoreConfig = LcoreConfig { mode: Mode::Wire, flows: 8, names: 16, events: 512 };
+const CONFIG: LcoreConfig =
+    LcoreConfig { mode: Mode::Wire, flows: 8, names: 16, events: 512, seed: Seed::Fixed(0) };
 
 /// A gap between two frames costs some forty empty bursts at most (`port/mem/pace.rs`).
 const POLLS_PER_FRAME: u64 = 64;

@@ -1,9 +1,11 @@
 //! Plays frames through the whole loop and keeps what it tells.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastpath::lcore::{Lcore, LcoreConfig, Mode, Outlets};
 use fastpath::policy::handoff;
+use fastpath::policy::learnt::Learnt;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::mem::{MemPort, Sent};
 use fastpath::port::{Port, Rx};
@@ -48,6 +50,23 @@ pub fn lcore<P: Port>(port: P, config: LcoreConfig) -> (Lcore<P>, Outlets, Arc<S
     (lcore, outlets, snapshot)
 }
 
+/// Plays frames from memory through a wire under a policy. Returns what was told, and what was
+/// learnt, by endpoint.
+///
+/// # Panics
+/// When the policy does not compile.
+#[must_use]
+pub fn under(policy: Policy, arrivals: Vec<Arrival>) -> (Told, BTreeMap<String, Learnt>) {
+    let snapshot = Arc::new(Snapshot::compile(policy).expect("the policy compiles"));
+    let (_publisher, subscriber) = handoff::channel(Arc::clone(&snapshot));
+    let config = LcoreConfig { mode: Mode::Wire, ..LcoreConfig::default() };
+    let (lcore, outlets) = Lcore::new(MemPort::new(arrivals), config, subscriber);
+    let (lcore, told) = run(lcore, &outlets, &snapshot, |_| {});
+    let name = |id| snapshot.endpoint(id).name.clone();
+    let learnt = lcore.learnt().into_iter().map(|(id, learnt)| (name(id), learnt));
+    (told, learnt.collect())
+}
+
 /// Runs a port to its end, in mode wire, and calls `look` after every burst.
 ///
 /// # Panics
@@ -55,19 +74,28 @@ pub fn lcore<P: Port>(port: P, config: LcoreConfig) -> (Lcore<P>, Outlets, Arc<S
 pub fn to_end<P: Port>(
     port: P,
     config: LcoreConfig,
+    look: impl FnMut(&Lcore<P>),
+) -> (Lcore<P>, Told) {
+    let (lcore, outlets, snapshot) = lcore(port, config);
+    run(lcore, &outlets, &snapshot, look)
+}
+
+fn run<P: Port>(
+    mut lcore: Lcore<P>,
+    outlets: &Outlets,
+    snapshot: &Snapshot,
     mut look: impl FnMut(&Lcore<P>),
 ) -> (Lcore<P>, Told) {
-    let (mut lcore, outlets, snapshot) = lcore(port, config);
     let mut told = Told::default();
     for _ in 0..POLLS_MAX {
         let rx = lcore.run_once();
         look(&lcore);
-        told.take(&outlets, &snapshot);
+        told.take(outlets, snapshot);
         if rx == Rx::Closed {
             while lcore.finish() {
-                told.take(&outlets, &snapshot);
+                told.take(outlets, snapshot);
             }
-            told.take(&outlets, &snapshot);
+            told.take(outlets, snapshot);
             return (lcore, told);
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use fastpath::burst::{Frame, PortIndex};
+use fastpath::keyed::Seed;
 use fastpath::lcore::{LcoreConfig, Mode};
 use fastpath::port::fault::{FaultPort, Faults};
 use fastpath::port::mem::MemPort;
@@ -18,7 +19,8 @@ use tests::frame::foreign;
 use tests::play;
 use tests::tap::Tap;
 
-const WIRE: LcoreConfig = LcoreConfig { mode: Mode::Wire, flows: 4096, names: 64, events: 16_384 };
+const WIRE: LcoreConfig =
+    LcoreConfig { mode: Mode::Wire, flows: 4096, names: 64, events: 16_384, seed: Seed::Fixed(0) };
 
 /// TLS connections with frames that are none of ours between them, from both sides.
 fn everything() -> Vec<Arrival> {

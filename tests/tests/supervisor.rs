@@ -161,6 +161,32 @@ fn the_socket_tells_what_has_passed() {
     assert_eq!((stats.rx, stats.tx, stats.exchanges), (sent, sent, 16));
 }
 
+/// Packets, flows and keys are in its memory, hugepages included.
+#[test]
+fn a_core_dump_holds_no_memory() {
+    let _plane = Plane::start();
+    let filter = std::fs::read_to_string("/proc/self/coredump_filter").unwrap();
+    assert_eq!(u64::from_str_radix(filter.trim(), 16), Ok(0), "{filter}");
+}
+
+#[test]
+fn what_has_been_learnt_is_told_when_it_is_asked_for() {
+    let mut plane = Plane::start();
+    plane.traffic(|_| {});
+    let clock = plane.outside.clock();
+    let mut client = plane.client();
+    // The lcore tells after it was asked, and learns when an exchange has ended.
+    let learnt = loop {
+        clock.set(clock.now() + Nanos::from_millis(500));
+        match client.ask(&Request::Learnt) {
+            Reply::Learnt(Some(learnt)) if !learnt.is_empty() => break learnt,
+            Reply::Learnt(_) => std::thread::yield_now(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(learnt.contains_key("openai"));
+}
+
 #[test]
 fn a_policy_takes_effect_under_traffic_and_no_frame_is_lost() {
     let mut plane = Plane::start();

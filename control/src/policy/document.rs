@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use fastpath::policy::endpoint::{
     Calibration, Class, Endpoint, FingerprintPattern, HostPattern, Prefix, Price,
 };
+use fastpath::policy::learnt::Learnt;
 use fastpath::policy::snapshot::{Limits, Policy, RetryBudget, RuleMode};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -67,6 +68,8 @@ struct EndpointSpec {
     price: Option<Price>,
     #[serde(default)]
     calibration: Option<Calibration>,
+    #[serde(default)]
+    learnt: Option<Box<Learnt>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -200,9 +203,20 @@ fn check_endpoint(name: String, spec: EndpointSpec) -> Result<Endpoint, Wrong> {
             }
         }
     }
-    let EndpointSpec { provider, class, hosts, prefixes, ports, fingerprints, price, calibration } =
-        spec;
-    Ok(Endpoint { name, provider, class, hosts, prefixes, ports, fingerprints, price, calibration })
+    let EndpointSpec { provider, class, hosts, prefixes, ports, fingerprints, .. } = spec;
+    let EndpointSpec { price, calibration, learnt, .. } = spec;
+    Ok(Endpoint {
+        name,
+        provider,
+        class,
+        hosts,
+        prefixes,
+        ports,
+        fingerprints,
+        price,
+        calibration,
+        learnt,
+    })
 }
 
 fn coordinate(policy: &mut Policy, spec: &CoordinationSpec) -> Result<(), Wrong> {

@@ -11,20 +11,21 @@ pub const LLM_BYTES_MAX: u32 = 2200;
 pub const EMBEDDING_BYTES_MAX: u32 = 1100;
 /// No answer of a model is shorter than this.
 pub const LLM_BYTES_MIN: u32 = 520;
-/// An error is known at once; a model has to think.
+/// An error is known at once; a model has to think. Where a model is known to think for longer, so
+/// may an error take.
 pub const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// It comes in one piece: from first to last byte.
 pub const SPAN_MAX: Nanos = Nanos::from_millis(50);
 
-/// Whether the response is error-shaped for an endpoint of this class.
+/// Whether the response is error-shaped for an endpoint of this class that answers at once when it
+/// answers within `prompt`.
 #[must_use]
-pub fn observe(facts: &Facts, class: Class) -> bool {
+pub fn observe(facts: &Facts, class: Class, prompt: Nanos) -> bool {
     let bytes = facts.seen.down_bytes;
     if facts.is_streamed() || bytes == 0 {
         return false;
     }
-    let prompt =
-        facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) && facts.span() < SPAN_MAX;
+    let prompt = facts.service_time().is_some_and(|time| time < prompt) && facts.span() < SPAN_MAX;
     match class {
         Class::Llm => {
             let tiny = bytes < LLM_BYTES_MIN && !facts.ending.is_by_server();
@@ -41,9 +42,20 @@ mod tests {
     use super::*;
     use crate::detect::tests::{Shape, facts};
 
+    fn observe(facts: &Facts, class: Class) -> bool {
+        super::observe(facts, class, SERVICE_TIME_MAX)
+    }
+
     #[test]
     fn a_small_prompt_answer_is_an_error() {
         assert!(observe(&facts(Shape { down: &[(30, 900)], ..Shape::default() }), Class::Llm));
+    }
+
+    #[test]
+    fn where_a_model_thinks_for_long_an_error_may_take_its_time() {
+        let slow = facts(Shape { down: &[(170, 900)], ..Shape::default() });
+        assert!(!observe(&slow, Class::Llm));
+        assert!(super::observe(&slow, Class::Llm, Nanos::from_millis(200)));
     }
 
     #[test]

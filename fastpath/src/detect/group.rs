@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::gap::Habit;
 use super::retry::{Link, Size};
 use crate::burst::FlowId;
+use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Reason, Verdict};
 use crate::time::Nanos;
 
@@ -96,11 +97,11 @@ pub struct Debt {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Completed {
     /// A keyed hash of its length.
-    pub hash: u64,
+    pub hash: Fresh,
     /// A keyed hash of its body's records.
-    pub body: Option<u64>,
+    pub body: Option<Kept>,
     /// A keyed hash of the size of its answer.
-    pub answer: u64,
+    pub answer: Kept,
     /// When it started.
     pub start: Nanos,
     /// When its answer ended.
@@ -111,18 +112,18 @@ pub struct Completed {
 #[derive(Clone, Copy, Debug)]
 pub struct Length {
     /// A keyed hash of the length.
-    pub hash: u64,
+    pub hash: Kept,
     /// A keyed hash of the body's records in the last one; `None` when it had none of its own.
-    pub body: Option<u64>,
+    pub body: Option<Kept>,
     /// A keyed hash of the size of the last one's answer.
-    pub answer: u64,
+    pub answer: Kept,
     /// How many.
     pub count: u32,
     /// When the first one started.
     pub first: Nanos,
     /// When the last one started.
     pub last: Nanos,
-    /// Start and end of the latest of them, in a ring.
+    /// Start and end of the latest of them, in a ring; none that is older than an attempt may be.
     spans: [(Nanos, Nanos); SPANS],
 }
 
@@ -214,11 +215,24 @@ impl Group {
         full
     }
 
-    /// Forgets decided attempts that are over and started before `oldest`.
+    /// Forgets decided attempts that are over and started before `oldest`, and when those that
+    /// ended before it did.
     pub fn forget_before(&mut self, oldest: Nanos) {
         self.attempts.retain(|attempt| {
             let running = matches!(attempt.progress, Progress::Running);
             running || attempt.link.is_none() || attempt.start > oldest
+        });
+        let spans = self.lengths.iter_mut().flat_map(|length| &mut length.spans);
+        spans.filter(|(_, end)| *end < oldest).for_each(|span| *span = Default::default());
+    }
+
+    /// Forgets what was hashed under a key that is gone.
+    pub fn forget_unknown(&mut self, keys: &Keys) {
+        self.lengths.retain(|length| keys.knows(length.hash));
+        self.attempts.retain(|attempt| match attempt.progress {
+            Progress::Done(Size::Hashed(whole, _))
+            | Progress::Failed(Size::Hashed(whole, _), _) => keys.knows(whole),
+            Progress::Running | Progress::Done(_) | Progress::Failed(..) => true,
         });
     }
 
@@ -236,9 +250,9 @@ impl Group {
     /// A request of this length completed.
     pub fn learn_length(&mut self, done: &Completed) {
         let Completed { hash, body, answer, start, end } = *done;
-        let index = self.lengths.iter().position(|length| length.hash == hash);
+        let index = self.lengths.iter().position(|length| hash.is(length.hash));
         let index = index.unwrap_or_else(|| {
-            let spans = [(Nanos::ZERO, Nanos::ZERO); SPANS];
+            let (hash, spans) = (hash.kept(), [(Nanos::ZERO, Nanos::ZERO); SPANS]);
             let (count, first, last) = (0, start, start);
             let fresh = Length { hash, body, answer, count, first, last, spans };
             if self.lengths.len() < LENGTHS {
@@ -251,6 +265,8 @@ impl Group {
         });
         let length = &mut self.lengths[index];
         length.spans[length.count as usize % SPANS] = (start, end);
+        // Under the current key again: what goes on is known for as long as it does.
+        length.hash = hash.kept();
         length.body = body;
         length.answer = answer;
         length.count = length.count.saturating_add(1);
@@ -265,8 +281,8 @@ impl Group {
 
     /// Completed requests of this length.
     #[must_use]
-    pub fn length(&self, hash: u64) -> Option<&Length> {
-        self.lengths.iter().find(|length| length.hash == hash)
+    pub fn length(&self, hash: Fresh) -> Option<&Length> {
+        self.lengths.iter().find(|length| hash.is(length.hash))
     }
 }
 
@@ -300,6 +316,7 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::Seed;
 
     #[test]
     fn the_least_used_group_of_a_sample_leaves_when_all_are_taken() {
@@ -319,14 +336,15 @@ mod tests {
         let mut groups = Groups::default();
         let place = groups.find_or_make(1, Nanos(1));
         let group = groups.get_mut(place).unwrap();
+        let keys = Keys::new(Seed::Os);
         for n in 0..200 {
-            for hash in [n, 7] {
+            for hash in [n, 7].map(|length| keys.hash(0, length)) {
                 let (start, end) = (Nanos(n), Nanos(n + 1));
                 group.learn_length(&Completed { hash, start, end, ..Completed::default() });
             }
         }
-        assert_eq!(group.length(7).map(|length| length.count), Some(201));
-        assert_eq!(group.length(7).unwrap().spans().count(), SPANS);
+        let length = group.length(keys.hash(0, 7)).unwrap();
+        assert_eq!((length.count, length.spans().count()), (201, SPANS));
         assert_eq!(group.lengths.len(), LENGTHS);
     }
 }

@@ -6,6 +6,7 @@
 pub mod abort;
 pub mod calls;
 pub mod cascade;
+pub mod clusters;
 pub mod doomed;
 pub mod episode;
 pub mod failure;
@@ -37,7 +38,9 @@ use crate::burst::{FlowId, Packets};
 use crate::exchange::h1::Facts;
 use crate::exchange::{Edge, Exchanges};
 use crate::flow::table::FlowTable;
+use crate::keyed::{Keys, Seed};
 use crate::policy::endpoint::Class;
+use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
@@ -54,6 +57,7 @@ use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 /// What an lcore remembers of its clients.
 #[derive(Debug)]
 pub struct Clients {
+    keys: Keys,
     retries: RetryMemory,
     replies: ReplyMemory,
     patterns: Patterns,
@@ -133,10 +137,11 @@ const DECISIONS_PER_BURST: usize = 16;
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
 impl Clients {
-    /// For a flow table with this many slots.
+    /// For a flow table with this many slots; lengths are hashed under keys of this seed.
     #[must_use]
-    pub fn for_slots(slots: usize) -> Self {
+    pub fn for_slots(slots: usize, seed: Seed) -> Self {
         Self {
+            keys: Keys::new(seed),
             retries: RetryMemory::default(),
             replies: ReplyMemory::default(),
             patterns: Patterns::default(),
@@ -182,13 +187,34 @@ impl Clients {
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
     pub fn sweep(&mut self, now: Nanos, events: &mut EventSender) {
-        self.retries.sweep(now);
-        self.patterns.tick(now, events);
+        let Self { keys, retries, replies, streams, patterns, .. } = self;
+        keys.tick(now);
+        retries.sweep(keys, now);
+        replies.sweep(keys);
+        streams.sweep(keys);
+        patterns.tick(keys, now, events);
     }
 
     /// The observation is over: ends every episode.
     pub fn close(&mut self, now: Nanos, events: &mut EventSender) {
         self.patterns.close(now, events);
+    }
+
+    /// What is learnt of endpoints, and of which.
+    #[must_use]
+    pub fn learnt(&self, exchanges: &Exchanges) -> Vec<(EndpointId, Learnt)> {
+        let mut endpoints: Vec<(EndpointId, Learnt)> = Vec::new();
+        for (server, id, http1) in self.replies.export() {
+            let mut learnt = Learnt { http1, http2: self.streams.export(server) };
+            exchanges.mux.export(server, &mut learnt.http2);
+            match endpoints.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, known)) => known.merge(&learnt),
+                None => endpoints.push((id, learnt)),
+            }
+        }
+        endpoints.retain(|(_, learnt)| !learnt.is_empty());
+        endpoints.sort_by_key(|&(id, _)| id);
+        endpoints
     }
 
     /// Whether an attempt is still to be decided.
@@ -284,8 +310,8 @@ fn ended(
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
     let server = flows.entry(facts.seen.flow).peers().server;
     let class = endpoint.map(|endpoint| endpoint.class);
-    if class.is_some() {
-        clients.replies.learn(server, facts.seen.last_heard).class = class;
+    if let (Some(id), Some(endpoint)) = (facts.seen.endpoint, endpoint) {
+        clients.replies.meet(server, facts.seen.last_heard, (id, endpoint));
     }
     let class = class_of(class, clients.replies.of(server), facts.midway);
     let place = clients.retries.place(&caller(flows, facts.seen.flow));
@@ -295,18 +321,20 @@ fn ended(
         && let Some(place) = place
     {
         let replies = clients.replies.learn(server, facts.seen.last_heard);
-        clients.retries.answered(place, facts, &mut replies.recurring);
+        clients.retries.answered(&clients.keys, place, facts, &mut replies.recurring);
     }
     let (outcome, rule) = judge(facts, class, clients.replies.of(server));
-    let error_shaped = class != Class::Tool && failure::observe(facts, class);
+    let prompt = clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::prompt);
+    let error_shaped = class != Class::Tool && failure::observe(facts, class, prompt);
     let replies = clients.replies.learn(server, facts.seen.last_heard);
     replies.learn(facts, error_shaped, outcome == Outcome::Complete);
     clients.last_ended = Some((facts.seen.flow, outcome));
     let mut exchange = describe(facts, outcome, flows, policy);
-    exchange.work = Some(clients.patterns.work(facts, &caller(flows, facts.seen.flow)));
+    exchange.work =
+        Some(clients.patterns.work(&clients.keys, facts, &caller(flows, facts.seen.flow)));
     exchange.grounds = grounds(facts, rule);
     signal_end(&exchange, events);
-    let known = place.and_then(|place| clients.retries.ended(place, facts, outcome));
+    let known = place.and_then(|place| clients.retries.ended(&clients.keys, place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {
@@ -338,17 +366,17 @@ fn decide_next(
     let window = policy.policy().limits.retry_window();
     let Undecided { id, flow, peers, at: start, meant, continues, .. } = waiting;
     let Undecided { application, endpoint, place, .. } = waiting;
-    let Clients { retries, replies, patterns, .. } = clients;
+    let Clients { keys, retries, replies, patterns, .. } = clients;
     let Peers { client, server, .. } = peers;
     let work = waiting.ended.map_or_else(
         || {
             let facts = exchanges.facts(flow, id)?;
-            Some(patterns.work(&facts, &Caller { client, server, application }))
+            Some(patterns.work(keys, &facts, &Caller { client, server, application }))
         },
         |exchange| exchange.work,
     );
     let replies = replies.of(peers.server);
-    let link = retries.decide(place, id, window, exchanges, |facts| {
+    let link = retries.decide(keys, place, id, window, exchanges, |facts| {
         outcome(facts, class_of(class, replies, facts.midway), replies)
     });
     let at = start + DECIDE_AFTER;

@@ -17,7 +17,9 @@ use crate::exchange::Exchanges;
 use crate::exchange::mux::{MuxEdge, Stream, StreamEnding, StreamFacts};
 use crate::exchange::recent::Recent;
 use crate::flow::table::FlowTable;
+use crate::keyed::Keys;
 use crate::policy::endpoint::Class;
+use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
@@ -88,6 +90,16 @@ impl Streams {
         self.links.evicted() + self.shapes.evicted + self.pushed_out
     }
 
+    /// What is learnt of a server.
+    pub(super) fn export(&self, server: Address) -> LearntHttp2 {
+        self.shapes.get(server).map(Shapes::export).unwrap_or_default()
+    }
+
+    /// Forgets what was hashed under a key that is gone, a little of it a call.
+    pub(super) fn sweep(&mut self, keys: &Keys) {
+        self.links.sweep(keys);
+    }
+
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
         let place = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
         self.undecided.get_mut(place)
@@ -152,7 +164,13 @@ fn ended(
 ) {
     let class = facts.endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
     let caller = caller(flows, facts.flow);
+    let endpoint = facts.endpoint.map(|id| (id, policy.endpoint(id)));
+    if let Some(endpoint) = endpoint {
+        clients.replies.meet(caller.server, facts.ended, endpoint);
+    }
+    let learnt = endpoint.and_then(|(_, endpoint)| endpoint.learnt.as_deref());
     let shapes = clients.streams.shapes.learn(caller.server, facts.ended);
+    shapes.meet(learnt.map(|learnt| &learnt.http2));
     let error = shapes.is_error(facts, class);
     shapes.learn(facts, error);
     let outcome = outcome(facts, class, error);
@@ -163,7 +181,7 @@ fn ended(
     let key = streams.links.key(&caller);
     let size = size(&facts.stream);
     let how = (outcome, facts.stream.alone, end(facts, outcome));
-    streams.links.ended(key, exchange.id, (size, facts.rtt), how);
+    streams.links.ended(&clients.keys, key, exchange.id, (size, facts.rtt), how);
     match streams.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt)),
         None => {
@@ -207,7 +225,7 @@ fn decide_next(
     let Some(own) = own else { return };
     let key = streams.links.key(&caller);
     let shapes = streams.shapes.get(peers.server).copied().unwrap_or_default();
-    let decision = streams.links.decide(key, id, own, window, |flow, id| {
+    let decision = streams.links.decide(&clients.keys, key, id, own, window, |flow, id| {
         let facts = exchanges.mux.facts(flow, peers.server, id)?;
         let outcome = outcome(&facts, class, shapes.is_error(&facts, class));
         Some((facts.stream.alone, outcome, end(&facts, outcome), size(&facts.stream)))

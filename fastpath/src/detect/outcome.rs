@@ -40,7 +40,8 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
     if cut_short {
         return (Outcome::ServerAbort, OutcomeRule::CutStream);
     }
-    let error_shaped = failure::observe(facts, class) && !knows(Replies::is_ordinary);
+    let prompt = replies.map_or(failure::SERVICE_TIME_MAX, Replies::prompt);
+    let error_shaped = failure::observe(facts, class, prompt) && !knows(Replies::is_ordinary);
     let known_error = match class {
         Class::Llm | Class::Embedding => knows(Replies::is_known_error),
         Class::Tool => knows(Replies::recurs_as_error),

@@ -24,6 +24,7 @@ use super::{Decided, doomed};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
+use crate::keyed::Keys;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::telemetry::event::{
     Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste,
@@ -89,16 +90,15 @@ impl Default for Patterns {
 impl Patterns {
     /// What an exchange asks of whom.
     #[must_use]
-    pub fn work(&self, facts: &Facts, caller: &Caller) -> Work {
+    pub fn work(&self, keys: &Keys, facts: &Facts, caller: &Caller) -> Work {
         let seen = &facts.seen;
-        let body = (seen.up_records, seen.body_hash);
+        let hash = |what: u8, value: u64| keys.hash(self.hasher.hash_one((caller, what)), value);
+        let step = |off| (seen.up_bytes.saturating_add(off) / FAMILY_BYTES).into();
+        let body = || seen.body_hash.rotate_left(16) ^ u64::from(seen.up_records);
         Work {
-            whole: self.hasher.hash_one((caller, 0_u8, seen.up_bytes)),
-            body: (seen.up_records > 1).then(|| self.hasher.hash_one((caller, 1_u8, body))),
-            family: [0, FAMILY_BYTES / 2].map(|off| {
-                let step = seen.up_bytes.saturating_add(off) / FAMILY_BYTES;
-                self.hasher.hash_one((caller, 2_u8, off, step))
-            }),
+            whole: hash(0, seen.up_bytes.into()),
+            body: (seen.up_records > 1).then(|| hash(1, body())),
+            family: [hash(2, step(0)), hash(3, step(FAMILY_BYTES / 2))],
             application: caller.application,
         }
     }
@@ -196,12 +196,12 @@ impl Patterns {
     }
 
     /// Time has passed: looks for episodes that are over, a few places a call.
-    pub fn tick(&mut self, now: Nanos, events: &mut EventSender) {
+    pub fn tick(&mut self, keys: &Keys, now: Nanos, events: &mut EventSender) {
         for _ in 0..PER_TICK {
             if let Some(client) = self.clients.next_in_round() {
                 let change = client.cascade.tick(now, &cascade::Limits::default());
                 tell(events, SignalKind::Cascade, Scope::Client, change, None, COUNTED);
-                tell_run(events, client.steps.tick(now));
+                tell_run(events, client.steps.tick(keys, now));
             }
             if let Some(fan_outs) = self.callers.next_in_round() {
                 let change = fan_outs.tick(now);

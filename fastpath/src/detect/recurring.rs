@@ -5,6 +5,8 @@
 //! A health check has one request and one answer, a writer's acknowledgement is not asked for
 //! again: neither is an error. Bounded; old counts fade.
 
+use crate::keyed::{Fresh, Kept, Keys};
+
 /// What one server's answers look like.
 #[derive(Clone, Debug)]
 pub struct Recurring {
@@ -18,8 +20,8 @@ struct Answers {
     /// Plaintext bytes.
     size: u32,
     count: u32,
-    /// A keyed hash of the first request's length.
-    request: u64,
+    /// A keyed hash of the latest request's length, while all have had the same.
+    request: Kept,
     /// Requests of other lengths had it too.
     requests_differ: bool,
     /// How often its request had another answer, or was sent again and had this one again.
@@ -34,10 +36,10 @@ pub struct Answer {
     /// Plaintext bytes.
     pub size: u32,
     /// A keyed hash of the request's length.
-    pub request: u64,
+    pub request: Fresh,
     /// A keyed hash of the size of the answer before, and whether requests of this length are so
     /// common that one more is no repeat.
-    pub before: Option<(u64, bool)>,
+    pub before: Option<(Kept, bool)>,
 }
 
 const KEPT: usize = 64;
@@ -60,18 +62,18 @@ impl Recurring {
         self.answers.iter().any(|known| known.size == size && known.is_error)
     }
 
-    /// Learns from an answer. `hash` is the keyed hash that `answer.before` was made with.
-    pub fn learn(&mut self, answer: &Answer, hash: impl Fn(u32) -> u64) {
+    /// Learns from an answer.
+    pub fn learn(&mut self, answer: &Answer, keys: &Keys) {
         if self.seen >= SEEN_MAX {
             self.fade();
         }
         self.seen += 1;
-        let again = answer.before.is_some_and(|(before, _)| before == hash(answer.size));
+        let again = answer.before.is_some_and(|(before, _)| keys.is_length(before, answer.size));
         if let Some((before, _)) = answer.before
             && !again
         {
             let others = self.answers.iter_mut().filter(|known| known.count > 0);
-            for other in others.filter(|known| hash(known.size) == before) {
+            for other in others.filter(|known| keys.is_length(before, known.size)) {
                 other.evidence += 1;
             }
         }
@@ -79,7 +81,10 @@ impl Recurring {
         let seen = self.seen;
         let known = self.entry(answer);
         known.count += 1;
-        known.requests_differ |= known.request != answer.request;
+        // What the requests before a pause were is forgotten: it proves nothing.
+        let differs = keys.knows(known.request) && !answer.request.is(known.request);
+        known.requests_differ |= differs;
+        known.request = answer.request.kept();
         known.evidence += u32::from(is_evidence);
         let recurs = known.count >= COUNT_MIN && known.count * SHARE_MIN >= seen;
         known.is_error |= recurs && known.requests_differ && known.evidence > 0;
@@ -91,10 +96,31 @@ impl Recurring {
         let index = self.answers.iter().position(same).unwrap_or_else(|| {
             let rarest = (0..KEPT).min_by_key(|&i| self.answers[i].count).unwrap_or(0);
             let Answer { size, request, .. } = *answer;
-            self.answers[rarest] = Answers { size, request, ..Answers::default() };
+            self.answers[rarest] = Answers { size, request: request.kept(), ..Answers::default() };
             rarest
         });
         &mut self.answers[index]
+    }
+
+    /// Sizes that are errors, and how often they came of late.
+    pub fn errors(&self) -> impl Iterator<Item = (u32, u16)> + '_ {
+        let errors = self.answers.iter().filter(|known| known.is_error);
+        errors.map(|known| (known.size, u16::try_from(known.count).unwrap_or(u16::MAX)))
+    }
+
+    /// An error of this size is known.
+    pub fn know_error(&mut self, size: u32, count: u16) {
+        if let Some(free) = self.answers.iter_mut().find(|known| known.count == 0) {
+            let (count, is_error) = (u32::from(count).min(SEEN_MAX), true);
+            *free = Answers { size, count, is_error, requests_differ: true, ..Answers::default() };
+        }
+    }
+
+    /// Forgets the requests whose key is gone.
+    pub fn forget_unknown(&mut self, keys: &Keys) {
+        for known in self.answers.iter_mut().filter(|known| !keys.knows(known.request)) {
+            known.request = Kept::default();
+        }
     }
 
     fn fade(&mut self) {
@@ -111,14 +137,12 @@ impl Recurring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::Seed;
 
-    fn hash(size: u32) -> u64 {
-        u64::from(size) << 7
-    }
-
-    fn learn(recurring: &mut Recurring, size: u32, request: u64, before: Option<u32>) {
-        let before = before.map(|size| (hash(size), false));
-        recurring.learn(&Answer { size, request, before }, hash);
+    fn learn(recurring: &mut Recurring, size: u32, request: i64, before: Option<u32>) {
+        let keys = Keys::new(Seed::Fixed(1));
+        let before = before.map(|size| (keys.length(size.into()).kept(), false));
+        recurring.learn(&Answer { size, request: keys.length(request), before }, &keys);
     }
 
     #[test]
@@ -149,8 +173,9 @@ mod tests {
     fn a_health_check_is_none() {
         let mut recurring = Recurring::default();
         for n in 0..100 {
-            let before = (n > 0).then_some((hash(180), n > 2));
-            recurring.learn(&Answer { size: 180, request: 1, before }, hash);
+            let keys = Keys::new(Seed::Fixed(1));
+            let before = (n > 0).then_some((keys.length(180).kept(), n > 2));
+            recurring.learn(&Answer { size: 180, request: keys.length(1), before }, &keys);
         }
         assert!(!recurring.is_error(180));
     }
@@ -172,7 +197,7 @@ mod tests {
         }
         assert!(recurring.is_error(335));
         for n in 0..300 {
-            learn(&mut recurring, 1000 + n, u64::from(n), None);
+            learn(&mut recurring, 1000 + n, n.into(), None);
         }
         assert!(!recurring.is_error(335));
     }

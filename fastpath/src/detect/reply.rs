@@ -8,10 +8,15 @@
 
 use std::collections::HashMap;
 
+use super::clusters::Clusters;
+use super::failure::SERVICE_TIME_MAX;
 use super::recurring::Recurring;
 use crate::burst::Address;
 use crate::exchange::h1::Facts;
-use crate::policy::endpoint::Class;
+use crate::keyed::Keys;
+use crate::policy::endpoint::{Class, Endpoint};
+use crate::policy::learnt::{self, CLUSTERS_MAX, COUNT_MIN, Cluster, LearntHttp1, WEIGHT_MAX};
+use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
 /// What is remembered of servers.
@@ -20,6 +25,7 @@ pub struct ReplyMemory {
     slots: Vec<Replies>,
     index: HashMap<Address, usize>,
     hand: usize,
+    round: usize,
     /// Servers that were pushed out.
     pub evicted: u64,
 }
@@ -29,7 +35,9 @@ pub struct ReplyMemory {
 pub struct Replies {
     server: Address,
     last_used: Nanos,
-    /// What its endpoint does, as far as a flow with a name has told.
+    /// Its endpoint, and what that does, as far as a flow with a name has told.
+    endpoint: Option<EndpointId>,
+    /// Likewise.
     pub class: Option<Class>,
     /// Sizes of ordinary plain replies.
     ordinary: Sizes,
@@ -38,10 +46,11 @@ pub struct Replies {
     pub recurring: Recurring,
     /// Lengths of the second record of streams.
     preludes: Clusters,
-    streams: u32,
-    complete: u32,
+    /// From request to first byte of streams, less the round trip.
+    first_byte: Times,
+    complete: u16,
     /// Complete replies after which the server did not close at once.
-    left_open: u32,
+    left_open: u16,
 }
 
 /// How often sizes occur, in steps of a twentieth. What is old counts half, then a quarter, and so
@@ -52,9 +61,12 @@ struct Sizes {
     total: u8,
 }
 
-/// Values that recur, by their first occurrence; the rarest leaves.
-#[derive(Clone, Debug, Default)]
-struct Clusters([(u32, u32); CLUSTERS_KEPT]);
+/// How soon streams begin, in steps of the root of two from a millisecond on. Fades as sizes do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    counts: [u8; TIME_STEPS],
+    total: u8,
+}
 
 const SERVERS: usize = 256;
 const SAMPLE: usize = 16;
@@ -64,7 +76,14 @@ const SMALLEST_BYTES: f64 = 64.0;
 const STEP: f64 = 1.05;
 /// When this many have been counted, all counts are halved.
 const COUNTED_MAX: u8 = 128;
-const CLUSTERS_KEPT: usize = 16;
+/// Steps of times: up to three seconds.
+const TIME_STEPS: usize = 24;
+/// Streams whose first byte tells how long this model thinks.
+const STREAMS_MIN: u8 = 32;
+/// An error takes at most so long, however long a model thinks.
+const PROMPT_MAX: Nanos = Nanos::from_millis(300);
+/// When so many complete replies have been counted, both counts are halved.
+const COMPLETE_MAX: u16 = 512;
 /// Two sizes this close are the same: a request id, a date.
 const SAME_BYTES: u32 = 3;
 /// Two errors this close are the same error.
@@ -74,7 +93,7 @@ const THROTTLE_BYTES: std::ops::RangeInclusive<u32> = 50..=400;
 /// A server that closes within this after its last byte has cut the reply, if it usually does not
 /// close.
 const PROMPT_CLOSE: Nanos = Nanos::from_millis(30);
-const COMPLETE_MIN: u32 = 8;
+const COMPLETE_MIN: u16 = 8;
 
 impl Default for ReplyMemory {
     fn default() -> Self {
@@ -82,6 +101,7 @@ impl Default for ReplyMemory {
             slots: vec![Replies::default(); SERVERS],
             index: HashMap::with_capacity(2 * SERVERS),
             hand: 0,
+            round: 0,
             evicted: 0,
         }
     }
@@ -100,6 +120,31 @@ impl ReplyMemory {
         let replies = &mut self.slots[index];
         replies.last_used = now;
         replies
+    }
+
+    /// A server of this endpoint: when it was not known before, what the policy says of it is what
+    /// learning begins with.
+    pub fn meet(&mut self, server: Address, now: Nanos, (id, endpoint): (EndpointId, &Endpoint)) {
+        let replies = self.learn(server, now);
+        let is_news = replies.endpoint.is_none();
+        (replies.endpoint, replies.class) = (Some(id), Some(endpoint.class));
+        if let Some(learnt) = endpoint.learnt.as_ref().filter(|_| is_news) {
+            replies.import(&learnt.http1);
+        }
+    }
+
+    /// What is learnt of every server whose endpoint is known.
+    pub fn export(&self) -> impl Iterator<Item = (Address, EndpointId, LearntHttp1)> + '_ {
+        self.index.iter().filter_map(|(&server, &index)| {
+            let replies = &self.slots[index];
+            Some((server, replies.endpoint?, replies.export()))
+        })
+    }
+
+    /// Forgets what was hashed under a key that is gone, of one server a call.
+    pub fn sweep(&mut self, keys: &Keys) {
+        self.round = (self.round + 1) % SERVERS;
+        self.slots[self.round].recurring.forget_unknown(keys);
     }
 
     fn claim(&mut self, server: Address) -> usize {
@@ -126,7 +171,10 @@ impl Replies {
     pub fn begins_like_a_stream(&self, facts: &Facts) -> bool {
         let second = u32::from(facts.seen.second_length);
         let alike = self.preludes.near(second, SAME_BYTES);
-        facts.seen.down_records >= 3 && second > 5 && alike >= 3 && alike * 5 >= self.streams
+        facts.seen.down_records >= 3
+            && second > 5
+            && alike >= 3
+            && alike * 5 >= self.preludes.total()
     }
 
     /// A server that keeps connections open closed this one with the last byte of a reply: it was
@@ -164,16 +212,59 @@ impl Replies {
     #[must_use]
     pub fn is_throttled(&self, facts: &Facts) -> bool {
         let bytes = facts.seen.down_bytes;
-        self.errors.0.iter().any(|&(size, count)| {
-            count >= 2 && THROTTLE_BYTES.contains(&bytes.saturating_sub(size))
-        })
+        self.errors
+            .iter()
+            .any(|(size, count)| count >= 2 && THROTTLE_BYTES.contains(&bytes.saturating_sub(size)))
+    }
+
+    /// An answer within this time is prompt: a model is not that quick, an error is.
+    #[must_use]
+    pub fn prompt(&self) -> Nanos {
+        let learnt = self.first_byte.quickest().map(|time| Nanos(time.0 / 2));
+        learnt.unwrap_or_default().clamp(SERVICE_TIME_MAX, PROMPT_MAX)
+    }
+
+    fn export(&self) -> LearntHttp1 {
+        let errors = self.recurring.errors().filter(|&(_, count)| count >= COUNT_MIN);
+        let stepped = |(size, count)| Cluster { value: learnt::stepped(size), count };
+        let told = |values: &mut dyn Iterator<Item = (u32, u8)>| {
+            let told = values.filter(|&(_, count)| u16::from(count) >= COUNT_MIN);
+            told.map(|(value, count)| Cluster { value, count: count.into() }).collect()
+        };
+        let sizes = self.ordinary.counts.iter().enumerate();
+        let times = self.first_byte.counts.iter().enumerate();
+        LearntHttp1 {
+            complete: self.complete,
+            left_open: self.left_open,
+            errors: self.errors.export(),
+            ordinary: told(&mut sizes.map(|(step, &count)| (size_of(step), count))),
+            preludes: self.preludes.export(),
+            tool_errors: errors.take(CLUSTERS_MAX).map(stepped).collect(),
+            first_byte: told(&mut times.map(|(step, &count)| (millis_of(step), count))),
+        }
+    }
+
+    fn import(&mut self, learnt: &LearntHttp1) {
+        [self.complete, self.left_open] = learnt::weighed([learnt.complete, learnt.left_open]);
+        self.errors.import(&learnt.errors);
+        self.preludes.import(&learnt.preludes);
+        for error in &learnt.tool_errors {
+            self.recurring.know_error(error.value, error.count);
+        }
+        for size in &learnt.ordinary {
+            (0..size.count.min(WEIGHT_MAX)).for_each(|_| self.ordinary.add(size.value));
+        }
+        for time in &learnt.first_byte {
+            let at = Some(Nanos::from_millis(time.value.into()));
+            (0..time.count.min(WEIGHT_MAX)).for_each(|_| self.first_byte.add(at));
+        }
     }
 
     /// Learns from an exchange that has ended. `error_shaped` is what the prior said.
     pub fn learn(&mut self, facts: &Facts, error_shaped: bool, complete: bool) {
         let bytes = facts.seen.down_bytes;
         if facts.is_streamed() {
-            self.streams = self.streams.saturating_add(1);
+            self.first_byte.add(facts.service_time());
             self.preludes.add(u32::from(facts.seen.second_length), SAME_BYTES);
         } else if error_shaped {
             self.errors.add(bytes, ERROR_BYTES);
@@ -181,9 +272,12 @@ impl Replies {
             self.ordinary.add(bytes);
         }
         if complete {
-            self.complete = self.complete.saturating_add(1);
+            if self.complete >= COMPLETE_MAX {
+                (self.complete, self.left_open) = (self.complete / 2, self.left_open / 2);
+            }
+            self.complete += 1;
             let closed = facts.ending.is_by_server() && closed_promptly(facts);
-            self.left_open = self.left_open.saturating_add(u32::from(!closed));
+            self.left_open += u16::from(!closed);
         }
     }
 }
@@ -222,22 +316,41 @@ fn step(bytes: u32) -> usize {
     (0..STEPS - 1).find(|&step| steps < step as f64 + 1.0).unwrap_or(STEPS - 1)
 }
 
-impl Clusters {
-    /// How often a value within `radius` of this one has occurred.
-    fn near(&self, value: u32, radius: u32) -> u32 {
-        let near = self.0.iter().filter(|(center, _)| center.abs_diff(value) <= radius);
-        near.map(|&(_, count)| count).sum()
+/// The smallest size of a step, and one more: rounding does not put it into the step before.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 64 KiB")]
+fn size_of(step: usize) -> u32 {
+    (SMALLEST_BYTES * STEP.powf(step as f64)).ceil() as u32 + 1
+}
+
+impl Times {
+    fn add(&mut self, time: Option<Nanos>) {
+        let Some(time) = time else { return };
+        if self.total >= COUNTED_MAX {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.total = self.counts.iter().sum();
+        }
+        let step =
+            (0..TIME_STEPS).rfind(|&step| Nanos::from_millis(millis_of(step).into()) <= time);
+        self.counts[step.unwrap_or(0)] += 1;
+        self.total += 1;
     }
 
-    fn add(&mut self, value: u32, radius: u32) {
-        let near =
-            |(center, count): &&mut (u32, u32)| *count > 0 && center.abs_diff(value) <= radius;
-        if let Some((_, count)) = self.0.iter_mut().find(near) {
-            *count = count.saturating_add(1);
-        } else if let Some(rarest) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
-            *rarest = (value, 1);
-        }
+    /// What nineteen of twenty streams need at least, when enough have been seen.
+    fn quickest(&self) -> Option<Nanos> {
+        let mut left = self.total / 20;
+        let step = self.counts.iter().position(|&count| {
+            let found = count > left;
+            left = left.saturating_sub(count);
+            found
+        })?;
+        (self.total >= STREAMS_MIN).then(|| Nanos::from_millis(millis_of(step).into()))
     }
+}
+
+/// Where a step of times begins, milliseconds.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "three seconds at most")]
+fn millis_of(step: usize) -> u32 {
+    (step as f64 / 2.0).exp2().ceil() as u32
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! attempts by log-likelihood, made [`DECIDE_AFTER`] the start.
 //!
 //! Memory is bounded and short. A length is kept in clear only while its exchange runs or waits to
-//! be decided, as a keyed hash after that.
+//! be decided, after that as a hash whose key rotates.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -19,6 +19,7 @@ use super::{hedge, restart};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
+use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
@@ -65,17 +66,12 @@ pub struct Link {
 
 /// Request lengths of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Of the whole request: bytes until the attempt is decided, a keyed hash once it is.
-    whole: Whole,
-    /// A keyed hash of the records after the first; `None` when there is only one.
-    body: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whole {
-    Bytes(u32),
-    Hash(u64),
+pub enum Size {
+    /// Until the attempt is decided: bytes of the whole request, and a digest of the lengths of the
+    /// records after the first; `None` when there is only one.
+    Clear(u32, Option<u64>),
+    /// Once it is: keyed hashes of both.
+    Hashed(Kept, Option<Kept>),
 }
 
 /// Who calls whom with which application.
@@ -94,7 +90,7 @@ pub struct Caller {
 pub struct RetryMemory {
     groups: Groups,
     calls: Calls,
-    hashes: Hashes,
+    hasher: RandomState,
     pairs: Vec<Pair>,
     starts: Vec<Start>,
     pushed_out: u64,
@@ -116,13 +112,20 @@ struct Start {
     id: ExchangeId,
     at: Nanos,
     bytes: u32,
-    hash: u64,
-    body: Option<u64>,
+    hash: Fresh,
+    body: Option<Body>,
     continues: bool,
     /// Completed requests of this very length a second; 0 unless it is a template.
     rate_per_sec: f64,
     /// Nothing of this length, or nearly, has completed lately.
     unique: bool,
+}
+
+/// The body of a request: a digest of the lengths of its records, and a keyed hash of that.
+#[derive(Clone, Copy, Debug)]
+struct Body {
+    digest: u64,
+    hash: Fresh,
 }
 
 impl Link {
@@ -152,7 +155,7 @@ impl Default for RetryMemory {
         Self {
             groups: Groups::default(),
             calls: Calls::default(),
-            hashes: Hashes(RandomState::new()),
+            hasher: RandomState::new(),
             pairs: Vec::with_capacity(4096),
             starts: Vec::with_capacity(64),
             pushed_out: 0,
@@ -171,8 +174,8 @@ impl RetryMemory {
         caller: &Caller,
         continues: bool,
     ) -> Place {
-        let key = self.hashes.0.hash_one(caller);
-        let application = self.hashes.0.hash_one((caller.client, caller.application));
+        let key = self.hasher.hash_one(caller);
+        let application = self.hasher.hash_one((caller.client, caller.application));
         let elsewhere = self.calls.note(application, key, at);
         let place = self.groups.find_or_make(key, at);
         let verdict = (Verdict::Pass, Reason::NoRule);
@@ -191,33 +194,33 @@ impl RetryMemory {
     /// The place of a caller's group, unless it has left.
     #[must_use]
     pub fn place(&self, caller: &Caller) -> Option<Place> {
-        self.groups.find(self.hashes.0.hash_one(caller))
+        self.groups.find(self.hasher.hash_one(caller))
     }
 
     /// Lets a server's memory of answers learn from one, and from what the same request was answered
     /// before.
-    pub fn answered(&self, place: Place, facts: &Facts, recurring: &mut Recurring) {
-        let (size, request) =
-            (facts.seen.down_bytes, self.hashes.length(facts.seen.up_bytes.into()));
-        let length = self.groups.get(place).and_then(|group| group.length(request));
-        let before = length.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
-        let hash = |size: u32| self.hashes.length(size.into());
-        recurring.learn(&Answer { size, request, before }, hash);
+    pub fn answered(&self, keys: &Keys, place: Place, facts: &Facts, recurring: &mut Recurring) {
+        let (size, request) = (facts.seen.down_bytes, keys.length(facts.seen.up_bytes.into()));
+        let known = self.groups.get(place).and_then(|group| group.length(request));
+        let before = known.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        recurring.learn(&Answer { size, request, before }, keys);
     }
 
     /// Remembers how an attempt ended. Returns what it was decided to be, if it was.
     pub fn ended(
         &mut self,
+        keys: &Keys,
         place: Place,
         facts: &Facts,
         outcome: Outcome,
     ) -> Option<(Link, (Verdict, Reason))> {
-        let mut size = self.hashes.size(facts);
-        let hash = self.hashes.length(facts.seen.up_bytes.into());
+        let mut size = Size::of(facts);
         let group = self.groups.get_mut(place)?;
         if outcome == Outcome::Complete {
-            let answer = self.hashes.length(facts.seen.down_bytes.into());
-            let (body, start, end) = (size.body, facts.seen.start, facts.seen.last_down);
+            let answer = keys.length(facts.seen.down_bytes.into()).kept();
+            let hash = keys.length(facts.seen.up_bytes.into());
+            let body = size.body(keys).map(|body| body.hash.kept());
+            let (start, end) = (facts.seen.start, facts.seen.last_down);
             group.learn_length(&Completed { hash, body, answer, start, end });
         }
         if !outcome.invites_retry() {
@@ -232,7 +235,7 @@ impl RetryMemory {
         let attempt = group.attempt_mut(facts.seen.id)?;
         let link = attempt.link;
         if link.is_some() {
-            size.whole = Whole::Hash(hash);
+            size = size.hashed(keys);
         }
         attempt.progress =
             debt(facts, outcome).map_or(Progress::Done(size), |debt| Progress::Failed(size, debt));
@@ -248,9 +251,11 @@ impl RetryMemory {
         }
     }
 
-    /// Forgets what is too old, in one group a call.
-    pub fn sweep(&mut self, now: Nanos) {
-        self.groups.next_in_round().forget_before(now.since(AGE_MAX));
+    /// Forgets what is too old, in one group a call, and what was hashed under a key that is gone.
+    pub fn sweep(&mut self, keys: &Keys, now: Nanos) {
+        let group = self.groups.next_in_round();
+        group.forget_before(now.since(AGE_MAX));
+        group.forget_unknown(keys);
     }
 
     /// Forgets what was no exchange.
@@ -264,17 +269,18 @@ impl RetryMemory {
     /// still run.
     pub fn decide(
         &mut self,
+        keys: &Keys,
         place: Place,
         id: ExchangeId,
         window: Nanos,
         exchanges: &Exchanges,
         outcome_of: impl Fn(&Facts) -> Outcome,
     ) -> Link {
-        let Self { groups, hashes, pairs, starts, .. } = self;
+        let Self { groups, pairs, starts, .. } = self;
         starts.clear();
         pairs.clear();
         let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
-        let view = View { group, hashes, exchanges, outcome_of: &outcome_of };
+        let view = View { group, keys, exchanges, outcome_of: &outcome_of };
         let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
         let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
         let repeat = view.repeat(attempt, &own);
@@ -301,7 +307,7 @@ impl RetryMemory {
             restart: best.is_none() && restart::observe(&repeat),
             grounds: grounds(pairs, &own, best, starts.len(), &repeat),
         };
-        settle(group, hashes, id, link, best);
+        settle(group, keys, id, link, best);
         link
     }
 
@@ -312,34 +318,63 @@ impl RetryMemory {
     }
 }
 
-/// Keyed hashes of lengths; the key lives as long as the lcore.
-#[derive(Debug)]
-struct Hashes(RandomState);
+/// Bodies are no lengths, whatever their digest.
+const BODY: u64 = 1;
 
-impl Hashes {
-    fn length(&self, bytes: i64) -> u64 {
-        self.0.hash_one(bytes)
-    }
-
-    fn size(&self, facts: &Facts) -> Size {
+impl Size {
+    fn of(facts: &Facts) -> Self {
         let seen = &facts.seen;
-        let body =
-            (seen.up_records > 1).then(|| self.0.hash_one((seen.up_records, seen.body_hash)));
-        Size { whole: Whole::Bytes(seen.up_bytes), body }
+        // The digest has a key of its own and lives as long as the length in clear beside it.
+        let body = seen.body_hash.rotate_left(16) ^ u64::from(seen.up_records);
+        Self::Clear(seen.up_bytes, (seen.up_records > 1).then_some(body))
     }
 
-    fn whole(&self, size: Size) -> u64 {
-        match size.whole {
-            Whole::Bytes(bytes) => self.length(bytes.into()),
-            Whole::Hash(hash) => hash,
+    fn body(self, keys: &Keys) -> Option<Body> {
+        let Self::Clear(_, Some(digest)) = self else { return None };
+        Some(Body { digest, hash: keys.hash(BODY, digest) })
+    }
+
+    fn hashed(self, keys: &Keys) -> Self {
+        match self {
+            Self::Hashed(..) => self,
+            Self::Clear(bytes, _) => Self::Hashed(
+                keys.length(bytes.into()).kept(),
+                self.body(keys).map(|body| body.hash.kept()),
+            ),
         }
+    }
+
+    /// How the request of this size is like one that starts.
+    fn alike(self, start: &Start, near: &[Fresh]) -> Alike {
+        match self {
+            Self::Hashed(whole, body) => alike(whole, body, start, near),
+            Self::Clear(bytes, _) if bytes == start.bytes => Alike::Same,
+            Self::Clear(_, Some(body)) if start.body.is_some_and(|own| own.digest == body) => {
+                Alike::Body
+            }
+            Self::Clear(bytes, _) => {
+                let apart = i64::from(bytes.abs_diff(start.bytes));
+                if apart <= FAMILY_BYTES && !near.is_empty() { Alike::Near } else { Alike::Other }
+            }
+        }
+    }
+}
+
+/// The same of hashes. `near`: those of lengths that differ by a digit or two.
+fn alike(whole: Kept, body: Option<Kept>, start: &Start, near: &[Fresh]) -> Alike {
+    let same_body = || body.zip(start.body).is_some_and(|(body, own)| own.hash.is(body));
+    match () {
+        () if start.hash.is(whole) => Alike::Same,
+        () if same_body() => Alike::Body,
+        () if near.iter().any(|hash| hash.is(whole)) => Alike::Near,
+        () => Alike::Other,
     }
 }
 
 /// Everything a decision looks at.
 struct View<'a, O> {
     group: &'a Group,
-    hashes: &'a Hashes,
+    keys: &'a Keys,
     exchanges: &'a Exchanges,
     outcome_of: &'a O,
 }
@@ -348,19 +383,19 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
     /// What an undecided attempt is compared by. `None` when nothing is known of it any more.
     fn start(&self, attempt: &Attempt) -> Option<Start> {
         let size = match attempt.progress {
-            Progress::Running => self.hashes.size(&self.exchanges.facts(attempt.flow, attempt.id)?),
+            Progress::Running => Size::of(&self.exchanges.facts(attempt.flow, attempt.id)?),
             Progress::Done(size) | Progress::Failed(size, _) => size,
         };
-        let Whole::Bytes(bytes) = size.whole else { return None };
+        let Size::Clear(bytes, _) = size else { return None };
         let running = |family: i64| {
             let near =
                 |other: &&Attempt| self.completed_before(other, attempt.start, bytes, family);
             self.group.attempts.iter().filter(near).count()
         };
-        let hash = self.hashes.length(bytes.into());
+        let hash = self.keys.length(bytes.into());
         let lately = |length: &super::group::Length| length.last + FAMILY_WITHIN > attempt.start;
         let family = (-FAMILY_BYTES..=FAMILY_BYTES).any(|off| {
-            let hash = self.hashes.length(i64::from(bytes) + off);
+            let hash = self.keys.length(i64::from(bytes) + off);
             self.group.length(hash).is_some_and(lately)
         });
         let (count, first) = self.group.length(hash).map_or((0, attempt.start), |length| {
@@ -371,7 +406,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let rate_per_sec = if count > TEMPLATE_ABOVE { f64::from(count) / observed } else { 0.0 };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
         let Attempt { id, start: at, continues, .. } = *attempt;
-        let body = size.body;
+        let body = size.body(self.keys);
         Some(Start { id, at, bytes, hash, body, continues, rate_per_sec, unique })
     }
 
@@ -389,16 +424,9 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
 
     /// What an undecided attempt repeats.
     fn repeat(&self, attempt: &Attempt, start: &Start) -> Repeat {
-        let near =
-            [-3, -2, -1, 1, 2, 3].map(|off| self.hashes.length(i64::from(start.bytes) + off));
-        let alike = move |hash: u64, body: Option<u64>| match () {
-            () if hash == start.hash => Alike::Same,
-            () if body.is_some() && body == start.body => Alike::Body,
-            () if near.contains(&hash) => Alike::Near,
-            () => Alike::Other,
-        };
+        let near = [-3, -2, -1, 1, 2, 3].map(|off| self.keys.length(i64::from(start.bytes) + off));
         let completed = self.group.lengths().flat_map(move |length| {
-            let alike = alike(length.hash, length.body);
+            let alike = alike(length.hash, length.body, start, &near);
             length.spans().map(move |(start, end)| {
                 let (answered, end) = (Some(end), Some(end));
                 Earlier { alike, start, answered, end }
@@ -407,7 +435,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let before = self.group.attempts.iter().filter(move |other| other.id < attempt.id);
         let others = before.filter_map(move |other| {
             let (size, answered, end) = self.standing(other)?;
-            let alike = alike(self.hashes.whole(size), size.body);
+            let alike = size.alike(start, &near);
             Some(Earlier { alike, start: other.start, answered, end })
         });
         let asked = Asked { at: attempt.start, elsewhere: attempt.elsewhere };
@@ -423,7 +451,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
                 let end = facts.seen.first_byte.map(|_| facts.seen.last_down);
                 let fails = (self.outcome_of)(&facts).invites_retry();
-                Some((self.hashes.size(&facts), end.filter(|_| !fails), end))
+                Some((Size::of(&facts), end.filter(|_| !fails), end))
             }
         }
     }
@@ -435,10 +463,11 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 continue;
             }
             let Some((size, debt)) = self.debt(failed) else { continue };
-            let whole = self.hashes.whole(size) == start.hash;
-            if !whole && (size.body.is_none() || size.body != start.body) {
-                continue;
-            }
+            let whole = match size.alike(start, &[]) {
+                Alike::Same => true,
+                Alike::Body => false,
+                Alike::Near | Alike::Other => continue,
+            };
             let gap_secs = start.at.secs_f64() - debt.end.secs_f64();
             let least = if debt.exact { 0.0 } else { -OVERLAP_MAX };
             if gap_secs < least || gap_secs > window.secs_f64() {
@@ -462,7 +491,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             Progress::Running => {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
                 let debt = debt(&facts, (self.outcome_of)(&facts))?;
-                Some((self.hashes.size(&facts), debt))
+                Some((Size::of(&facts), debt))
             }
         }
     }
@@ -540,7 +569,7 @@ fn grounds(
 }
 
 /// Writes a decision down: in the attempt, in the one it repeats, and in the group's habit.
-fn settle(group: &mut Group, hashes: &Hashes, id: ExchangeId, link: Link, best: Option<Pair>) {
+fn settle(group: &mut Group, keys: &Keys, id: ExchangeId, link: Link, best: Option<Pair>) {
     if let Some(pair) = best {
         group.habit.learn(pair.gap_secs);
         if let Some(failed) = group.attempt_mut(pair.failed) {
@@ -550,7 +579,7 @@ fn settle(group: &mut Group, hashes: &Hashes, id: ExchangeId, link: Link, best: 
     if let Some(attempt) = group.attempt_mut(id) {
         attempt.link = Some(link);
         if let Progress::Done(size) | Progress::Failed(size, _) = &mut attempt.progress {
-            size.whole = Whole::Hash(hashes.whole(*size));
+            *size = size.hashed(keys);
         }
     }
     group.attempts.retain(|attempt| !attempt.is_spent());

@@ -15,6 +15,7 @@ mod abandoned;
 
 use super::episode::{Change, Subject, Track};
 use crate::burst::{Address, FlowId};
+use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Outcome, SignalKind, Work};
 use crate::time::Nanos;
 
@@ -60,7 +61,7 @@ struct Step {
     id: ExchangeId,
     flow: FlowId,
     server: Address,
-    work: Work,
+    work: Asked,
     start: Nanos,
     fate: Fate,
     /// Output tokens of its answer, if a model gave it.
@@ -76,6 +77,15 @@ struct Step {
     repeats: Option<u64>,
     /// The run that left it behind.
     left_by: Option<u32>,
+}
+
+/// A step's work, as it is kept.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    whole: Kept,
+    body: Option<Kept>,
+    family: [Kept; 2],
+    application: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +211,7 @@ impl Steps {
 
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
     /// takes no more of them.
-    pub fn tick(&mut self, now: Nanos) -> Option<(SignalKind, Change)> {
+    pub fn tick(&mut self, keys: &Keys, now: Nanos) -> Option<(SignalKind, Change)> {
         if now < self.look_at {
             return None;
         }
@@ -209,7 +219,7 @@ impl Steps {
         for slot in &mut self.steps {
             let Some(step) = slot else { continue };
             let kept_until = step.last_known() + step.kept_for();
-            if now > kept_until {
+            if now > kept_until || !keys.knows(step.work.whole) {
                 *slot = None;
             } else {
                 look_at = look_at.min(kept_until);
@@ -251,7 +261,7 @@ impl Steps {
             id: start.subject.exchange,
             flow: start.flow,
             server: start.subject.peers.server,
-            work: start.work,
+            work: Asked::of(&start.work),
             start: start.at,
             fate: Fate::Running,
             tokens: None,
@@ -310,7 +320,7 @@ impl Steps {
             repeated.is_some_and(|repeated| {
                 let last = Link { model: repeated.tokens.is_some(), ..Link::of_step(step) };
                 repeated.number < earlier.number
-                    && !repeated.work.is_alike(&earlier.work)
+                    && !repeated.work.is_near(&earlier.work)
                     && last.leads_to(&begins, end(step))
                     && Link::of_step(&repeated).leads_to(&Link::of_step(earlier), end(&repeated))
                     && (step.work.application == start.work.application
@@ -382,6 +392,27 @@ impl Link {
     }
 }
 
+impl Asked {
+    fn of(work: &Work) -> Self {
+        Self {
+            whole: work.whole.kept(),
+            body: work.body.map(Fresh::kept),
+            family: work.family.map(Fresh::kept),
+            application: work.application,
+        }
+    }
+
+    /// The same was asked of the same, with nearly the same length.
+    fn is_alike(&self, work: &Work) -> bool {
+        self.family.iter().zip(work.family).any(|(kept, own)| own.is(*kept))
+    }
+
+    /// The same of another step that is kept, under the same key.
+    fn is_near(&self, other: &Self) -> bool {
+        self.family.iter().zip(other.family).any(|(one, other)| *one == other)
+    }
+}
+
 impl Step {
     /// Its end, or its start while that is not known.
     fn last_known(&self) -> Nanos {
@@ -405,8 +436,9 @@ impl Step {
 
     /// The same is asked again, not too long after.
     fn is_asked_again(&self, start: &Start) -> bool {
-        let same = self.work.whole == start.work.whole
-            || (self.work.body.is_some() && self.work.body == start.work.body);
+        let Asked { whole, body, .. } = self.work;
+        let same_body = || body.zip(start.work.body).is_some_and(|(body, own)| own.is(body));
+        let same = start.work.whole.is(whole) || same_body();
         same && self.start < start.at && start.at <= self.last_known() + REPEATS_WITHIN
     }
 

@@ -2,7 +2,7 @@
 //! calibration.
 
 use crate::exchange::h1::Facts;
-use crate::policy::endpoint::{Calibration, Endpoint, Fit, Price};
+use crate::policy::endpoint::{Calibration, Class, Endpoint, Fit, Price};
 use crate::telemetry::event::{Estimate, Outcome};
 
 /// Tokens of the response, as a range. `None` when there is no response, none of a model, or no
@@ -13,7 +13,7 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: &Endpoint) -> Option<
     if failed || facts.seen.down_records == 0 {
         return None;
     }
-    let Calibration { stream, plain, .. } = endpoint.calibration?;
+    let Calibration { stream, plain, .. } = calibration(endpoint)?;
     // A plain reply comes in one piece: what was cut was a stream, however short it stayed.
     let cut = matches!(outcome, Outcome::ClientAbort | Outcome::ServerAbort);
     let fit = if facts.is_streamed() || cut { stream } else { plain? };
@@ -43,12 +43,26 @@ pub fn estimate_mux(
     if failed || records == 0 {
         return None;
     }
-    let Calibration { stream, mux_stream, mux_plain, .. } = endpoint.calibration?;
+    let Calibration { stream, mux_stream, mux_plain, .. } = calibration(endpoint)?;
     let fit = if streamed { mux_stream.unwrap_or(stream) } else { mux_plain? };
     let tail = if outcome == Outcome::Complete { fit.tail } else { 0.0 };
     let likely = fit.per_record * records as f32 + fit.per_byte * bytes as f32 + fit.offset + tail;
     Some(range(likely, fit))
 }
+
+/// The endpoint's own calibration; that of anybody for a model that has none.
+fn calibration(endpoint: &Endpoint) -> Option<Calibration> {
+    endpoint.calibration.or((endpoint.class == Class::Llm).then_some(ANYBODYS))
+}
+
+/// Of a model that nobody has calibrated: a record of a stream is an event, with one token (OpenAI,
+/// vLLM) or two to three (Anthropic), and a few are none. The range says how little that is. Of a
+/// plain reply nothing is said: what stands around its text may be longer than the text.
+const ANYBODYS: Calibration = {
+    let stream = Fit { per_record: 1.4, per_byte: 0.0, offset: -3.0, tail: -2.0, spread: 0.85 };
+    let mux_stream = Some(Fit { offset: 0.0, ..stream });
+    Calibration { stream, plain: None, mux_stream, mux_plain: None }
+};
 
 /// One token more or less never matters, and counts cannot be told closer than that.
 fn range(likely: f32, fit: Fit) -> Estimate {
@@ -88,6 +102,17 @@ mod tests {
         let facts = facts(Shape { down: &[(100, 300), (101, 300)], ..Shape::default() });
         let tokens = estimate(&facts, Outcome::ClientAbort, &endpoint()).unwrap();
         assert_eq!(tokens.likely, 0.0);
+    }
+
+    #[test]
+    fn a_model_without_a_calibration_has_a_wide_estimate_and_a_tool_none() {
+        let mut endpoint = Endpoint::gone("x");
+        let down: Vec<_> = (0..44).map(|n| (100 + 20 * n, 300)).collect();
+        let facts = facts(Shape { down: &down, ..Shape::default() });
+        let tokens = estimate(&facts, Outcome::ClientAbort, &endpoint).unwrap();
+        assert!(tokens.low < 40.0 && tokens.high > 100.0, "one token a record, or two and a half");
+        endpoint.class = Class::Tool;
+        assert_eq!(estimate(&facts, Outcome::ClientAbort, &endpoint), None);
     }
 
     #[test]

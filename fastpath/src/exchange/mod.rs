@@ -19,7 +19,7 @@ use crate::burst::{
 use crate::flow::entry::FlowEntry;
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::Progress;
-use crate::policy::snapshot::EndpointId;
+use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{ExchangeId, Visibility};
 use crate::time::Nanos;
 use h1::{Connection, Ending, Facts, Step};
@@ -221,6 +221,17 @@ impl FlowsSeen {
             Visibility::Quic => Some(&mut self.quic),
             Visibility::Both => Some(&mut self.both),
             Visibility::Opaque => None,
+        }
+    }
+}
+
+/// Lets what a policy says of an endpoint be known of its servers before they answer.
+pub fn meet(packets: &Packets, flows: &FlowTable, policy: &Snapshot, exchanges: &mut Exchanges) {
+    for hello in &packets.client_hellos {
+        let entry = flows.entry(hello.flow);
+        let endpoint = entry.class.endpoint().map(|id| policy.endpoint(id));
+        if let Some(learnt) = endpoint.and_then(|endpoint| endpoint.learnt.as_ref()) {
+            exchanges.mux.meet(entry.peers().server, &learnt.http2, packets.now);
         }
     }
 }

@@ -13,6 +13,7 @@ mod stream;
 
 use crate::burst::{Address, Direction, FlowId};
 use crate::flow::entry::FlowEntry;
+use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::ExchangeId;
 use crate::time::Nanos;
@@ -112,6 +113,20 @@ impl Muxes {
     #[must_use]
     pub fn edges(&self) -> &[MuxEdge] {
         &self.edges
+    }
+
+    /// Adds what a server does with its frames to what is learnt of it.
+    pub fn export(&self, server: Address, learnt: &mut LearntHttp2) {
+        if let Some(habit) = self.habits.get(server) {
+            habit.export(learnt);
+        }
+    }
+
+    /// What is known of a server that was not met before.
+    pub(super) fn meet(&mut self, server: Address, learnt: &LearntHttp2, now: Nanos) {
+        if self.habits.get(server).is_none() {
+            *self.habits.learn(server, now) = Habit::from(learnt);
+        }
     }
 
     /// The stream `id` as it stands, if it is open on `flow`.

@@ -12,6 +12,7 @@ pub struct Recent<K, V> {
     slots: Vec<Slot<K, V>>,
     index: HashMap<K, usize>,
     hand: usize,
+    round: usize,
     /// Entries that were pushed out.
     pub evicted: u64,
 }
@@ -40,6 +41,7 @@ impl<K: Copy + Default + Eq + Hash, V: Reuse> Recent<K, V> {
             slots: (0..limit).map(|_| Slot::default()).collect(),
             index: HashMap::with_capacity(2 * limit),
             hand: 0,
+            round: 0,
             evicted: 0,
         }
     }
@@ -56,6 +58,12 @@ impl<K: Copy + Default + Eq + Hash, V: Reuse> Recent<K, V> {
         let slot = &mut self.slots[index];
         slot.used = now;
         &mut slot.value
+    }
+
+    /// The next value of a round over all of them.
+    pub fn next_in_round(&mut self) -> Option<&mut V> {
+        self.round = (self.round + 1) % self.index.len().max(1);
+        self.slots.get_mut(self.round).map(|slot| &mut slot.value)
     }
 
     fn claim(&mut self, key: K, now: Nanos) -> usize {

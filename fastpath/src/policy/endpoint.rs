@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::learnt::Learnt;
+
 /// What kind of work an endpoint does; decides which shapes of a reply are ordinary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,6 +53,9 @@ pub struct Endpoint {
     /// How tokens follow from what is seen of a reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// What was learnt of it elsewhere, as `fermata learnt` prints it; learning goes on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learnt: Option<Box<Learnt>>,
 }
 
 /// US dollars for a million tokens. A range where an endpoint serves several models.
@@ -174,6 +179,7 @@ impl Endpoint {
             fingerprints: Vec::new(),
             price: None,
             calibration: None,
+            learnt: None,
         }
     }
 }

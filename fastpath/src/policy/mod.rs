@@ -4,5 +4,6 @@
 
 pub mod endpoint;
 pub mod handoff;
+pub mod learnt;
 pub mod prefixes;
 pub mod snapshot;

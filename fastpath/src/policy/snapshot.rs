@@ -186,6 +186,8 @@ impl Policy {
                 .flat_map(|c| [Some(c.stream), c.plain, c.mux_stream, c.mux_plain]);
             let right = fits.flatten().all(|fit| fit.is_usable());
             check(right, &path("calibration"), "finite numbers, and a spread from 0 to 10")?;
+            let right = endpoint.learnt.as_ref().is_none_or(|learnt| learnt.is_usable());
+            check(right, &path("learnt"), "lists as `fermata learnt` prints them")?;
         }
         Ok(())
     }

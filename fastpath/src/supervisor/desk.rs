@@ -14,7 +14,8 @@ use crate::ipc::{
 };
 use crate::lcore::{Mode, Outlets};
 use crate::policy::handoff::Publisher;
-use crate::policy::snapshot::{Policy, Snapshot};
+use crate::policy::learnt::Learnt;
+use crate::policy::snapshot::{EndpointId, Policy, Snapshot};
 use crate::port::DeviceReport;
 use crate::telemetry::event::{Amendment, Event};
 use crate::telemetry::ledger::Ledger;
@@ -217,6 +218,7 @@ impl Desk {
             }
             Request::Events { after, limit } => Reply::Events(self.events.page(after, limit)),
             Request::Ledger => Reply::Ledger(Box::new(self.ledger.view())),
+            Request::Learnt => Reply::Learnt(self.learnt()),
             Request::Policy => Reply::Policy(Box::new(self.policy().cloned().unwrap_or_default())),
             Request::Apply { policy } => self.apply(*policy),
         }
@@ -250,6 +252,14 @@ impl Desk {
 
     fn policy(&self) -> Option<&Policy> {
         self.snapshot.as_ref().map(|snapshot| snapshot.policy())
+    }
+
+    /// What the lcore has learnt, once it has been asked and has told.
+    fn learnt(&self) -> Option<BTreeMap<String, Learnt>> {
+        let (lcore, policy) = (self.lcore.as_ref()?, self.policy()?);
+        let name = |id: EndpointId| policy.endpoints.get(id.index()).map(|e| e.name.clone());
+        let learnt = lcore.outlets.reports.take_learnt()?;
+        Some(learnt.into_iter().filter_map(|(id, learnt)| Some((name(id)?, learnt))).collect())
     }
 
     fn apply(&mut self, policy: Policy) -> Reply {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::grounds::Grounds;
 use super::names::NameId;
 use crate::burst::{Address, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
+use crate::keyed::Fresh;
 use crate::policy::snapshot::EndpointId;
 use crate::time::Nanos;
 
@@ -467,27 +468,19 @@ pub struct Episode {
     pub confidence: f64,
 }
 
-/// What a request asks of whom, as keyed hashes: equal for equal requests within one lcore's life.
-/// They are for comparing and are not exported.
+/// What a request asks of whom, as keyed hashes: for comparing, as long as their keys live. They are
+/// not exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
     /// Client, server, application and length of the whole request.
-    pub whole: u64,
+    pub whole: Fresh,
     /// The same with the length of its body only, where that has records of its own.
-    pub body: Option<u64>,
+    pub body: Option<Fresh>,
     /// The same with the length in steps of eight bytes, twice with the steps set off by half: lengths
     /// that differ by less than five share one of the two.
-    pub family: [u64; 2],
+    pub family: [Fresh; 2],
     /// The application alone.
     pub application: u64,
-}
-
-impl Work {
-    /// Asks the same of the same, with nearly the same length.
-    #[must_use]
-    pub fn is_alike(&self, other: &Self) -> bool {
-        self.family[0] == other.family[0] || self.family[1] == other.family[1]
-    }
 }
 
 /// The writing end of an lcore's ring of events. When the ring is full the event is lost and

@@ -12,7 +12,8 @@ use crossbeam::queue::ArrayQueue;
 use super::Totals;
 use super::latency::{Latency, Quantiles};
 use crate::decide::endpoint::EndpointStates;
-use crate::policy::snapshot::ENDPOINTS_MAX;
+use crate::policy::learnt::Learnt;
+use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::port::DeviceReport;
 use crate::time::{Nanos, Ticker};
 
@@ -37,6 +38,8 @@ pub struct ReportSender {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
     declined: Arc<AtomicBool>,
+    learnt: Arc<ArrayQueue<Vec<(EndpointId, Learnt)>>>,
+    learnt_wanted: Arc<AtomicBool>,
     slow: Ticker,
     latency: Quantiles,
 }
@@ -47,6 +50,8 @@ pub struct ReportReceiver {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
     declined: Arc<AtomicBool>,
+    learnt: Arc<ArrayQueue<Vec<(EndpointId, Learnt)>>>,
+    learnt_wanted: Arc<AtomicBool>,
 }
 
 /// Quantiles and devices cost more than a copy, so they are looked up less often.
@@ -57,13 +62,16 @@ const SLOW: Nanos = Nanos::from_secs(1);
 pub fn channel() -> (ReportSender, ReportReceiver) {
     let (report, devices) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(1)));
     let declined = Arc::new(AtomicBool::new(false));
+    let (learnt, learnt_wanted) = (Arc::new(ArrayQueue::new(1)), Arc::new(AtomicBool::new(false)));
     let receiver = ReportReceiver {
         report: Arc::clone(&report),
         devices: Arc::clone(&devices),
         declined: Arc::clone(&declined),
+        learnt: Arc::clone(&learnt),
+        learnt_wanted: Arc::clone(&learnt_wanted),
     };
-    let slow = Ticker::every(SLOW);
-    (ReportSender { report, devices, declined, slow, latency: Quantiles::default() }, receiver)
+    let (slow, latency) = (Ticker::every(SLOW), Quantiles::default());
+    (ReportSender { report, devices, declined, learnt, learnt_wanted, slow, latency }, receiver)
 }
 
 impl ReportSender {
@@ -92,6 +100,15 @@ impl ReportSender {
         self.report.force_push(report);
     }
 
+    /// Puts down what was learnt, if somebody has asked: only then is it gathered.
+    pub fn publish_learnt(&self, learnt: impl FnOnce() -> Vec<(EndpointId, Learnt)>) {
+        // A word that says nothing about other memory.
+        if self.learnt_wanted.load(Ordering::Relaxed) {
+            self.learnt_wanted.store(false, Ordering::Relaxed);
+            drop(self.learnt.force_push(learnt()));
+        }
+    }
+
     /// Puts down what the devices count, out of turn: the last word of an lcore.
     pub fn publish_devices(&mut self, devices: Vec<DeviceReport>) {
         drop(self.devices.force_push(devices));
@@ -108,6 +125,16 @@ impl ReportReceiver {
     /// Nobody will take a report any more.
     pub fn decline(&self) {
         self.declined.store(true, Ordering::Relaxed);
+    }
+
+    /// What was learnt, once the lcore has put it down after this was called before.
+    #[must_use]
+    pub fn take_learnt(&self) -> Option<Vec<(EndpointId, Learnt)>> {
+        let learnt = self.learnt.pop();
+        if learnt.is_none() {
+            self.learnt_wanted.store(true, Ordering::Relaxed);
+        }
+        learnt
     }
 
     /// The latest state of the devices, likewise.

@@ -14,6 +14,7 @@ use tests::connection::Arrival;
 
 mod datagram;
 mod frame;
+pub(crate) mod reframe;
 
 use frame::{Segment, Way};
 

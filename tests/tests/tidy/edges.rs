@@ -14,12 +14,14 @@ const TABLE: &[(&str, &[&str])] = &[
     // The ground.
     ("time", &[]),
     ("hw", &[]),
+    ("keyed", &["time"]),
     ("telemetry::reasons", &[]),
     ("telemetry::counters", &["telemetry::reasons"]),
     ("burst", &["time", "telemetry::reasons"]),
     ("port", &["burst", "time", "telemetry::reasons", "telemetry::counters", "hw"]),
     // Policy is data, and knows nothing of traffic.
-    ("policy::endpoint", &[]),
+    ("policy::learnt", &[]),
+    ("policy::endpoint", &["policy::learnt"]),
     ("policy::prefixes", &["policy::endpoint"]),
     ("policy::snapshot", &["policy::endpoint", "policy::prefixes", "time"]),
     ("policy::handoff", &["policy::snapshot"]),
@@ -31,7 +33,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry::grounds", &[]),
     (
         "telemetry::event",
-        &["burst", "time", "policy::snapshot", "telemetry::grounds", "telemetry::names"],
+        &["burst", "keyed", "time", "policy::snapshot", "telemetry::grounds", "telemetry::names"],
     ),
     (
         "telemetry::line",
@@ -79,15 +81,20 @@ const TABLE: &[(&str, &[&str])] = &[
         "classify",
         &["burst", "flow", "time", "policy::snapshot", "telemetry::event", "telemetry::names"],
     ),
-    ("exchange", &["burst", "flow", "time", "policy::snapshot", "telemetry::event"]),
+    (
+        "exchange",
+        &["burst", "flow", "time", "policy::learnt", "policy::snapshot", "telemetry::event"],
+    ),
     (
         "detect",
         &[
             "burst",
             "flow",
             "exchange",
+            "keyed",
             "time",
             "policy::endpoint",
+            "policy::learnt",
             "policy::snapshot",
             "telemetry::event",
             "telemetry::grounds",
@@ -96,7 +103,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("decide", &["detect", "exchange", "time", "policy::snapshot", "telemetry::event"]),
     ("act", &["burst", "telemetry::reasons"]),
     // An lcore's report has a word of the last stage and of the port: it stands above both.
-    ("telemetry::report", &["telemetry::latency", "decide", "port", "policy::snapshot", "time"]),
+    (
+        "telemetry::report",
+        &["telemetry::latency", "decide", "port", "policy::learnt", "policy::snapshot", "time"],
+    ),
     (
         "lcore",
         &[
@@ -107,8 +117,11 @@ const TABLE: &[(&str, &[&str])] = &[
             "detect",
             "exchange",
             "flow",
+            "keyed",
             "parse",
             "policy::handoff",
+            "policy::learnt",
+            "policy::snapshot",
             "port",
             "time",
             "telemetry",
@@ -121,15 +134,17 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     // Around the loop.
-    ("ipc", &["policy::snapshot", "telemetry::ledger", "telemetry::line"]),
+    ("ipc", &["policy::learnt", "policy::snapshot", "telemetry::ledger", "telemetry::line"]),
     ("config", &["ipc", "lcore", "policy::endpoint", "policy::snapshot"]),
     (
         "replay",
         &[
+            "keyed",
             "lcore",
             "port",
             "time",
             "policy::handoff",
+            "policy::learnt",
             "policy::snapshot",
             "telemetry",
             "telemetry::event",
@@ -142,6 +157,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "lcore",
             "port",
             "policy::handoff",
+            "policy::learnt",
             "policy::snapshot",
             "telemetry::event",
             "telemetry::ledger",

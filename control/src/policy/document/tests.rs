@@ -63,7 +63,7 @@ fn an_unknown_field_is_told_with_line_path_and_the_nearest_name() {
     assert_eq!(
         parsed(&text).unwrap_err(),
         "error: p.yaml:11: spec.host: unknown field `host`; expected `provider`, `class`, `hosts`, `prefixes`, \
-         `ports`, `fingerprints`, `price` or `calibration`\n  did you mean `hosts`?"
+         `ports`, `fingerprints`, `price`, `calibration` or `learnt`\n  did you mean `hosts`?"
     );
 }
 

@@ -12,6 +12,7 @@ use crate::burst::FlowId;
 use crate::detect::gap::Habit;
 use crate::detect::retry::{Caller, Link};
 use crate::exchange::recent::{Recent, Reuse};
+use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Outcome};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
@@ -40,7 +41,7 @@ struct Attempt {
     start: Nanos,
     rtt: Nanos,
     /// Keyed hash of its length, once it is known.
-    length: Option<u64>,
+    length: Option<Kept>,
     joined: bool,
     first: bool,
     /// Where it stands, if it is not among others.
@@ -162,12 +163,13 @@ impl Links {
     /// An attempt is over. `alone`: what is known of it is its own.
     pub(super) fn ended(
         &mut self,
+        keys: &Keys,
         key: u64,
         id: ExchangeId,
         (size, rtt): (Size, Nanos),
         (outcome, alone, at): (Outcome, bool, Nanos),
     ) {
-        let length = self.length(size.bytes);
+        let length = keys.length(size.bytes.into()).kept();
         let group = self.groups.learn(key, at);
         let Some(attempt) = group.attempts.iter_mut().find(|attempt| attempt.id == id) else {
             return;
@@ -191,23 +193,24 @@ impl Links {
     /// ended: whether it is alone, its outcome, and when.
     pub(super) fn decide(
         &mut self,
+        keys: &Keys,
         key: u64,
         id: ExchangeId,
         (size, rtt): (Size, Nanos),
         window: Nanos,
         running: impl Fn(FlowId, ExchangeId) -> Option<(bool, Outcome, Nanos, Size)>,
     ) -> Decision {
-        let length = self.length(size.bytes);
-        let hashes = self.alike(size);
-        let Self { groups, hasher, .. } = self;
-        let group = groups.learn(key, Nanos::ZERO);
+        let length = keys.length(size.bytes.into());
+        let hashes = Alike::of(size, keys);
+        let group = self.groups.learn(key, Nanos::ZERO);
         let unknown = Decision { link: Link::UNKNOWN, end_of: None };
         let Some(place) = group.attempts.iter().position(|attempt| attempt.id == id) else {
             return unknown;
         };
         let attempt = &mut group.attempts[place];
         attempt.rtt = rtt;
-        (attempt.length, attempt.joined, attempt.first) = (Some(length), size.joined, size.first);
+        (attempt.length, attempt.joined, attempt.first) =
+            (Some(length.kept()), size.joined, size.first);
         let own = *attempt;
         let rate = group.rate(&own, length);
         for earlier in (0..place).rev() {
@@ -220,7 +223,7 @@ impl Links {
                 && let Some((alone, outcome, at, seen)) = running(before.place, before.id)
             {
                 let failed = outcome.invites_retry();
-                before.length = Some(hasher.hash_one(seen.bytes));
+                before.length = Some(keys.length(seen.bytes.into()).kept());
                 (before.joined, before.first) = (seen.joined, seen.first);
                 let state = if failed { State::Failed(at) } else { State::Running };
                 before.alone = alone.then_some(state);
@@ -247,21 +250,38 @@ impl Links {
         self.groups.evicted
     }
 
-    fn length(&self, bytes: u32) -> u64 {
-        self.hasher.hash_one(bytes)
+    /// Forgets lengths whose key is gone, in one group a call.
+    pub(super) fn sweep(&mut self, keys: &Keys) {
+        if let Some(group) = self.groups.next_in_round() {
+            let gone =
+                |attempt: &&mut Attempt| attempt.length.is_some_and(|kept| !keys.knows(kept));
+            group.attempts.iter_mut().filter(gone).for_each(|attempt| attempt.length = None);
+        }
     }
+}
 
+/// Hashes of the lengths that the same request may have had.
+struct Alike {
+    own: Size,
+    exact: Fresh,
+    near: [Fresh; 13],
+    far: [Fresh; 101],
+}
+
+impl Alike {
     /// The hashes of all lengths that the same request may have had before.
-    fn alike(&self, size: Size) -> Alike {
+    fn of(size: Size, keys: &Keys) -> Self {
+        let length = |bytes: u32| keys.length(bytes.into());
         let bytes = size.bytes;
+        let none = Fresh::default();
         let mut alike =
-            Alike { own: size, exact: self.length(bytes), near: [0; 13], far: [0; 101] };
+            Self { own: size, exact: length(bytes), near: [none; 13], far: [none; 101] };
         if size.joined {
             for (hash, more) in alike.near.iter_mut().zip(0..=COUNTER_BYTES) {
-                *hash = self.length(bytes.saturating_add(more));
+                *hash = length(bytes.saturating_add(more));
             }
             for (hash, by) in alike.far.iter_mut().zip(FIRST_BYTES) {
-                *hash = self.length(match size.first {
+                *hash = length(match size.first {
                     true => bytes.saturating_sub(by),
                     false => bytes.saturating_add(by),
                 });
@@ -269,25 +289,15 @@ impl Links {
         }
         alike
     }
-}
 
-/// Hashes of the lengths that the same request may have had.
-struct Alike {
-    own: Size,
-    exact: u64,
-    near: [u64; 13],
-    far: [u64; 101],
-}
-
-impl Alike {
-    fn contains(&self, joined: bool, first: bool, hash: u64) -> bool {
+    fn contains(&self, joined: bool, first: bool, hash: Kept) -> bool {
         if joined != self.own.joined {
             return false;
         }
         match (joined, first == self.own.first) {
-            (false, _) => hash == self.exact,
-            (true, true) => self.near.contains(&hash),
-            (true, false) => self.far.contains(&hash),
+            (false, _) => self.exact.is(hash),
+            (true, true) => self.near.iter().any(|near| near.is(hash)),
+            (true, false) => self.far.iter().any(|far| far.is(hash)),
         }
     }
 }
@@ -318,9 +328,9 @@ impl Group {
     }
 
     /// Completed requests of this length a second; 0 unless it is a template.
-    fn rate(&self, own: &Attempt, length: u64) -> f64 {
+    fn rate(&self, own: &Attempt, length: Fresh) -> f64 {
         let same = |attempt: &&Attempt| {
-            attempt.length == Some(length)
+            attempt.length.is_some_and(|kept| length.is(kept))
                 && attempt.id < own.id
                 && attempt.alone == Some(State::Complete)
         };
@@ -364,6 +374,11 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::Seed;
+
+    fn keys() -> Keys {
+        Keys::new(Seed::Fixed(1))
+    }
 
     const RTT: Nanos = Nanos::from_millis(20);
     const WINDOW: Nanos = Nanos::from_secs(12);
@@ -381,14 +396,14 @@ mod tests {
     fn attempt(links: &mut Links, id: u64, size: Size, start: u64, end: (Outcome, bool, u64)) {
         let (outcome, alone, ended) = end;
         links.started(1, ExchangeId(id), FLOW, at(start));
-        let decision = links.decide(1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
+        let decision = links.decide(&keys(), 1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
         assert_eq!(decision.link.retry_of, None, "of attempt {id}");
-        links.ended(1, ExchangeId(id), (size, RTT), (outcome, alone, at(ended)));
+        links.ended(&keys(), 1, ExchangeId(id), (size, RTT), (outcome, alone, at(ended)));
     }
 
     fn retry_of(links: &mut Links, id: u64, size: Size, start: u64) -> Option<u64> {
         links.started(1, ExchangeId(id), FLOW, at(start));
-        let decision = links.decide(1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
+        let decision = links.decide(&keys(), 1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
         decision.link.retry_of.map(|id| id.0)
     }
 

@@ -6,9 +6,11 @@
 
 use std::ops::RangeInclusive;
 
+use super::super::clusters::Clusters;
 use crate::exchange::mux::{StreamEnding, StreamFacts};
 use crate::exchange::recent::Reuse;
 use crate::policy::endpoint::Class;
+use crate::policy::learnt::LearntHttp2;
 use crate::time::Nanos;
 
 /// What is known of one server.
@@ -23,13 +25,10 @@ pub(super) struct Shapes {
     /// DATA of plain answers that came at once, whatever they were: a size that recurs is a canned
     /// answer.
     prompt: Clusters,
+    /// Its endpoint has been asked for what is known.
+    met: bool,
 }
 
-/// Values that recur, by their first occurrence; the rarest leaves.
-#[derive(Clone, Copy, Debug, Default)]
-struct Clusters([(u32, u16); CLUSTERS]);
-
-const CLUSTERS: usize = 16;
 /// Two answers this close are the same answer: a request id, a date.
 const SAME_BYTES: u32 = 8;
 /// Headers of one kind of answer differ by this much.
@@ -37,8 +36,8 @@ const HEADERS_BYTES: u32 = 16;
 /// HEADERS in a record of their own are no longer than this.
 const HEADERS_MAX: u16 = 800;
 /// An error of this size has occurred so often before, and a prompt answer has.
-const KNOWN_MIN: u16 = 2;
-const CANNED_MIN: u16 = 3;
+const KNOWN_MIN: u32 = 2;
+const CANNED_MIN: u32 = 3;
 /// The longest error answer of embeddings, headers included.
 const EMBEDDING_BYTES_MAX: u32 = 700;
 /// Nearly every error fits in so much DATA, and no answer of a model does: the second behind edges
@@ -65,6 +64,27 @@ impl Reuse for Shapes {
 }
 
 impl Shapes {
+    pub(super) fn export(&self) -> LearntHttp2 {
+        LearntHttp2 {
+            headers: self.headers.export(),
+            errors: self.errors.export(),
+            ordinary: self.ordinary.export(),
+            prompt: self.prompt.export(),
+            ..LearntHttp2::default()
+        }
+    }
+
+    /// What the policy says of a server's endpoint is what learning begins with.
+    pub(super) fn meet(&mut self, learnt: Option<&LearntHttp2>) {
+        if let Some(learnt) = learnt.filter(|_| !self.met) {
+            self.headers.import(&learnt.headers);
+            self.errors.import(&learnt.errors);
+            self.ordinary.import(&learnt.ordinary);
+            self.prompt.import(&learnt.prompt);
+        }
+        self.met = true;
+    }
+
     /// Whether a response that has come to its end is error-shaped. A tool's never is: any size, at
     /// any speed, can be an ordinary answer.
     pub(super) fn is_error(&self, facts: &StreamFacts, class: Class) -> bool {
@@ -114,7 +134,7 @@ impl Shapes {
                 facts.stream.down_bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
             }
         };
-        let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data) >= CANNED_MIN;
+        let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data, SAME_BYTES) >= CANNED_MIN;
         self.is_known_error(data) || ((small || canned) && !self.is_ordinary(data))
     }
 
@@ -134,13 +154,13 @@ impl Shapes {
     }
 
     fn is_known_error(&self, data: u32) -> bool {
-        self.errors.near(data) >= KNOWN_MIN
+        self.errors.near(data, SAME_BYTES) >= KNOWN_MIN
     }
 
     /// At least two ordinary answers were no longer.
     fn is_ordinary(&self, data: u32) -> bool {
-        let shorter = self.ordinary.0.iter().filter(|(size, _)| *size <= data + data / 20);
-        shorter.map(|&(_, count)| u32::from(count)).sum::<u32>() >= 2
+        let shorter = self.ordinary.iter().filter(|(size, _)| *size <= data + data / 20);
+        shorter.map(|(_, count)| u32::from(count)).sum::<u32>() >= 2
     }
 
     /// DATA of a response in one piece, as far as it can be told from its headers.
@@ -166,30 +186,6 @@ fn is_in_one_piece(facts: &StreamFacts) -> bool {
     let seen = &facts.stream;
     let span = seen.first_byte.map_or(Nanos::ZERO, |first| seen.last_down.since(first));
     (1..=RECORDS_MAX).contains(&seen.down_records) && span < SPAN_MAX
-}
-
-impl Clusters {
-    /// How often a value this close has occurred.
-    fn near(&self, value: u32) -> u16 {
-        let near = self.0.iter().filter(|(center, _)| center.abs_diff(value) <= SAME_BYTES);
-        near.map(|&(_, count)| count).fold(0, u16::saturating_add)
-    }
-
-    /// The value that has occurred most often.
-    fn commonest(&self) -> Option<u32> {
-        let (center, count) = *self.0.iter().max_by_key(|(_, count)| *count)?;
-        (count > 0).then_some(center)
-    }
-
-    fn add(&mut self, value: u32, radius: u32) {
-        let near =
-            |(center, count): &&mut (u32, u16)| *count > 0 && center.abs_diff(value) <= radius;
-        if let Some((_, count)) = self.0.iter_mut().find(near) {
-            *count = count.saturating_add(1);
-        } else if let Some(rarest) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
-            *rarest = (value, 1);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::detect::cascade::tests::subject;
+use crate::keyed::Seed;
 use crate::telemetry::event::Phase;
 
 /// A client whose steps take 200 ms and begin 300 ms after one another.
-#[derive(Default)]
 struct Client {
+    keys: Keys,
     steps: Steps,
     asked: u64,
     /// Milliseconds that passed beside the steps.
@@ -18,12 +19,25 @@ struct Client {
 /// Requests of at least this length are to a model.
 const MODEL_FROM: u64 = 1000;
 
-fn work(length: u64, application: u64) -> Work {
-    let whole = 1000 * application + length;
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            keys: Keys::new(Seed::Fixed(1)),
+            steps: Steps::default(),
+            asked: 0,
+            paused: 0,
+            told: Vec::new(),
+            abandoned: Vec::new(),
+        }
+    }
+}
+
+fn work(keys: &Keys, length: u64, application: u64) -> Work {
+    let hash = |kind, length| keys.hash(10 * application + kind, length);
     Work {
-        whole,
+        whole: hash(0, length),
         body: None,
-        family: [2000 + length / 8, 9000 + (length + 4) / 8].map(|f| f + 100_000 * application),
+        family: [hash(1, length / 8), hash(2, (length + 4) / 8)],
         application,
     }
 }
@@ -31,7 +45,7 @@ fn work(length: u64, application: u64) -> Work {
 impl Client {
     fn start(&mut self, at: Nanos, length: u64, flow: u32, application: u64) -> ExchangeId {
         self.asked += 1;
-        let (flow, work) = (FlowId(flow), work(length, application));
+        let (flow, work) = (FlowId(flow), work(&self.keys, length, application));
         let subject = subject(self.asked);
         let start = Start { at, flow, work, retry_of: None, subject };
         let change = self.steps.started(&start, |_, _| None);
@@ -71,7 +85,7 @@ fn a_workflow_that_begins_again_abandons_what_it_had_been_told() {
     client.ask(600, Outcome::Failed);
     client.ask_all(&[3000, 500, 4000, 600, 5000]);
     assert_eq!(client.told, [BEGINS]);
-    let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
+    let (kind, end) = client.steps.tick(&client.keys, Nanos::from_secs(200)).unwrap();
     assert_eq!((kind, end.phase, end.value), (SignalKind::WorkflowRestart, Phase::Ends, 2.0));
     assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 20.0));
     assert_eq!(client.abandoned, [1, 2, 3], "each once, and not what had failed");
@@ -108,7 +122,7 @@ fn an_answer_that_ends_after_the_run_is_proven_is_abandoned_at_its_end() {
     let start = Start {
         at: at(1100),
         flow: FlowId(0),
-        work: work(500, 1),
+        work: work(&client.keys, 500, 1),
         retry_of: None,
         subject: subject(99),
     };
@@ -218,9 +232,9 @@ fn the_fourth_answered_round_is_a_loop() {
 fn no_step_is_kept_once_nothing_can_repeat_it() {
     let mut client = Client::default();
     client.ask_all(&[3000, 500, 4000]);
-    client.steps.tick(Nanos::from_secs(150));
+    client.steps.tick(&client.keys, Nanos::from_secs(150));
     assert_eq!(client.steps.steps.iter().flatten().count(), 3);
-    client.steps.tick(Nanos::from_secs(165));
+    client.steps.tick(&client.keys, Nanos::from_secs(165));
     assert_eq!(client.steps.steps.iter().flatten().count(), 0);
 }
 

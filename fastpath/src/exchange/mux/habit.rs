@@ -3,6 +3,7 @@
 //! grants window at once.
 
 use crate::exchange::recent::Reuse;
+use crate::policy::learnt::{LearntHttp2, weighed};
 
 /// The habits of one server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +28,20 @@ impl Reuse for Habit {
     }
 }
 
+impl From<&LearntHttp2> for Habit {
+    fn from(learnt: &LearntHttp2) -> Self {
+        let [marked, unmarked] = weighed([learnt.marked, learnt.unmarked]);
+        let [requests, granted] = weighed([learnt.requests, learnt.granted]);
+        Self { marked, unmarked, requests, granted }
+    }
+}
+
 impl Habit {
+    pub(super) fn export(&self, learnt: &mut LearntHttp2) {
+        (learnt.marked, learnt.unmarked) = (self.marked, self.unmarked);
+        (learnt.requests, learnt.granted) = (self.requests, self.granted);
+    }
+
     /// Responses end with an empty DATA frame that carries END_STREAM (RFC 9113, 6.1). Edges that
     /// buffer put the flag on the last data instead, and then nothing marks the end.
     /// `None` before any response has ended.

@@ -9,7 +9,11 @@ pub(super) type Way = [u8; 36];
 /// A TCP segment in a frame.
 pub(super) struct Segment {
     pub(super) way: Way,
+    /// Where the network's and the transport's headers begin.
+    pub(super) network: usize,
+    pub(super) tcp: usize,
     pub(super) seq: u32,
+    pub(super) ack: u32,
     pub(super) syn: bool,
     pub(super) payload: Range<usize>,
 }
@@ -41,9 +45,11 @@ pub(super) fn segment(frame: &[u8]) -> Option<Segment> {
     way[..packet.source.len()].copy_from_slice(packet.source);
     way[16..16 + packet.destination.len()].copy_from_slice(packet.destination);
     way[32..].copy_from_slice(frame.get(tcp..tcp + 4)?);
-    let seq = u32::from_be_bytes(*frame.get(tcp + 4..)?.first_chunk()?);
+    let [seq, ack] = [tcp + 4, tcp + 8].map(|at| frame.get(at..)?.first_chunk().copied());
+    let [seq, ack] = [seq?, ack?].map(u32::from_be_bytes);
+    let network = network(frame)?;
     let syn = frame.get(tcp + 13)? & 2 != 0;
-    (payload.start <= payload.end).then_some(Segment { way, seq, syn, payload })
+    (payload.start <= payload.end).then_some(Segment { way, network, tcp, seq, ack, syn, payload })
 }
 
 /// The payload of a UDP datagram that is no tunnel's, in a frame that holds all of it.
@@ -74,15 +80,21 @@ pub(super) fn payload_bytes(frame: &[u8]) -> usize {
 const HEADERS_BYTES_MIN: usize = 14 + 20 + 8;
 
 fn packet(frame: &[u8]) -> Option<Packet<'_>> {
-    let mut network = 12;
-    while let [0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00] = *frame.get(network..network + 2)? {
-        network += 4;
-    }
-    match *frame.get(network..network + 2)? {
-        [0x08, 0x00] => v4(frame, network + 2),
-        [0x86, 0xdd] => v6(frame, network + 2),
+    let network = network(frame)?;
+    match *frame.get(network - 2..network)? {
+        [0x08, 0x00] => v4(frame, network),
+        [0x86, 0xdd] => v6(frame, network),
         _ => None,
     }
+}
+
+/// Where the network's header begins: behind the type that stands behind the tags.
+fn network(frame: &[u8]) -> Option<usize> {
+    let mut at = 12;
+    while let [0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00] = *frame.get(at..at + 2)? {
+        at += 4;
+    }
+    Some(at + 2)
 }
 
 fn v4(frame: &[u8], at: usize) -> Option<Packet<'_>> {
