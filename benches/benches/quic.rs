@@ -27,7 +27,7 @@ struct Flows {
 }
 
 impl Streams for Flows {
-    fn stream(&mut self, _: FlowId, _: Direction) -> &mut Stream {
+    fn streams(&mut self, _: FlowId, _: Direction) -> [&mut Stream; 2] {
         unreachable!("UDP has no TCP stream")
     }
 

@@ -103,8 +103,8 @@ fn client_hello(criterion: &mut Criterion) {
 struct Fresh(Vec<[Stream; 2]>);
 
 impl Streams for Fresh {
-    fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream {
-        &mut self.0[flow.0 as usize][direction.index()]
+    fn streams(&mut self, flow: FlowId, direction: Direction) -> [&mut Stream; 2] {
+        direction.first_of(&mut self.0[flow.0 as usize])
     }
 
     fn handshake(&mut self, _: FlowId) -> &mut Handshake {

@@ -98,7 +98,7 @@ impl<P: Port> Lcore<P> {
         let (events, receiver) = ring(config.events);
         let flows = FlowTable::with_capacity(config.flows);
         let classifier = Classifier::new(config.names);
-        let parser = Parser::default();
+        let parser = Parser::for_flows(config.flows);
         let (reports, report_receiver) = channel();
         let outlets = Outlets {
             events: receiver,

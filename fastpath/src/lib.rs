@@ -12,7 +12,6 @@ pub mod decide;
 pub mod detect;
 pub mod exchange;
 pub mod flow;
-#[cfg(feature = "dpdk")]
 pub mod hw;
 pub mod ipc;
 pub mod lcore;

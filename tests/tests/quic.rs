@@ -259,7 +259,7 @@ fn udp_that_is_neither_quic_nor_dtls_opens_no_flow() {
 struct Flows(Handshake, u64);
 
 impl Streams for Flows {
-    fn stream(&mut self, _: FlowId, _: Direction) -> &mut Stream {
+    fn streams(&mut self, _: FlowId, _: Direction) -> [&mut Stream; 2] {
         unreachable!("UDP has no TCP stream")
     }
 

@@ -1,12 +1,13 @@
 //! What the link, network and transport headers of a frame say: copies and offsets, never borrows.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 /// An IP address in 16 bytes; IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Address([u8; 16]);
 
 impl Address {
@@ -40,6 +41,19 @@ impl Hash for Address {
     /// As one number: the derived implementation would hash a length and a slice.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u128(u128::from_ne_bytes(self.0));
+    }
+}
+
+impl Ord for Address {
+    /// As one number: in the order of its bytes, without a loop over them.
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -256,6 +270,15 @@ impl Direction {
         match self {
             Self::ToServer => Self::ToClient,
             Self::ToClient => Self::ToServer,
+        }
+    }
+
+    /// Of a pair with a part for each direction: the part of this one, then that of the other.
+    pub const fn first_of<T>(self, pair: &mut [T; 2]) -> [&mut T; 2] {
+        let [up, down] = pair;
+        match self {
+            Self::ToServer => [up, down],
+            Self::ToClient => [down, up],
         }
     }
 

@@ -11,29 +11,36 @@ use crate::telemetry::event::{Call, Peers, Visibility};
 use crate::telemetry::names::NameId;
 use crate::time::Nanos;
 
-/// One flow.
+/// One flow, in whole cache lines. The first one is what a look-up reads; the others are the two
+/// directions, and what is read when something begins or ends.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
 pub struct FlowEntry {
     /// Its 5-tuple.
     pub key: FlowKey,
     /// Whether the lower end of the key is the client.
     pub client_is_low: bool,
-    /// Its number, unique in the lcore's life.
-    pub number: u64,
-    /// First frame.
-    pub opened: Nanos,
+    /// It has not ended.
+    pub(super) is_live: bool,
     /// Latest frame.
     pub last_seen: Nanos,
+    /// First frame.
+    pub opened: Nanos,
+    /// Its number, unique in the lcore's life.
+    pub number: u64,
     /// To the server, to the client.
     pub halves: [Half; 2],
-    /// Handshake of a UDP flow.
-    pub handshake: Handshake,
     /// What the ClientHello and the policy say.
     pub class: Classified,
+    /// Handshake of a UDP flow.
+    pub handshake: Handshake,
 }
+
+const _: () = assert!(std::mem::offset_of!(FlowEntry, halves) == 64);
 
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Half {
     /// TLS record walk.
     pub stream: Stream,
@@ -96,6 +103,7 @@ impl FlowEntry {
         Self {
             key,
             client_is_low,
+            is_live: true,
             number,
             opened: at,
             last_seen: at,
@@ -112,13 +120,10 @@ impl FlowEntry {
     }
 
     /// Takes a TCP segment in.
+    #[inline]
     pub fn segment(&mut self, headers: &Headers, direction: Direction, at: Nanos) -> Arrived {
         let Headers { tcp, payload_wire_bytes, .. } = headers;
-        let [up, down] = &mut self.halves;
-        let (half, other) = match direction {
-            Direction::ToServer => (up, down),
-            Direction::ToClient => (down, up),
-        };
+        let [half, other] = direction.first_of(&mut self.halves);
         let arrived = half.tcp.advance(tcp, *payload_wire_bytes);
         if arrived.in_order || arrived.repeated {
             // Data on a SYN may be refused; the SYN itself is answered in any case.

@@ -1,15 +1,18 @@
 //! Who is talking: finds or makes the flow of each frame and follows its TCP state.
 
 pub mod entry;
+mod index;
 pub mod key;
 pub mod rtt;
 pub mod table;
 pub mod tcp;
 
-use crate::burst::{Datagram, Direction, FlowId, Headers, Packets, Protocol};
+use crate::burst::{BURST_FRAMES, Datagram, Direction, FlowId, Headers, Packets, Protocol};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::reasons::PassReason;
+use crate::time::Nanos;
 use entry::FlowEntry;
+use index::KeyHash;
 use key::FlowKey;
 use table::FlowTable;
 
@@ -19,13 +22,26 @@ const QUIC_PORT: u16 = 443;
 
 /// Finds or makes the flow of each parsed frame, and counts it there.
 ///
-/// A frame without a flow passes: it belongs to nothing we follow, or the table is full.
+/// Three passes: the first two only load what the third looks at, for all frames at once. A frame
+/// without a flow passes: it belongs to nothing we follow, or the table is full.
 pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) {
     flows.begin_burst();
-    for i in 0..packets.len() {
-        let Some(headers) = packets.headers[i] else { continue };
+    let mut hashes = [KeyHash::default(); BURST_FRAMES];
+    for (hash, headers) in hashes.iter_mut().zip(&packets.headers) {
+        if let Some(headers) = headers {
+            *hash = flows.hash(&FlowKey::of(headers).0);
+            flows.prefetch_index(*hash);
+        }
+    }
+    let mut likely = [None; BURST_FRAMES];
+    for (likely, hash) in likely.iter_mut().zip(&hashes).take(packets.len()) {
+        *likely = flows.prefetch_likely(*hash);
+    }
+    let sought = hashes.iter().zip(&likely);
+    for (i, (headers, sought)) in packets.headers.iter().zip(sought).enumerate() {
+        let Some(headers) = headers else { continue };
         let at = packets.at[i];
-        match find_or_open(&headers, at, flows) {
+        match find_or_open(headers, sought, at, flows) {
             Ok((flow, direction)) => {
                 packets.flow[i] = Some((flow, direction));
                 let entry = flows.entry_mut(flow);
@@ -34,7 +50,7 @@ pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) 
                 half.frames += 1;
                 half.bytes += u64::from(packets.wire_bytes[i]);
                 if headers.protocol == Protocol::Tcp && !headers.is_part() {
-                    let arrived = entry.segment(&headers, direction, at);
+                    let arrived = entry.segment(headers, direction, at);
                     packets.fresh_bytes[i] = arrived.fresh_bytes;
                     if arrived.repeated {
                         flows.count_repeated(headers.payload_wire_bytes - arrived.fresh_bytes);
@@ -48,17 +64,29 @@ pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) 
 
 fn find_or_open(
     headers: &Headers,
-    at: crate::time::Nanos,
+    (&hash, &likely): (&KeyHash, &Option<FlowId>),
+    at: Nanos,
     flows: &mut FlowTable,
 ) -> Result<(FlowId, Direction), PassReason> {
     let (key, source_is_low) = FlowKey::of(headers);
-    if let Some(flow) = flows.find(&key) {
+    if let Some(flow) = flows.find_likely(&key, hash, likely) {
         let entry = flows.entry(flow);
         if !reuses_ports(entry, headers, source_is_low) {
             return Ok((flow, entry.direction(source_is_low)));
         }
         flows.end(flow);
     }
+    open(key, headers, source_is_low, at, flows)
+}
+
+#[cold]
+fn open(
+    key: FlowKey,
+    headers: &Headers,
+    source_is_low: bool,
+    at: Nanos,
+    flows: &mut FlowTable,
+) -> Result<(FlowId, Direction), PassReason> {
     if headers.is_part() {
         return Err(PassReason::Fragment);
     }

@@ -1,18 +1,21 @@
 //! The flow table: bounded, with expiry in small steps and eviction by need.
 //!
-//! This is the right and plain one: a hash map from key to slot. What the stages rely on is its
-//! interface.
+//! The [`Index`] leads from the hash of a key to a slot; a slot holds all that is kept of a flow, its
+//! key included. What a burst needs of both is prefetched before it is used
+//! ([`track`](super::track)).
 //!
 //! A flow that has ended keeps its slot until the burst after next begins, so that the stages
 //! behind `track` can still look at it and no slot means two flows in one burst.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
 use super::entry::FlowEntry;
+use super::index::{Index, KeyHash};
 use super::key::FlowKey;
 use crate::burst::{BURST_FRAMES, Direction, FlowId};
+use crate::hw;
 use crate::parse::handshake::Handshake;
 use crate::parse::tls::{Stream, Streams};
 use crate::telemetry::FlowTotals;
@@ -21,8 +24,12 @@ use crate::time::Nanos;
 /// The flows of an lcore.
 #[derive(Debug)]
 pub struct FlowTable {
-    index: HashMap<FlowKey, FlowId, RandomState>,
+    index: Index,
+    hasher: RandomState,
+    /// As many as there have been at once; memory of the others is not touched.
     slots: Vec<Option<FlowEntry>>,
+    slots_max: usize,
+    /// Those of `slots` without a flow.
     free: Vec<FlowId>,
     /// Opened in this burst, by frame order.
     fresh: Vec<FlowId>,
@@ -59,13 +66,12 @@ impl FlowTable {
         // Slots of ended flows are not free at once.
         let ended = ended_max(capacity);
         let slots = capacity + 2 * ended;
-        let ids = (0..u32::try_from(slots).expect("checked above")).rev().map(FlowId);
         Self {
-            // Twice the room: a hash map that is never more than half full only ever rehashes in
-            // place.
-            index: HashMap::with_capacity_and_hasher(2 * capacity, RandomState::default()),
-            slots: vec![None; slots],
-            free: ids.collect(),
+            index: Index::with_capacity(capacity, hw::match_tags()),
+            hasher: RandomState::default(),
+            slots: Vec::with_capacity(slots),
+            slots_max: slots,
+            free: Vec::with_capacity(slots),
             fresh: Vec::with_capacity(BURST_FRAMES),
             ended: Vec::with_capacity(2 * ended),
             retired: Vec::with_capacity(2 * ended),
@@ -82,7 +88,7 @@ impl FlowTable {
     /// Slots in all: one more than the highest [`FlowId`] there can be.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.slots.len()
+        self.slots_max
     }
 
     /// Frees the slots of flows that every stage has seen the end of.
@@ -97,7 +103,47 @@ impl FlowTable {
     /// The live flow of a key.
     #[must_use]
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
-        self.index.get(key).copied()
+        self.find_likely(key, self.hash(key), None)
+    }
+
+    /// The hash of a key, by which this table alone finds it.
+    #[inline]
+    pub(super) fn hash(&self, key: &FlowKey) -> KeyHash {
+        KeyHash(self.hasher.hash_one(key))
+    }
+
+    /// Begins to load the place of a flow in the index.
+    #[inline]
+    pub(super) fn prefetch_index(&self, hash: KeyHash) {
+        self.index.prefetch(hash);
+    }
+
+    /// The flow that most likely has this hash, which begins to be loaded.
+    #[inline]
+    pub(super) fn prefetch_likely(&self, hash: KeyHash) -> Option<FlowId> {
+        let flow = self.index.likely(hash)?;
+        hw::prefetch(&self.slots[flow.0 as usize]);
+        Some(flow)
+    }
+
+    /// The live flow of a key, which as a rule is the likely one.
+    #[inline]
+    pub(super) fn find_likely(
+        &self,
+        key: &FlowKey,
+        hash: KeyHash,
+        likely: Option<FlowId>,
+    ) -> Option<FlowId> {
+        let is_sought = |flow: FlowId| {
+            let entry = self.slots[flow.0 as usize].as_ref();
+            entry.is_some_and(|entry| entry.is_live && entry.key == *key)
+        };
+        if let Some(flow) = likely
+            && is_sought(flow)
+        {
+            return likely;
+        }
+        self.index.find(hash, is_sought)
     }
 
     /// Makes a flow. When the table is full another one leaves: half-open first, then closed, then
@@ -106,12 +152,26 @@ impl FlowTable {
         if self.index.len() >= self.capacity {
             self.evict()?;
         }
-        let flow = self.free.pop()?;
+        let flow = self.free_slot()?;
+        if !self.index.insert(self.hash(&key), flow) {
+            self.free.push(flow);
+            return None;
+        }
         self.opened += 1;
         self.slots[flow.0 as usize] = Some(FlowEntry::new(key, client_is_low, self.opened, at));
-        self.index.insert(key, flow);
         self.fresh.push(flow);
         Some(flow)
+    }
+
+    fn free_slot(&mut self) -> Option<FlowId> {
+        self.free.pop().or_else(|| {
+            let next = u32::try_from(self.slots.len()).ok()?;
+            let is_room = self.slots.len() < self.slots_max;
+            is_room.then(|| {
+                self.slots.push(None);
+                FlowId(next)
+            })
+        })
     }
 
     /// Counts a frame that repeats this many payload bytes, or a SYN or FIN.
@@ -122,17 +182,19 @@ impl FlowTable {
 
     /// Ends a flow. Its entry can be read until the burst after next.
     pub fn end(&mut self, flow: FlowId) {
-        let key = self.entry(flow).key;
-        self.index.remove(&key);
+        let entry = self.entry_mut(flow);
+        entry.is_live = false;
+        let key = entry.key;
+        self.index.remove(self.hash(&key), flow);
         self.ended.push(flow);
     }
 
     /// Ends flows that have been idle for too long, a bounded number of slots at a time.
     pub fn expire(&mut self, now: Nanos) {
-        for _ in 0..EXPIRE_STEP.min(self.slots.len()) {
+        for _ in 0..EXPIRE_STEP.min(self.slots_max) {
             let flow = self.advance_hand();
             let is_idle = |entry: &FlowEntry| idle_limit(entry) < now.since(entry.last_seen);
-            if self.slots[flow.0 as usize].as_ref().is_some_and(is_idle) && self.is_live(flow) {
+            if self.live(flow).is_some_and(is_idle) {
                 self.expired += 1;
                 self.end(flow);
             }
@@ -141,9 +203,9 @@ impl FlowTable {
 
     /// Ends some of the flows, for the end of a capture; false when none is left.
     pub fn end_some(&mut self) -> bool {
-        for _ in 0..self.slots.len() {
+        for _ in 0..self.slots_max {
             let flow = self.advance_hand();
-            if self.is_live(flow) {
+            if self.live(flow).is_some() {
                 self.end(flow);
                 if self.ended.len() >= EXPIRE_STEP {
                     break;
@@ -174,6 +236,7 @@ impl FlowTable {
     ///
     /// # Panics
     /// When it is neither.
+    #[inline]
     #[must_use]
     pub fn entry(&self, flow: FlowId) -> &FlowEntry {
         self.slots[flow.0 as usize].as_ref().expect("a FlowId is given out for a filled slot only")
@@ -183,6 +246,7 @@ impl FlowTable {
     ///
     /// # Panics
     /// When it is neither.
+    #[inline]
     pub fn entry_mut(&mut self, flow: FlowId) -> &mut FlowEntry {
         self.slots[flow.0 as usize].as_mut().expect("a FlowId is given out for a filled slot only")
     }
@@ -203,28 +267,27 @@ impl FlowTable {
 
     fn advance_hand(&mut self) -> FlowId {
         let flow = FlowId(u32::try_from(self.hand).expect("there are fewer than 2^32 slots"));
-        self.hand = (self.hand + 1) % self.slots.len();
+        self.hand = (self.hand + 1) % self.slots_max;
         flow
     }
 
-    fn is_live(&self, flow: FlowId) -> bool {
-        let entry = self.slots[flow.0 as usize].as_ref();
-        entry.is_some_and(|entry| self.index.get(&entry.key) == Some(&flow))
+    /// The flow of a slot, if there is one that has not ended.
+    fn live(&self, flow: FlowId) -> Option<&FlowEntry> {
+        let slot = self.slots.get(flow.0 as usize)?;
+        slot.as_ref().filter(|entry| entry.is_live)
     }
 
     /// Ends the flow that matters least among a few.
     fn evict(&mut self) -> Option<()> {
-        if self.free.len() < BURST_FRAMES {
+        let room = self.free.len() + self.slots_max - self.slots.len();
+        if room < BURST_FRAMES {
             return None;
         }
         let mut worst: Option<(u8, Nanos, FlowId)> = None;
         let mut compared = 0;
-        for _ in 0..self.slots.len() {
+        for _ in 0..self.slots_max {
             let flow = self.advance_hand();
-            if !self.is_live(flow) {
-                continue;
-            }
-            let entry = self.entry(flow);
+            let Some(entry) = self.live(flow) else { continue };
             // Nobody answers, whatever the frames look like: a flood, or a one-sided tap.
             let one_sided = entry.halves.iter().any(|half| half.frames == 0);
             let rank = if one_sided { 0 } else { importance(entry) };
@@ -243,8 +306,9 @@ impl FlowTable {
 }
 
 impl Streams for FlowTable {
-    fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream {
-        &mut self.entry_mut(flow).halves[direction.index()].stream
+    #[inline]
+    fn streams(&mut self, flow: FlowId, direction: Direction) -> [&mut Stream; 2] {
+        direction.first_of(&mut self.entry_mut(flow).halves).map(|half| &mut half.stream)
     }
 
     fn handshake(&mut self, flow: FlowId) -> &mut Handshake {
@@ -277,68 +341,4 @@ fn importance(entry: &FlowEntry) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::burst::{Address, Protocol};
-
-    fn key(n: u32) -> FlowKey {
-        let [a, b, c, d] = n.to_be_bytes();
-        let low = (Address::v4([a, b, c, d]), 1);
-        FlowKey { low, high: (Address::v4([255; 4]), 443), protocol: Protocol::Tcp }
-    }
-
-    fn settle(table: &mut FlowTable) {
-        table.take_ended(|_, _| {});
-        table.begin_burst();
-    }
-
-    #[test]
-    fn a_flow_is_found_until_it_ends_and_can_be_read_a_little_longer() {
-        let mut table = FlowTable::with_capacity(4);
-        let flow = table.open(key(1), true, Nanos(1)).unwrap();
-        assert_eq!(table.find(&key(1)), Some(flow));
-        table.end(flow);
-        assert_eq!(table.find(&key(1)), None);
-        assert_eq!(table.entry(flow).key, key(1));
-        let again = table.open(key(1), true, Nanos(2)).unwrap();
-        assert_ne!(again, flow, "a slot never means two flows in one burst");
-    }
-
-    #[test]
-    fn a_full_table_lets_the_longest_idle_go() {
-        let mut table = FlowTable::with_capacity(8);
-        for n in 0..8 {
-            table.open(key(n), true, Nanos(u64::from(n) + 1)).unwrap();
-            settle(&mut table);
-        }
-        assert!(table.open(key(99), true, Nanos(100)).is_some());
-        assert_eq!(
-            (table.find(&key(0)), table.totals().evicted, table.totals().live),
-            (None, 1, 8)
-        );
-    }
-
-    #[test]
-    fn a_flood_never_outgrows_the_table() {
-        let mut table = FlowTable::with_capacity(100);
-        for n in 0..10_000 {
-            assert!(table.open(key(n), true, Nanos(u64::from(n))).is_some());
-            if n % 64 == 0 {
-                settle(&mut table);
-            }
-        }
-        assert_eq!(table.totals().live, 100);
-    }
-
-    #[test]
-    fn idle_flows_expire_in_steps() {
-        let mut table = FlowTable::with_capacity(4);
-        table.open(key(1), true, Nanos::ZERO);
-        table.expire(OPEN_IDLE);
-        assert!(table.find(&key(1)).is_some());
-        for _ in 0..8 {
-            table.expire(OPEN_IDLE + Nanos(1));
-        }
-        assert_eq!((table.find(&key(1)), table.totals().expired), (None, 1));
-    }
-}
+mod tests;

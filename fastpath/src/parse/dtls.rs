@@ -31,11 +31,16 @@ const HELLOS: u16 = 128;
 
 impl Default for Dtls {
     fn default() -> Self {
-        Self { messages: Messages::with_capacity(HELLOS) }
+        Self::for_flows(usize::MAX)
     }
 }
 
 impl Dtls {
+    /// For this many flows, each of which has one message in the making at most.
+    pub(super) fn for_flows(flows: usize) -> Self {
+        Self { messages: Messages::for_flows(flows, HELLOS) }
+    }
+
     /// Hellos that were pushed out by newer ones, and fragments beyond the bound.
     pub(super) fn refused(&self) -> u64 {
         self.messages.refused

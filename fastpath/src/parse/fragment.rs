@@ -18,6 +18,9 @@ use crate::time::Nanos;
 /// Datagrams kept at most, those of the present burst that are whole included.
 const DATAGRAMS: usize = 256;
 
+/// The same where there are few flows: more than one burst can make whole.
+const DATAGRAMS_MIN: usize = 2 * BURST_FRAMES;
+
 /// A datagram without its IP header is no longer than this.
 const DATAGRAM_BYTES: usize = 65_535;
 
@@ -31,7 +34,7 @@ const MAP_WORDS: usize = DATAGRAM_BYTES.div_ceil(UNIT_BYTES).div_ceil(64);
 const WHOLE_WITHIN: Nanos = Nanos::from_secs(30);
 
 // The whole datagrams of a burst never fill the pool.
-const _: () = assert!(DATAGRAMS > BURST_FRAMES && DATAGRAMS <= u16::MAX as usize);
+const _: () = assert!(DATAGRAMS_MIN > BURST_FRAMES && DATAGRAMS <= u16::MAX as usize);
 
 /// The datagrams of an lcore in the making: 16 MiB of address space, of which only the part that
 /// fragments have reached is ever touched.
@@ -91,18 +94,24 @@ struct Contradiction;
 
 impl Default for Fragments {
     fn default() -> Self {
+        Self::for_flows(DATAGRAMS)
+    }
+}
+
+impl Fragments {
+    /// For about this many flows: one datagram in the making for each, within the bounds above.
+    pub(super) fn for_flows(flows: usize) -> Self {
+        let count = flows.clamp(DATAGRAMS_MIN, DATAGRAMS);
         Self {
             // Twice the room, so that it only ever rehashes in place.
-            index: HashMap::with_capacity(2 * DATAGRAMS),
-            datagrams: (0..DATAGRAMS).map(|_| Datagram::new()).collect(),
+            index: HashMap::with_capacity(2 * count),
+            datagrams: (0..count).map(|_| Datagram::new()).collect(),
             oldest: 0,
             joined: Vec::with_capacity(BURST_FRAMES),
             refused: 0,
         }
     }
-}
 
-impl Fragments {
     /// Gives the joined datagrams of the last burst up.
     pub(super) fn begin_burst(&mut self) {
         while let Some(index) = self.joined.pop() {
@@ -209,9 +218,9 @@ impl Fragments {
             if !is_whole(at) {
                 break;
             }
-            at = (at + 1) % DATAGRAMS;
+            at = (at + 1) % self.datagrams.len();
         }
-        self.oldest = (at + 1) % DATAGRAMS;
+        self.oldest = (at + 1) % self.datagrams.len();
         // There are no more than `u16::MAX` datagrams.
         let index = u16::try_from(at).unwrap_or_default();
         if let Some(datagram) = self.datagrams.get_mut(at) {

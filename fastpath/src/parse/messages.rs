@@ -12,6 +12,8 @@ use crate::time::Nanos;
 /// The bytes of a message at most, its header included. A post-quantum ClientHello takes about
 /// 2,000.
 pub(super) const MESSAGE_BYTES: usize = 16 * 1024;
+/// Words of a map with a bit for each of them.
+const MAP_WORDS: usize = MESSAGE_BYTES.div_ceil(64);
 /// The header of a TLS handshake message (RFC 8446, 4): its type and its length.
 pub(super) const HEADER_BYTES: usize = 4;
 /// A message that nobody has added to for this long is abandoned.
@@ -56,16 +58,21 @@ pub(super) enum Progress<'a> {
 }
 
 impl<C: Clone + Default> Messages<C> {
-    /// A pool for `capacity` messages, 18 KiB each, taken once; the system gives the memory of a
-    /// message when it is first written to.
+    /// A pool for a message of each of these flows, and for `most` of them at most.
+    pub(super) fn for_flows(flows: usize, most: u16) -> Self {
+        Self::with_capacity(u16::try_from(flows).map_or(most, |flows| flows.min(most)))
+    }
+
+    /// A pool for `capacity` messages, 18 KiB each, taken once. The memory of a message is not
+    /// touched before its first claim.
     pub(super) fn with_capacity(capacity: u16) -> Self {
         let message = |_| Message {
             owner: None,
             touched: Nanos::ZERO,
             context: C::default(),
             whole_bytes: 0,
-            there: vec![0; MESSAGE_BYTES.div_ceil(64)],
-            bytes: vec![0; MESSAGE_BYTES],
+            there: Vec::with_capacity(MAP_WORDS),
+            bytes: Vec::with_capacity(MESSAGE_BYTES),
         };
         Self {
             messages: (0..capacity).map(message).collect(),
@@ -112,7 +119,9 @@ impl<C> Message<C> {
         self.context = context;
         self.touched = at;
         self.whole_bytes = 0;
-        self.there.fill(0);
+        self.there.clear();
+        self.there.resize(MAP_WORDS, 0);
+        self.bytes.resize(MESSAGE_BYTES, 0);
     }
 
     /// Adds a piece that starts at `offset`; false when it reaches beyond the bound.

@@ -19,6 +19,7 @@ mod link;
 mod messages;
 mod quic;
 pub mod reassembly;
+mod slab;
 mod tcp;
 pub mod tls;
 mod tunnel;
@@ -53,6 +54,19 @@ pub struct Parser {
 }
 
 impl Parser {
+    /// For so many flows at once: few need smaller pools, as what waits in them is of a flow.
+    #[must_use]
+    pub fn for_flows(flows: usize) -> Self {
+        Self {
+            streams: Reassembly::default(),
+            fragments: Fragments::for_flows(flows),
+            quic: Quic::for_flows(flows),
+            dtls: Dtls::for_flows(flows),
+            fingerprinter: Fingerprinter::default(),
+            counters: WalkCounters::default(),
+        }
+    }
+
     /// Entries of the pools that were pushed out by newer ones, hellos too long to keep, and
     /// datagrams that never became whole.
     #[must_use]
@@ -65,22 +79,27 @@ impl Parser {
 /// Reads the record headers and hellos in the payload of each frame that belongs to a flow.
 pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, parser: &mut Parser) {
     let (frames, packets) = burst.split();
-    for (i, frame) in frames.iter().enumerate() {
-        let columns = (packets.headers.get(i), packets.flow.get(i));
-        let (Some(&Some(headers)), Some(&Some((flow, direction)))) = columns else { continue };
-        if headers.is_part() {
+    // Taken out, so that what is found can go into the other columns.
+    let column = std::mem::take(&mut packets.headers);
+    for (i, (frame, headers)) in frames.iter().zip(&column).enumerate() {
+        let Some(&Some((flow, direction))) = packets.flow.get(i) else { continue };
+        let Some(headers) = headers.as_ref().filter(|headers| !headers.is_part()) else { continue };
+        if headers.protocol == Protocol::Tcp
+            && tls::tells_nothing(headers, streams.streams(flow, direction))
+        {
             continue;
         }
+        let found = Found { packet: i, flow, direction };
         let joined = match headers.fragment {
             Some(Fragment::Joined(index)) => Some((index, parser.fragments.lend(index).1)),
             Some(Fragment::Part) | None => None,
         };
         let bytes = joined.as_ref().map_or(frame.bytes(), |(_, bytes)| bytes);
         let payload = bytes.get(headers.payload()).unwrap_or(&[]);
-        let found = Found { packet: i, flow, direction };
         match headers.protocol {
             Protocol::Tcp => {
-                tls::segment(found, &headers, payload, packets, streams, parser);
+                let streams = streams.streams(flow, direction);
+                tls::segment(found, headers, payload, packets, streams, parser);
             }
             Protocol::Udp => match headers.datagram {
                 Datagram::Quic => quic::datagram(found, payload, packets, streams, parser),
@@ -92,6 +111,7 @@ pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, pa
             parser.fragments.give_back(index, bytes);
         }
     }
+    packets.headers = column;
 }
 
 /// Where a frame's payload belongs.

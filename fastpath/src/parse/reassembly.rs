@@ -7,6 +7,8 @@
 //! A stream knows its places ([`Held`]), and its segments are chained in order of sequence, so that
 //! no call looks at more than [`CHAIN_STEPS`] entries, however full the pools are.
 
+use super::slab::Slab;
+
 /// Whose bytes: a stream's number, unique within an lcore's life, so that a flow that takes over a
 /// slot of the flow table never meets bytes of the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,18 +36,21 @@ const CHAIN_STEPS: usize = 128;
 /// Hellos in the making at most, and the bytes of one: more than a full record (RFC 8446, 5.1). A
 /// post-quantum ClientHello takes about 2,000.
 const HELLOS: Slot = 256;
-pub(super) const HELLO_BYTES: usize = 20 * 1024;
+pub(super) const HELLO_BYTES: usize = HELLO_LEN_MAX as usize;
+const HELLO_LEN_MAX: u16 = 20 * 1024;
 
-/// Both pools of an lcore, about 7 MiB, taken once.
+/// Both pools of an lcore, about 7 MiB of address space, taken once.
 #[derive(Debug)]
 pub struct Reassembly {
     pieces: Vec<Piece>,
+    piece_bytes: Slab,
     free_pieces: Vec<Slot>,
     oldest_piece: Slot,
     /// The pieces of each stream that has some.
     chains: Vec<Chain>,
     free_chains: Vec<Slot>,
     hellos: Vec<Hello>,
+    hello_bytes: Slab,
     free_hellos: Vec<Slot>,
     oldest_hello: Slot,
     scratch: Vec<u8>,
@@ -54,13 +59,13 @@ pub struct Reassembly {
     pub refused: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Piece {
     chain: Slot,
     before: Slot,
     after: Slot,
     seq: u32,
-    bytes: Vec<u8>,
+    len: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +76,10 @@ struct Chain {
     pieces: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Hello {
     owner: Option<StreamKey>,
-    bytes: Vec<u8>,
+    len: u16,
 }
 
 impl Held {
@@ -86,21 +91,16 @@ impl Held {
 
 impl Default for Reassembly {
     fn default() -> Self {
-        let piece = || Piece {
-            chain: NONE,
-            before: NONE,
-            after: NONE,
-            seq: 0,
-            bytes: Vec::with_capacity(PIECE_BYTES),
-        };
-        let hello = || Hello { owner: None, bytes: Vec::with_capacity(HELLO_BYTES) };
+        let piece = Piece { chain: NONE, before: NONE, after: NONE, seq: 0, len: 0 };
         Self {
-            pieces: (0..PIECES).map(|_| piece()).collect(),
+            pieces: vec![piece; usize::from(PIECES)],
+            piece_bytes: Slab::with_capacity(PIECES, PIECE_BYTES),
             free_pieces: (0..PIECES).rev().collect(),
             oldest_piece: 0,
             chains: vec![Chain::EMPTY; usize::from(PIECES)],
             free_chains: (0..PIECES).rev().collect(),
-            hellos: (0..HELLOS).map(|_| hello()).collect(),
+            hellos: vec![Hello { owner: None, len: 0 }; usize::from(HELLOS)],
+            hello_bytes: Slab::with_capacity(HELLOS, HELLO_BYTES),
             free_hellos: (0..HELLOS).rev().collect(),
             oldest_hello: 0,
             scratch: Vec::with_capacity(PIECE_BYTES),
@@ -136,12 +136,12 @@ impl Reassembly {
     ) -> Option<u32> {
         let first = self.chain(held)?.first;
         let piece = self.piece(first)?;
-        let seq = piece.seq;
+        let Piece { seq, len, .. } = *piece;
         if reached.is_some_and(|from| ahead(seq, from) > 0) {
             return None;
         }
         out.clear();
-        out.extend_from_slice(&piece.bytes);
+        out.extend_from_slice(self.piece_bytes.read(first, usize::from(len)));
         self.unlink(first);
         self.free_pieces.push(first);
         Some(seq)
@@ -166,15 +166,16 @@ impl Reassembly {
         }
         let index = held.hello;
         let hello = self.hellos.get_mut(usize::from(index))?;
-        let fits = hello.bytes.len() + bytes.len() <= HELLO_BYTES;
-        if hello.owner != Some(held.key) || !fits {
-            self.refused += u64::from(!fits);
+        let start = usize::from(hello.len);
+        let len = u16::try_from(start + bytes.len()).ok().filter(|&len| len <= HELLO_LEN_MAX);
+        let (Some(len), true) = (len, hello.owner == Some(held.key)) else {
+            self.refused += u64::from(len.is_none());
             self.release_hello(held);
             return None;
-        }
-        let hello = self.hellos.get_mut(usize::from(index))?;
-        hello.bytes.extend_from_slice(bytes);
-        Some(&hello.bytes)
+        };
+        hello.len = len;
+        self.hello_bytes.write(index, start, bytes);
+        Some(self.hello_bytes.read(index, usize::from(len)))
     }
 
     /// Gives the stream's hello buffer back.
@@ -200,10 +201,11 @@ impl Reassembly {
             None => self.chains.get(usize::from(chain)).map_or(NONE, |chain| chain.first),
         };
         if let Some(piece) = self.pieces.get_mut(usize::from(slot)) {
-            (piece.chain, piece.before, piece.after, piece.seq) = (chain, before, after, seq);
-            piece.bytes.clear();
-            piece.bytes.extend_from_slice(bytes);
+            // A piece is at most PIECE_BYTES long.
+            let len = u16::try_from(bytes.len()).unwrap_or(0);
+            *piece = Piece { chain, before, after, seq, len };
         }
+        self.piece_bytes.write(slot, 0, bytes);
         self.join(chain, before, slot);
         self.join(chain, slot, after);
         if let Some(chain) = self.chains.get_mut(usize::from(chain)) {
@@ -222,7 +224,7 @@ impl Reassembly {
         for _ in 0..CHAIN_STEPS {
             let Some(piece) = self.piece(slot) else { return Some(NONE) };
             let distance = ahead(seq, piece.seq);
-            if distance > 0 || (distance == 0 && len > piece.bytes.len()) {
+            if distance > 0 || (distance == 0 && len > usize::from(piece.len)) {
                 return Some(slot);
             }
             if distance == 0 {
@@ -292,7 +294,7 @@ impl Reassembly {
         });
         if let Some(hello) = self.hellos.get_mut(usize::from(slot)) {
             hello.owner = Some(owner);
-            hello.bytes.clear();
+            hello.len = 0;
         }
         slot
     }

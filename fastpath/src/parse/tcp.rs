@@ -26,6 +26,7 @@ pub(super) struct Segment {
 
 /// Reads the TCP header. A capture that cut the options off still gives a segment: nothing in it is
 /// guessed.
+#[inline(always)]
 pub(super) fn segment(transport: Layer<'_>) -> Result<Segment, PassReason> {
     if transport.wire_bytes < HEADER_BYTES {
         return Err(PassReason::MalformedTransport);

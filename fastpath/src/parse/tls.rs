@@ -27,8 +27,8 @@ use crate::time::Nanos;
 
 /// The streams of the flows, by flow and direction; the flow table is one.
 pub trait Streams {
-    /// The stream of one direction of a flow that is in the table.
-    fn stream(&mut self, flow: FlowId, direction: Direction) -> &mut Stream;
+    /// The stream of this direction of a flow that is in the table, and that of the other one.
+    fn streams(&mut self, flow: FlowId, direction: Direction) -> [&mut Stream; 2];
 
     /// The handshake of a UDP flow that is in the table.
     fn handshake(&mut self, flow: FlowId) -> &mut Handshake;
@@ -152,6 +152,35 @@ impl Stream {
             && payload.first() != Some(&CONTENT_HANDSHAKE)
     }
 
+    /// Whether a segment ends before the next byte that must be looked at, as nearly all do that lie
+    /// in the body of a record. Bytes behind a hole are none of this.
+    fn is_beyond(&self, seq: u32, bytes: u32) -> bool {
+        let start = ahead(self.next, seq);
+        matches!(self.phase, Phase::Header | Phase::Hello)
+            && start >= 0
+            && (bytes..=HOLE_BYTES_MAX).contains(&start.unsigned_abs())
+    }
+
+    /// Puts a record header together that segment boundaries have split. Returns what it says, and
+    /// how many bytes this segment had of it; moves on and returns nothing while some are missing.
+    fn gather_header(&mut self, rest: &[u8]) -> Option<(Option<(ContentType, u16)>, usize)> {
+        let have = usize::from(self.header_have);
+        let taken = rest.len().min(HEADER_BYTES - have);
+        for (to, from) in self.header.iter_mut().skip(have).zip(rest) {
+            *to = *from;
+        }
+        let have = have + taken;
+        let plausible = self.header.get(..have).is_some_and(may_begin_record);
+        if plausible && have < HEADER_BYTES {
+            // At most five, both.
+            self.header_have = u8::try_from(have).unwrap_or(0);
+            self.next = self.next.wrapping_add(u32::try_from(taken).unwrap_or(0));
+            return None;
+        }
+        self.header_have = 0;
+        Some((parse_header(&self.header).filter(|_| plausible), taken))
+    }
+
     /// Forgets the hello before: another one is at `seq`.
     fn restart(&mut self, seq: u32, pools: &mut Reassembly) {
         self.drop_hello(pools);
@@ -178,13 +207,26 @@ impl Stream {
     }
 }
 
-/// Walks the records of one TCP frame.
+/// Whether a segment can hold nothing of interest, told without a look at its payload: it is an
+/// acknowledgment, or a part of a record's body. To walk it would change nothing.
+#[inline]
+pub(super) fn tells_nothing(headers: &Headers, [stream, opposite]: [&mut Stream; 2]) -> bool {
+    let Headers { tcp, payload_bytes, payload_wire_bytes, .. } = headers;
+    if tcp.flags.syn() || payload_bytes != payload_wire_bytes || opposite.waiting {
+        return false;
+    }
+    *payload_bytes == 0 || (!stream.waiting && stream.is_beyond(tcp.seq, *payload_bytes))
+}
+
+/// Walks the records of one TCP frame, on the stream of its direction; the other one is there for
+/// what the frame says about it.
+#[inline]
 pub(super) fn segment(
     found: Found,
     headers: &Headers,
     payload: &[u8],
     packets: &mut Packets,
-    streams: &mut impl Streams,
+    [stream, opposite]: [&mut Stream; 2],
     parser: &mut Parser,
 ) {
     let Found { packet, flow, direction } = found;
@@ -193,13 +235,13 @@ pub(super) fn segment(
     let flags = headers.tcp.flags;
     let reverse = direction.reverse();
     let mut walk = Walk { packet, at, flow, direction: reverse, packets, counters, fingerprinter };
-    let opposite = streams.stream(flow, reverse);
-    walk.notice_loss(headers, opposite, pools);
+    if opposite.waiting {
+        walk.notice_loss(headers, opposite, pools);
+    }
     if flags.syn() && flags.ack() {
         opposite.start(headers.tcp.ack);
     }
     walk.direction = direction;
-    let stream = streams.stream(flow, direction);
     if flags.syn() {
         stream.start(headers.tcp.seq.wrapping_add(1));
     }
@@ -227,9 +269,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// A receiver that acknowledges bytes we still wait for has got them past us: the capture
-    /// missed them.
+    /// missed them. `stream` is one that waits.
     fn notice_loss(&mut self, headers: &Headers, stream: &mut Stream, pools: &mut Reassembly) {
-        if !stream.waiting || !headers.tcp.flags.ack() {
+        if !headers.tcp.flags.ack() {
             return;
         }
         let beyond = ahead(headers.tcp.ack, stream.next);
@@ -304,22 +346,17 @@ impl Walk<'_> {
     }
 
     fn header(&mut self, stream: &mut Stream, pools: &mut Reassembly, rest: &[u8]) {
-        let have = usize::from(stream.header_have);
-        let taken = rest.len().min(HEADER_BYTES - have);
-        for (to, from) in stream.header.iter_mut().skip(have).zip(rest) {
-            *to = *from;
-        }
-        // At most five, both.
-        let taken = u8::try_from(taken).unwrap_or(0);
-        stream.header_have += taken;
-        stream.next = stream.next.wrapping_add(u32::from(taken));
-        let have = usize::from(stream.header_have);
-        let plausible = stream.header.get(..have).is_some_and(may_begin_record);
-        if plausible && have < HEADER_BYTES {
-            return;
-        }
-        stream.header_have = 0;
-        let header = parse_header(&stream.header).filter(|_| plausible);
+        let (header, taken) = match rest.first_chunk() {
+            // As a rule it is whole.
+            Some(header) if stream.header_have == 0 => (parse_header(header), HEADER_BYTES),
+            _ => match stream.gather_header(rest) {
+                Some(gathered) => gathered,
+                None => return,
+            },
+        };
+        // At most five.
+        let taken = u32::try_from(taken).unwrap_or(0);
+        stream.next = stream.next.wrapping_add(taken);
         let Some((content, length)) = header else {
             // Before the hello it never was TLS; after it a header is missing that we thought to
             // know.
@@ -328,7 +365,7 @@ impl Walk<'_> {
             } else {
                 stream.drop_hello(pools);
                 stream.phase = Phase::Foreign;
-                stream.next = stream.next.wrapping_sub(u32::from(taken));
+                stream.next = stream.next.wrapping_sub(taken);
             }
             return;
         };

@@ -62,6 +62,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "flow",
         &[
             "burst",
+            "hw",
             "time",
             // A flow's entry holds the walk of its two streams (docs/decisions/0001).
             "parse",

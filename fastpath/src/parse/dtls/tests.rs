@@ -13,7 +13,7 @@ use crate::parse::tls::Stream;
 struct One(Handshake);
 
 impl Streams for One {
-    fn stream(&mut self, _: FlowId, _: Direction) -> &mut Stream {
+    fn streams(&mut self, _: FlowId, _: Direction) -> [&mut Stream; 2] {
         unreachable!("UDP has no TCP stream")
     }
 

@@ -50,14 +50,19 @@ const CLIENT_ID_BYTES_MIN: usize = 8;
 
 impl Default for Quic {
     fn default() -> Self {
-        Self {
-            messages: Messages::with_capacity(CONNECTIONS),
-            scratch: Vec::with_capacity(SCRATCH_BYTES),
-        }
+        Self::for_flows(usize::MAX)
     }
 }
 
 impl Quic {
+    /// For this many flows, each of which has one message in the making at most.
+    pub(super) fn for_flows(flows: usize) -> Self {
+        Self {
+            messages: Messages::for_flows(flows, CONNECTIONS),
+            scratch: Vec::with_capacity(SCRATCH_BYTES),
+        }
+    }
+
     /// Hellos that were pushed out by newer ones, and pieces of hellos beyond the bound.
     pub(super) fn refused(&self) -> u64 {
         self.messages.refused

@@ -18,8 +18,8 @@ impl Frame for Bytes {
 
 struct Pair([Stream; 2], Handshake);
 impl Streams for Pair {
-    fn stream(&mut self, _: FlowId, direction: Direction) -> &mut Stream {
-        &mut self.0[direction.index()]
+    fn streams(&mut self, _: FlowId, direction: Direction) -> [&mut Stream; 2] {
+        direction.first_of(&mut self.0)
     }
 
     fn handshake(&mut self, _: FlowId) -> &mut Handshake {
