@@ -51,7 +51,7 @@ impl Index {
         self.len
     }
 
-    /// Begins to load what [`candidates`](Self::candidates) will look at.
+    /// Begins to load what [`likely`](Self::likely) will look at.
     #[inline]
     pub(super) fn prefetch(&self, hash: KeyHash) {
         let [group, _] = self.groups(hash);
