@@ -191,7 +191,7 @@ fn the_terminal_needs_no_more_columns_than_it_has() {
 #[test]
 fn commands_on_the_terminal_run_as_pasted_and_those_of_the_page_tell_no_folder() {
     let mut report = storm();
-    let path = "/home/me/day 1/lab/a.pcap".to_owned();
+    let path = "/srv/taps/day 1/lab/a.pcap".to_owned();
     report.capture.files =
         vec![CaptureFile { path, start: None, end: None, frames: 4, note: None }];
     report.policy = Some("mine.yaml".to_owned());
@@ -199,16 +199,18 @@ fn commands_on_the_terminal_run_as_pasted_and_those_of_the_page_tell_no_folder()
     let said = |out| terminal::summary(&report, &Style { naming: typed(out), ..PLAIN });
     let written = said(Some(Path::new("out")));
     for command in [
-        "fermata explain --read '/home/me/day 1/lab/a.pcap' x1 --policy ../mine.yaml\n",
+        "fermata explain --read '/srv/taps/day 1/lab/a.pcap' x1 --policy ../mine.yaml\n",
         "fermata validate out/policy.yaml\n",
-        "fermata assess '/home/me/day 1/lab/a.pcap' --policy out/policy.yaml\n",
+        "fermata assess '/srv/taps/day 1/lab/a.pcap' --policy out/policy.yaml\n",
     ] {
         assert!(written.contains(command), "{command} is missing in\n{written}");
     }
-    let first = "fermata assess '/home/me/day 1/lab/a.pcap' --policy ../mine.yaml --out report\n";
+    let first = "fermata assess '/srv/taps/day 1/lab/a.pcap' --policy ../mine.yaml --out report\n";
     assert!(said(None).contains(first) && !written.contains("--out"));
     let page = html::page(&report);
-    assert!(!page.contains("/home/me") && page.contains("--read lab/a.pcap x1 --policy mine.yaml"));
+    assert!(
+        !page.contains("/srv/taps") && page.contains("--read lab/a.pcap x1 --policy mine.yaml")
+    );
 }
 
 #[test]

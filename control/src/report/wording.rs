@@ -213,7 +213,7 @@ pub(super) fn next_steps(report: &Report, naming: Naming<'_>) -> Vec<Step> {
     }
     let budget = &report.starter_budget;
     let text = format!(
-        "Check the starter policy: the endpoints seen, and a retry budget of {} %, at least {} in ten seconds, in \
+        "Check the starter policy: the endpoints seen, and a retry budget of {} %, at least {} in ten seconds, all in \
          shadow.",
         budget.percent, budget.min_per_ten_seconds
     );

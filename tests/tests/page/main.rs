@@ -109,6 +109,17 @@ fn the_page_fits_a_phone_and_no_text_leaves_its_place() {
 }
 
 #[test]
+fn nothing_is_cut_off_on_paper() {
+    let Some((mut browser, page)) = open("paper") else { return };
+    // A4 within margins of 1 cm.
+    browser.open(&page, 718, "light", "print");
+    browser.value(TEXTS);
+    let cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)\
+               .map(e => e.parentElement.textContent.slice(0, 80))";
+    assert_eq!(browser.value(cut), serde_json::json!([]));
+}
+
+#[test]
 fn text_has_contrast_in_light_in_dark_and_on_paper() {
     let Some((mut browser, page)) = open("contrast") else { return };
     for (scheme, media) in [("light", "screen"), ("dark", "screen"), ("dark", "print")] {

@@ -124,6 +124,13 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
+/// A figure for HTML: it may break before its range, and nowhere else.
+pub(super) fn figure(text: &str) -> String {
+    let parts: Vec<String> =
+        text.split(" (").map(|part| escape(part).replace(' ', "&nbsp;")).collect();
+    parts.join(" (")
+}
+
 /// A name short enough for a label of `chars` characters.
 pub(super) fn label(name: &str, chars: usize) -> String {
     if name.chars().count() <= chars {
@@ -157,6 +164,14 @@ mod tests {
         assert_eq!(ticks(7.0, 4.0), [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(ticks(100.0, 4.0), [0.0, 50.0, 100.0]);
         assert_eq!(ticks(0.0, 4.0), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_figure_breaks_before_its_range_only() {
+        assert_eq!(
+            figure("2 min (84 s to <3 min)"),
+            "2&nbsp;min (84&nbsp;s&nbsp;to&nbsp;&lt;3&nbsp;min)"
+        );
     }
 
     #[test]

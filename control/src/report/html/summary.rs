@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::figures;
 use crate::output::clean;
-use crate::report::chart::escape;
+use crate::report::chart::{escape, figure};
 use crate::report::naming::Naming;
 use crate::report::terminal::waste_text;
 use crate::report::wording;
@@ -115,10 +115,10 @@ pub(super) fn prevented(out: &mut String, report: &Report) {
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(law),
-            figures::range(saving.exchanges.0, figures::tokens),
-            figures::range(saving.seconds.0, figures::duration),
-            escape(&figures::range(saving.tokens.0, figures::tokens)),
-            escape(&wording::money(saving.tokens, saving.cost)),
+            figure(&figures::range(saving.exchanges.0, figures::tokens)),
+            figure(&figures::range(saving.seconds.0, figures::duration)),
+            figure(&figures::range(saving.tokens.0, figures::tokens)),
+            figure(&wording::money(saving.tokens, saving.cost)),
         );
     }
     out.push_str("</tbody></table></div></section>");

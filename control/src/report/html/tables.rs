@@ -7,7 +7,7 @@ use fastpath::telemetry::ledger::{ClientRow, ConcurrencyRow, EndpointRow, Tally}
 
 use crate::figures;
 use crate::report::OtherServers;
-use crate::report::chart::escape;
+use crate::report::chart::{escape, figure};
 use crate::report::terminal::waste_text;
 use crate::report::timeline::Step;
 use fastpath::telemetry::ledger::propagation::{Kind, PropagationView};
@@ -150,7 +150,7 @@ fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
             let _ = match (i, word) {
                 (0, _) => write!(out, "<th scope=\"row\">{}</th>", escape(cell)),
                 (_, true) => write!(out, "<td class=\"word\">{}</td>", escape(cell)),
-                (_, false) => write!(out, "<td>{}</td>", escape(cell)),
+                (_, false) => write!(out, "<td>{}</td>", figure(cell)),
             };
         }
         out.push_str("</tr>");
