@@ -26,7 +26,7 @@ pub fn run(args: &AssessArgs) -> Result<Done, Failure> {
                 assessment.add(&ExchangeLine { pcap: name.map(str::to_owned), ..line });
             }
             Event::Signal(signal) => assessment.add_event(&EventLine::new(signal, &snapshot)),
-            Event::Hello(_) => {}
+            Event::Hello(_) | Event::Amendment(_) => {}
         })?;
     let mut report = assessment.finish(&read, args.captures.len());
     report.policy = args.policy.as_deref().map(capture::file_name);

@@ -24,7 +24,7 @@ pub fn flows(args: &FlowsArgs) -> Result<Done, Failure> {
             let Outlets { names, fingerprints, .. } = outlets;
             Some(FlowLine { pcap, ..FlowLine::new(hello, names, fingerprints, &snapshot) })
         }
-        Event::Exchange(_) | Event::Signal(_) => None,
+        Event::Exchange(_) | Event::Signal(_) | Event::Amendment(_) => None,
     })
 }
 
@@ -38,7 +38,7 @@ pub fn exchanges(args: &ExchangesArgs) -> Result<Done, Failure> {
         Event::Exchange(exchange) => {
             Some(ExchangeLine { pcap, ..ExchangeLine::new(exchange, &outlets.names, &snapshot) })
         }
-        Event::Hello(_) | Event::Signal(_) => None,
+        Event::Hello(_) | Event::Signal(_) | Event::Amendment(_) => None,
     })
 }
 
@@ -48,9 +48,13 @@ pub fn exchanges(args: &ExchangesArgs) -> Result<Done, Failure> {
 /// When no capture, or the policy, can be read.
 pub fn events(args: &ExchangesArgs) -> Result<Done, Failure> {
     let snapshot = policy::snapshot(args.policy.as_deref())?;
-    read(&args.read, &snapshot, args.output, |pcap, event, _| match event {
+    read(&args.read, &snapshot, args.output, |pcap, event, outlets| match event {
         Event::Signal(signal) => Some(EventLine { pcap, ..EventLine::new(signal, &snapshot) }),
-        Event::Hello(_) | Event::Exchange(_) => None,
+        Event::Exchange(exchange) => {
+            let line = ExchangeLine::new(exchange, &outlets.names, &snapshot);
+            EventLine::of_amended(&ExchangeLine { pcap, ..line })
+        }
+        Event::Hello(_) | Event::Amendment(_) => None,
     })
 }
 
@@ -283,6 +287,7 @@ const fn signal_name(kind: SignalKind) -> &'static str {
         SignalKind::Orphan => "orphan",
         SignalKind::Outage => "outage",
         SignalKind::Throttling => "throttling",
+        SignalKind::Wasted => "wasted",
     }
 }
 
@@ -319,6 +324,10 @@ fn kind_text(event: &EventLine) -> String {
         SignalKind::Orphan => format!("received for {time} after its client had left"),
         SignalKind::Outage => format!("{} failed", share()),
         SignalKind::Throttling => format!("{} throttled", share()),
+        SignalKind::Wasted => {
+            let why = or_unknown(event.waste.map(Waste::name));
+            format!("turns out to have been waste, {time} after its end: {why}")
+        }
     }
 }
 

@@ -91,6 +91,7 @@ fn exchange() -> ExchangeLine {
         streamed: false,
         tokens_estimate: None,
         cost_usd: None,
+        amended: None,
         waste: Some(Waste::Retry),
         verdict: Verdict::Pass,
         hold_ms: None,

@@ -11,6 +11,7 @@ use crate::port::Rx;
 use crate::port::pcap::{PcapError, PcapPort, Progress};
 use crate::telemetry::Totals;
 use crate::telemetry::event::Event;
+use crate::telemetry::settle::Settling;
 use crate::time::Nanos;
 
 /// What is left to say when the capture has ended.
@@ -22,11 +23,14 @@ pub struct Summary {
     pub first: Nanos,
     /// Time of the last frame.
     pub last: Nanos,
+    /// Amendments that came when their exchange had been told already: see [`Settling`].
+    pub late_amendments: u64,
     /// What was wrong with the file, if it could be read only in part.
     pub note: Option<String>,
 }
 
 /// Gives every event of the capture at `path` to `sink`, in order, with what its ids stand for.
+/// Amendments have been entered in their exchanges, and are no events of their own.
 ///
 /// # Errors
 /// When the file cannot be opened or is no capture. A file that breaks off is read as far as it
@@ -42,14 +46,15 @@ pub fn replay(
     let config = LcoreConfig { mode: Mode::Observe, ..LcoreConfig::default() };
     let (mut lcore, outlets) = Lcore::new(port, config, subscriber);
     let mut first = Nanos::ZERO;
-    let mut give = || {
+    let mut settling = Settling::default();
+    let mut give = |now| {
         while let Some(event) = outlets.events.next() {
-            sink(&event, &outlets);
+            settling.push(now, event, |event| sink(event, &outlets));
         }
     };
     loop {
         let rx = lcore.run_once();
-        give();
+        give(lcore.now());
         if rx == Rx::Closed {
             break;
         }
@@ -60,9 +65,10 @@ pub fn replay(
     }
     let last = lcore.now();
     while lcore.finish() {
-        give();
+        give(last);
     }
-    give();
+    give(last);
+    settling.finish(|event| sink(event, &outlets));
     let note = lcore.port().note().map(|note| note.to_string());
-    Ok(Summary { totals: lcore.totals(), first, last, note })
+    Ok(Summary { totals: lcore.totals(), first, last, late_amendments: settling.late, note })
 }

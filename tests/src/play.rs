@@ -8,7 +8,7 @@ use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::mem::{MemPort, Sent};
 use fastpath::port::{Port, Rx};
 use fastpath::telemetry::Totals;
-use fastpath::telemetry::event::Event;
+use fastpath::telemetry::event::{Amendment, Event};
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
 use crate::connection::Arrival;
@@ -98,7 +98,16 @@ impl Told {
                     self.exchanges.push(ExchangeLine::new(&exchange, &outlets.names, snapshot));
                 }
                 Event::Signal(signal) => self.events.push(EventLine::new(&signal, snapshot)),
+                Event::Amendment(amendment) => self.amend(&amendment),
             }
+        }
+    }
+
+    /// Enters what was learnt of an exchange after it was told.
+    fn amend(&mut self, amendment: &Amendment) {
+        let id = amendment.exchange.to_string();
+        if let Some(line) = self.exchanges.iter_mut().rev().find(|line| line.id == id) {
+            line.amend(amendment);
         }
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn of_capture(capture: &Path, args: &ExplainArgs) -> Result<(Case, Do
             case.add_exchange(&ExchangeLine::new(exchange, &outlets.names, &snapshot));
         }
         Event::Signal(signal) => case.add_signal(EventLine::new(signal, &snapshot)),
+        Event::Amendment(_) => {}
     };
     // What is wrong with the file has been said the first time.
     replay::replay(capture, Arc::clone(&snapshot), add, |_| ())

@@ -335,12 +335,18 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
         Some(Waste::Partial) => "cut by the server midway: what had been sent is of no use",
         Some(Waste::Orphan) => "made for a client that had left: a gateway went on receiving it",
         Some(Waste::Doomed) => "beside a branch that had failed for good: nothing could come of it",
-        Some(Waste::Thrash) => "asked again after a restart: the answer had been given before",
+        Some(Waste::Thrash) => {
+            "thrown away: its workflow began anew and asked again for what it had been told"
+        }
         Some(Waste::Hedge) => {
             "lost against its copy: the client left it when the other was answered"
         }
     };
     let mut out = vec![say("Waste", waste.to_owned())];
+    if let Some(amended) = x.amended {
+        let (clock, since) = (figures::clock(amended), figures::duration(amended - x.over()));
+        out.push(say("Amended", format!("that turned out at {clock} UTC, {since} after its end")));
+    }
     for signal in &case.signals {
         let text = format!("{}, at {} UTC", signal_text(signal), figures::clock(signal.time));
         out.push(say("Signal", text));

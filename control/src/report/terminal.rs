@@ -141,7 +141,7 @@ pub(crate) const fn waste_text(class: Waste) -> &'static str {
         Waste::LateAbort => "left by the client midway",
         Waste::Partial => "cut by the server midway",
         Waste::Orphan => "made for a client that had left",
-        Waste::Thrash => "asked again after a restart",
+        Waste::Thrash => "thrown away by a restart",
         Waste::Doomed => "beside a branch that had failed",
         Waste::Hedge => "lost against its copy",
     }

@@ -40,6 +40,7 @@ pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> Ex
         streamed: true,
         tokens_estimate: Some([80.0, 100.0, 120.0]),
         cost_usd: Some([0.1, 0.2, 0.4]),
+        amended: None,
         waste: None,
         verdict: Verdict::Pass,
         hold_ms: None,

@@ -262,10 +262,14 @@ pub fn observe(
     }
     mux::observe(packets, flows, exchanges, clients, policy, events);
     let Clients { patterns, decided, finished, .. } = clients;
-    for decided in decided.iter() {
-        patterns.started(decided, exchanges, events);
+    let is_new = |exchange: &&mut Exchange| decided.iter().any(|new| new.id == exchange.id);
+    for exchange in finished.iter_mut().filter(|exchange| !is_new(exchange)) {
+        patterns.ended(exchange, exchanges, events);
     }
-    for exchange in finished.iter_mut() {
+    for decided in decided.iter() {
+        patterns.started(decided, exchanges, finished, events);
+    }
+    for exchange in finished.iter_mut().filter(is_new) {
         patterns.ended(exchange, exchanges, events);
     }
 }
@@ -424,6 +428,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         tokens,
         cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
         waste: waste_of_end(outcome, seen.first_byte.is_some()),
+        amended: None,
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
@@ -446,8 +451,8 @@ fn waste_of_end(outcome: Outcome, has_begun: bool) -> Option<Waste> {
 }
 
 /// Adds what an exchange is a retry of, a copy or a repeat. Another attempt that came to nothing is
-/// waste of that kind, unless its response had begun: then the abort or the cut is what wasted it. A
-/// model's answer to a question that it had answered before is waste, and so is a copy that lost.
+/// waste of that kind, unless its response had begun: then the abort or the cut is what wasted it. So
+/// is a copy that lost.
 fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.attempt = link.attempt;
     exchange.retry_of = link.retry_of;
@@ -460,9 +465,6 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     }
     if link.hedge && exchange.outcome == Outcome::ClientAbort {
         exchange.waste = Some(Waste::Hedge);
-    }
-    if link.restart && exchange.outcome == Outcome::Complete && exchange.tokens.is_some() {
-        exchange.waste = exchange.waste.or(Some(Waste::Thrash));
     }
     exchange
 }

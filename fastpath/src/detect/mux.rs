@@ -355,6 +355,7 @@ fn describe(
         tokens,
         cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
         waste: waste_of_end(outcome, seen.first_byte.is_some()),
+        amended: None,
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,

@@ -26,7 +26,8 @@ use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste, Work,
+    Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste,
+    Work,
 };
 use crate::time::Nanos;
 
@@ -109,8 +110,14 @@ impl Patterns {
         clients.evicted + callers.evicted + endpoints.evicted + backends.evicted + gateways.evicted
     }
 
-    /// An attempt was decided.
-    pub fn started(&mut self, decided: &Decided, exchanges: &Exchanges, events: &mut EventSender) {
+    /// An attempt was decided. `finished` are exchanges that have ended and are not told yet.
+    pub fn started(
+        &mut self,
+        decided: &Decided,
+        exchanges: &Exchanges,
+        finished: &mut [Exchange],
+        events: &mut EventSender,
+    ) {
         let &Decided { id, endpoint, link, peers, flow, start: at, .. } = decided;
         let subject = Subject { exchange: id, peers, endpoint };
         self.attempted(at, link.attempt, subject, events);
@@ -123,6 +130,16 @@ impl Patterns {
                 (seen.down_records > 0).then_some(seen.last_down)
             });
             tell_run(events, change);
+            let waste = Waste::Thrash;
+            client.steps.take_abandoned(|exchange| {
+                match finished.iter_mut().find(|finished| finished.id == exchange) {
+                    Some(finished) => finished.waste = finished.waste.or(Some(waste)),
+                    None => {
+                        let amendment = Amendment { at: decided.at, exchange, waste };
+                        events.send(Event::Amendment(amendment));
+                    }
+                }
+            });
         }
         let (attempt, retry_of) = (link.attempt, link.retry_of);
         let &Decided { meant, continues, .. } = decided;
@@ -167,8 +184,11 @@ impl Patterns {
             if in_vain {
                 client.cascade.came_to_nothing(tokens);
             }
-            let wasted = (exchange.waste == Some(Waste::Thrash)).then_some(tokens);
-            client.steps.ended(exchange.id, exchange.end, exchange.outcome, wasted);
+            let &mut Exchange { id, end, outcome, waste, .. } = exchange;
+            let likely = exchange.tokens.map(|tokens| tokens.likely);
+            if client.steps.ended(id, end, outcome, likely, waste.is_some()) {
+                exchange.waste = Some(Waste::Thrash);
+            }
         }
         self.branch_ended(exchange, events);
         self.leg_ended(exchange, exchanges, events);

@@ -1,19 +1,20 @@
 //! Thrash: a workflow that begins again, and a loop that gets nowhere.
 //!
-//! A step is a first attempt at some work. It continues the chain of the step that had ended just
-//! before it began. A step whose work the client had asked for before, within a minute and one after
-//! the other, repeats that earlier step; steps that repeat those of one chain in the same order are a
-//! run. Equality of one length proves little, so a run counts once two steps of different lengths have
-//! repeated; the steps of a template never count. A run whose steps had all been answered, for the
-//! fourth time, is a loop without progress.
+//! A step is a first attempt at some work. A step whose work the client had asked for before, within a
+//! minute and one after the other, repeats that earlier step. Equality of one length proves little.
+//! Two steps that came one right after the other, of the same worker, and now do so again are a run:
+//! the workflow began anew. Steps of a template, of which there are many of nearly one length, never
+//! count. A run whose steps had all been answered, for the fourth time, is a loop without progress.
 //!
-//! A run says that a workflow began again, and how far it got. What that wasted is what
-//! [`restart`](super::restart) says of each exchange: it is right of more of them.
+//! What a run wasted is not its own steps: they may yet be of use. It is the answers that it makes
+//! its client ask for again, and those that came after them: see [`abandoned`](self::abandoned).
 //!
 //! State of a client is bounded: its last [`STEPS`] steps, as keyed hashes, and [`RUNS`] runs.
 
+mod abandoned;
+
 use super::episode::{Change, Subject, Track};
-use crate::burst::FlowId;
+use crate::burst::{Address, FlowId};
 use crate::telemetry::event::{ExchangeId, Outcome, SignalKind, Work};
 use crate::time::Nanos;
 
@@ -29,10 +30,10 @@ const RUNS_FOR_AT_MOST: Nanos = Nanos::from_secs(660);
 const RUN_SILENT: Nanos = Nanos::from_secs(12);
 /// A step begins within this time after the one that it continues.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(500);
+/// The same where model and tools are called by two applications: the call of a tool needs no thought.
+const CALLS_TOOL_WITHIN: Nanos = Nanos::from_millis(200);
 /// Steps of one length in a minute that make it a template.
 const TEMPLATE_ABOVE: usize = 8;
-/// Steps that must repeat in order before a run is told of.
-const RUN_STEPS_MIN: u32 = 2;
 /// Round from which a run without a failure is a loop.
 const LOOP_FROM: u16 = 4;
 
@@ -42,7 +43,9 @@ pub struct Steps {
     steps: [Option<Step>; STEPS],
     next: u64,
     runs: [Option<Run>; RUNS],
-    chains: u64,
+    numbers: u32,
+    /// The run that took the latest step, if what it abandons is to be told.
+    proven: Option<usize>,
     /// Runs that were given up for newer ones.
     pub lost: u64,
 }
@@ -52,19 +55,23 @@ struct Step {
     number: u64,
     id: ExchangeId,
     flow: FlowId,
+    server: Address,
     work: Work,
     start: Nanos,
     fate: Fate,
+    /// Output tokens of its answer, if a model gave it.
+    tokens: Option<f32>,
+    /// Its answer came to nothing.
+    wasted: bool,
     /// Which time this is done: 1 for the first.
     round: u16,
     /// No earlier round of it failed.
     clean: bool,
-    /// Steps that follow one another are a chain.
-    chain: u64,
-    /// Another step continues it.
-    continued: bool,
-    /// The run that it is part of, by number.
-    run: Option<u64>,
+    /// The run that it is a step of, and the step that it repeats, by number.
+    run: Option<u32>,
+    repeats: Option<u64>,
+    /// The run that left it behind.
+    left_by: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,18 +84,15 @@ enum Fate {
 /// Steps that repeat earlier ones in order.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    /// The chain of its own steps, which is its number, and that of the steps it repeats.
-    chain: u64,
-    repeated_chain: u64,
+    number: u32,
     round: u16,
     clean: bool,
-    /// The latest step that was repeated, and when.
-    repeated: u64,
+    /// Its first step, by number.
+    first: u64,
     last: Nanos,
-    work: Option<Work>,
-    /// Steps in a row whose lengths differ.
-    varied: u32,
     announced: bool,
+    /// It has come to a step that a model had answered.
+    model: bool,
     kind: SignalKind,
     track: Track,
 }
@@ -110,7 +114,14 @@ pub struct Start {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { steps: [None; STEPS], next: 1, runs: [None; RUNS], chains: 0, lost: 0 }
+        Self {
+            steps: [None; STEPS],
+            next: 1,
+            runs: [None; RUNS],
+            numbers: 0,
+            proven: None,
+            lost: 0,
+        }
     }
 }
 
@@ -122,46 +133,63 @@ impl Steps {
         start: &Start,
         answered_at: impl Fn(FlowId, ExchangeId) -> Option<Nanos>,
     ) -> Option<(SignalKind, Change)> {
+        self.proven = None;
         let end = |step: &Step| match step.fate {
             Fate::Running => answered_at(step.flow, step.id),
             Fate::Answered(end) | Fate::Failed(end) => Some(end),
         };
-        let over = |step: &Step| end(step).filter(|&end| end <= start.at);
-        let parent = self.parent(start, over);
-        if let Some(before) = start.retry_of
-            && self.is_tried_again(before, parent, start)
-        {
-            return None;
-        }
-        let parent = parent.and_then(|parent| self.continue_from(parent));
-        let earlier = self.steps.iter().flatten().filter(|step| step.is_asked_again(start));
-        let earlier = earlier.filter(|step| over(step).is_some());
-        let Some(earlier) = earlier.max_by_key(|step| step.number).copied() else {
-            let chain = parent.map_or_else(|| self.new_chain(), |parent| parent.chain);
-            self.push(start, chain, parent.map_or(1, |parent| parent.round), true, None);
-            return None;
+        let over = |step: &Step| end(step).is_some_and(|end| end <= start.at);
+        let before = start.retry_of.and_then(|before| self.step_of(before).copied());
+        let earlier = match start.retry_of {
+            Some(_) => before,
+            None => {
+                let asked = self.steps.iter().flatten().filter(|step| step.is_asked_again(start));
+                asked.filter(|step| over(step)).max_by_key(|step| step.number).copied()
+            }
         };
         let alike = self.steps.iter().flatten().filter(|step| step.is_alike(start)).count();
-        let index = self.run_after(&earlier, parent.map(|parent| parent.chain), start);
+        let repeated = earlier.filter(|_| alike <= TEMPLATE_ABOVE);
+        let run = repeated.and_then(|earlier| self.run_that_comes_to(&earlier, start, end));
+        if start.retry_of.is_some() && run.is_none() {
+            if let Some(before) = before {
+                let comes_again = self.took_another(&before, start, end);
+                self.tried_again(&before, start, comes_again);
+            }
+            return None;
+        }
+        let Some(earlier) = repeated else {
+            self.push(start, None, None);
+            return None;
+        };
+        let proven = run.is_some();
+        let index = run.unwrap_or_else(|| self.begin_run(&earlier, start));
+        self.push(start, Some(&earlier), Some(index));
         let run = self.runs[index].as_mut()?;
         run.step(&earlier, start);
-        let counts = alike <= TEMPLATE_ABOVE;
-        let proven = run.varied >= RUN_STEPS_MIN && counts;
-        let change = (proven && !run.announced).then(|| run.announce(start.at));
-        let (round, clean, chain) = (run.round, run.clean, run.chain);
-        self.push(start, chain, round, clean, counts.then_some(chain));
-        change
+        self.proven = proven.then_some(index);
+        (proven && !run.announced).then(|| run.announce(start.at))
     }
 
-    /// A step is over. `wasted`: tokens of an answer that had been given before.
-    pub fn ended(&mut self, id: ExchangeId, end: Nanos, outcome: Outcome, wasted: Option<f64>) {
-        let Some(step) = self.step_of(id) else { return };
+    /// A step is over. `tokens`: of its answer, if a model gave it; `wasted`: it came to nothing by
+    /// itself. Returns whether a run had abandoned its answer already.
+    pub fn ended(
+        &mut self,
+        id: ExchangeId,
+        end: Nanos,
+        outcome: Outcome,
+        tokens: Option<f32>,
+        wasted: bool,
+    ) -> bool {
+        let Some(step) = self.step_of(id) else { return false };
         step.fate = if outcome.invites_retry() { Fate::Failed(end) } else { Fate::Answered(end) };
-        let (Some(number), Some(tokens)) = (step.run, wasted) else { return };
-        if let Some(run) = self.runs.iter_mut().flatten().find(|run| run.chain == number) {
-            run.track.in_vain += 1;
-            run.track.tokens += tokens;
+        step.tokens = tokens;
+        let abandoned = step.wasted && !wasted && outcome == Outcome::Complete;
+        step.wasted |= wasted;
+        let left_by = step.left_by;
+        if abandoned {
+            self.book(left_by, tokens);
         }
+        abandoned
     }
 
     /// Time has passed: steps that nothing can repeat any more are forgotten, and a run ends when it
@@ -186,86 +214,147 @@ impl Steps {
         self.steps.iter_mut().flatten().find(|step| step.id == id)
     }
 
-    fn new_chain(&mut self) -> u64 {
-        self.chains += 1;
-        self.chains
+    /// The step with this number, while it is remembered.
+    fn step(&self, number: u64) -> Option<Step> {
+        self.steps[place(number)].filter(|step| step.number == number)
     }
 
-    fn push(&mut self, start: &Start, chain: u64, round: u16, clean: bool, run: Option<u64>) {
+    fn push(&mut self, start: &Start, repeats: Option<&Step>, run: Option<usize>) {
         let number = self.next;
         self.next += 1;
         self.steps[place(number)] = Some(Step {
             number,
             id: start.subject.exchange,
             flow: start.flow,
+            server: start.subject.peers.server,
             work: start.work,
             start: start.at,
             fate: Fate::Running,
-            round,
-            clean,
-            chain,
-            continued: false,
-            run,
+            tokens: None,
+            wasted: false,
+            round: repeats.map_or(1, |earlier| earlier.round.saturating_add(1)),
+            clean: repeats.is_none_or(Step::is_clean),
+            run: run.and_then(|index| self.runs[index]).map(|run| run.number),
+            repeats: repeats.map(|earlier| earlier.number),
+            left_by: None,
         });
     }
 
-    /// The place of the step that this one continues: the one before on its connection, else one of its
-    /// application, else any; of these the one that ended last.
-    fn parent(&self, start: &Start, over: impl Fn(&Step) -> Option<Nanos>) -> Option<usize> {
-        let ended = |&index: &usize| {
-            let step = self.steps[index].filter(|step| !step.continued)?;
-            let end = over(&step).filter(|&end| start.at <= end + CONTINUES_WITHIN)?;
-            let same_application = step.work.application == start.work.application;
-            Some((step.flow == start.flow, same_application, end))
-        };
-        (0..STEPS).filter(|index| ended(index).is_some()).max_by_key(ended)
-    }
-
-    /// The step that is continued.
-    fn continue_from(&mut self, parent: usize) -> Option<Step> {
-        let parent = self.steps[parent].as_mut()?;
-        parent.continued = true;
-        Some(*parent)
-    }
-
-    /// Whether a retry is another attempt at a step, and no step of a later run that comes to the one
-    /// that had failed: then `before` is what that run repeats next.
-    fn is_tried_again(&mut self, before: ExchangeId, parent: Option<usize>, start: &Start) -> bool {
-        let chain = parent.and_then(|parent| self.steps[parent]).map(|step| step.chain);
-        let runs = self.runs;
-        let Some(step) = self.step_of(before) else { return true };
-        let comes_to_it = |run: &Run| {
-            Some(run.chain) == chain && run.round == step.round + 1 && run.repeated < step.number
-        };
-        if runs.iter().flatten().any(comes_to_it) {
-            return false;
-        }
-        (step.id, step.flow, step.fate) = (start.subject.exchange, start.flow, Fate::Running);
-        true
-    }
-
-    /// The run that goes on by repeating `earlier`: the one whose chain this step continues, else the
-    /// one that repeats the same chain; or a new one in the place of the oldest.
-    fn run_after(&mut self, earlier: &Step, parent: Option<u64>, start: &Start) -> usize {
-        let goes_on = |run: &Run| {
-            let same_round = run.repeated_chain == earlier.chain && run.round == earlier.round + 1;
-            run.repeated < earlier.number
-                && run.chain != earlier.chain
-                && (Some(run.chain) == parent || same_round)
-                && start.at <= run.last + REPEATS_WITHIN
-        };
-        let running = (0..RUNS).filter(|&i| self.runs[i].as_ref().is_some_and(goes_on));
-        let nearest = running
-            .max_by_key(|&i| self.runs[i].map(|run| (Some(run.chain) == parent, run.repeated)));
-        nearest.unwrap_or_else(|| {
-            let worth = |run: Run| (run.announced, run.last);
-            let oldest = (0..RUNS).min_by_key(|&i| self.runs[i].map(worth));
-            let index = oldest.unwrap_or(0);
-            self.lost += u64::from(self.runs[index].is_some_and(|run| run.announced));
-            let chain = self.new_chain();
-            self.runs[index] = Some(Run::new(chain, earlier, start));
-            index
+    /// Whether the worker took another step after `before` had failed and right before the one that
+    /// begins: then it comes to it again, and does not just try it again.
+    fn took_another(
+        &self,
+        before: &Step,
+        start: &Start,
+        end: impl Fn(&Step) -> Option<Nanos>,
+    ) -> bool {
+        let begins = Link::of_start(start);
+        self.steps.iter().flatten().any(|step| {
+            step.start >= before.last_known()
+                && step.number > before.number
+                && step.work.application == start.work.application
+                && Link::of_step(step).leads_to(&begins, end(step))
         })
+    }
+
+    /// Another attempt at a step. Where the worker `comes_again` to it, it is its latest step.
+    fn tried_again(&mut self, before: &Step, start: &Start, comes_again: bool) {
+        let mut step = *before;
+        (step.id, step.flow, step.fate) = (start.subject.exchange, start.flow, Fate::Running);
+        (step.tokens, step.wasted) = (None, false);
+        if comes_again {
+            self.steps[place(before.number)] = None;
+            (step.number, step.start) = (self.next, start.at);
+            self.next += 1;
+        }
+        self.steps[place(step.number)] = Some(step);
+    }
+
+    /// The run that comes to `earlier` with the step that begins: a step of it came right before this
+    /// one, as the one which that repeats came right before `earlier`. A run that began with another
+    /// step than the one repeated goes on with the same worker: one application, or one of its
+    /// connections.
+    fn run_that_comes_to(
+        &self,
+        earlier: &Step,
+        start: &Start,
+        end: impl Fn(&Step) -> Option<Nanos>,
+    ) -> Option<usize> {
+        let begins = Link { model: earlier.tokens.is_some(), ..Link::of_start(start) };
+        let comes = self.steps.iter().flatten().filter(|step| {
+            let repeated = step.repeats.and_then(|number| self.step(number));
+            repeated.is_some_and(|repeated| {
+                let last = Link { model: repeated.tokens.is_some(), ..Link::of_step(step) };
+                repeated.number < earlier.number
+                    && !repeated.work.is_alike(&earlier.work)
+                    && last.leads_to(&begins, end(step))
+                    && Link::of_step(&repeated).leads_to(&Link::of_step(earlier), end(&repeated))
+                    && (step.work.application == start.work.application
+                        || step.flow == repeated.flow
+                        || start.flow == earlier.flow)
+            })
+        });
+        let found = comes.filter_map(|step| {
+            let of = |run: &Option<Run>| {
+                run.is_some_and(|run| Some(run.number) == step.run && earlier.number < run.first)
+            };
+            Some((step.number, self.runs.iter().position(of)?))
+        });
+        found.max().map(|(_, index)| index)
+    }
+
+    /// A run that begins with the repetition of `earlier`, in the place of the oldest.
+    fn begin_run(&mut self, earlier: &Step, start: &Start) -> usize {
+        let worth = |run: Run| (run.announced, run.last);
+        let oldest = (0..RUNS).min_by_key(|&i| self.runs[i].map(worth));
+        let index = oldest.unwrap_or(0);
+        self.lost += u64::from(self.runs[index].is_some_and(|run| run.announced));
+        self.numbers += 1;
+        self.runs[index] = Some(Run {
+            number: self.numbers,
+            round: earlier.round.saturating_add(1),
+            clean: earlier.clean,
+            first: self.next,
+            last: start.at,
+            announced: false,
+            model: false,
+            kind: SignalKind::WorkflowRestart,
+            track: Track::new(start.at, start.subject),
+        });
+        index
+    }
+}
+
+/// What tells whether a step continues another.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    start: Nanos,
+    flow: FlowId,
+    application: u64,
+    model: bool,
+}
+
+impl Link {
+    fn of_start(start: &Start) -> Self {
+        let application = start.work.application;
+        Self { start: start.at, flow: start.flow, application, model: false }
+    }
+
+    fn of_step(step: &Step) -> Self {
+        let &Step { start, flow, .. } = step;
+        Self { start, flow, application: step.work.application, model: step.tokens.is_some() }
+    }
+
+    /// Whether `next` comes right after this one, which is over at `end`. A worker uses one
+    /// application, or one for its model and one for its tools.
+    fn leads_to(&self, next: &Self, end: Option<Nanos>) -> bool {
+        let same_worker = self.application == next.application || self.flow == next.flow;
+        let within = match (same_worker, self.model == next.model) {
+            (true, _) => CONTINUES_WITHIN,
+            (false, false) => CALLS_TOOL_WITHIN,
+            (false, true) => return false,
+        };
+        end.is_some_and(|end| (end..=end + within).contains(&next.start))
     }
 }
 
@@ -282,6 +371,14 @@ impl Step {
         if self.fate == Fate::Running { RUNS_FOR_AT_MOST } else { REPEATS_WITHIN }
     }
 
+    fn is_clean(&self) -> bool {
+        self.clean && !self.has_failed()
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.fate, Fate::Failed(_))
+    }
+
     /// The same is asked again, not too long after.
     fn is_asked_again(&self, start: &Start) -> bool {
         let same = self.work.whole == start.work.whole
@@ -296,28 +393,10 @@ impl Step {
 }
 
 impl Run {
-    fn new(chain: u64, earlier: &Step, start: &Start) -> Self {
-        Self {
-            chain,
-            repeated_chain: earlier.chain,
-            round: earlier.round.saturating_add(1),
-            clean: earlier.clean,
-            repeated: 0,
-            last: start.at,
-            work: None,
-            varied: 0,
-            announced: false,
-            kind: SignalKind::WorkflowRestart,
-            track: Track::new(start.at, start.subject),
-        }
-    }
-
     fn step(&mut self, earlier: &Step, start: &Start) {
-        self.repeated = earlier.number;
         self.last = self.last.max(start.at);
-        self.clean &= earlier.clean && !matches!(earlier.fate, Fate::Failed(_));
-        self.varied += u32::from(!self.work.is_some_and(|work| work.is_alike(&start.work)));
-        self.work = Some(start.work);
+        self.clean &= earlier.is_clean();
+        self.model |= earlier.tokens.is_some();
         self.track.subject = start.subject;
         self.track.exchanges += 1;
         self.track.peak = f64::from(self.round);
@@ -342,112 +421,4 @@ fn place(number: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detect::cascade::tests::subject;
-    use crate::telemetry::event::Phase;
-
-    /// A client whose steps take 200 ms and begin 300 ms after one another.
-    #[derive(Default)]
-    struct Client {
-        steps: Steps,
-        asked: u64,
-        told: Vec<(SignalKind, Phase)>,
-        answered: Vec<u64>,
-    }
-
-    impl Client {
-        fn ask(&mut self, length: u64, outcome: Outcome) {
-            self.asked += 1;
-            let at = Nanos::from_millis(100_000 + 300 * self.asked);
-            let work = Work {
-                whole: 1000 + length,
-                body: None,
-                family: [2000 + length / 8, 9000 + (length + 4) / 8],
-                application: 1,
-            };
-            let subject = subject(self.asked);
-            let start = Start { at, flow: FlowId(0), work, retry_of: None, subject };
-            let change = self.steps.started(&start, |_, _| None);
-            self.told.extend(change.map(|(kind, change)| (kind, change.phase)));
-            let end = at + Nanos::from_millis(200);
-            let wasted = self.answered.contains(&length).then_some(10.0);
-            self.steps.ended(subject.exchange, end, outcome, wasted);
-            if outcome == Outcome::Complete {
-                self.answered.push(length);
-            }
-        }
-
-        fn ask_all(&mut self, lengths: &[u64]) {
-            lengths.iter().for_each(|&length| self.ask(length, Outcome::Complete));
-        }
-    }
-
-    const BEGINS: (SignalKind, Phase) = (SignalKind::WorkflowRestart, Phase::Begins);
-
-    #[test]
-    fn a_workflow_that_begins_again_is_a_restart_and_its_episode_tells_what_was_answered_before() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000]);
-        client.ask(600, Outcome::Failed);
-        client.ask_all(&[3000, 500, 4000, 600, 5000]);
-        assert_eq!(client.told, [BEGINS]);
-        let (kind, end) = client.steps.tick(Nanos::from_secs(200)).unwrap();
-        assert_eq!((kind, end.phase, end.value), (SignalKind::WorkflowRestart, Phase::Ends, 2.0));
-        assert_eq!((end.track.exchanges, end.track.in_vain, end.track.tokens), (4, 3, 30.0));
-    }
-
-    #[test]
-    fn the_same_length_once_more_is_no_run_yet() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000, 500, 700]);
-        assert_eq!(client.told, []);
-    }
-
-    #[test]
-    fn a_batch_of_nearly_one_length_never_is_one() {
-        let mut client = Client::default();
-        for _ in 0..30 {
-            client.ask_all(&[3001, 3000, 3003]);
-        }
-        assert_eq!(client.told, []);
-    }
-
-    #[test]
-    fn a_long_agent_loop_with_growing_requests_never_is_one() {
-        let mut client = Client::default();
-        for n in 0..100 {
-            client.ask_all(&[3000 + 700 * n, 400 + 17 * n]);
-        }
-        assert_eq!(client.told, []);
-    }
-
-    #[test]
-    fn the_fourth_answered_round_is_a_loop() {
-        let mut client = Client::default();
-        for _ in 0..4 {
-            client.ask_all(&[3000, 500]);
-        }
-        let loops = (SignalKind::Loop, Phase::Begins);
-        assert_eq!(client.told, [BEGINS, BEGINS, loops]);
-    }
-
-    #[test]
-    fn no_step_is_kept_once_nothing_can_repeat_it() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500, 4000]);
-        client.steps.tick(Nanos::from_secs(150));
-        assert_eq!(client.steps.steps.iter().flatten().count(), 3);
-        client.steps.tick(Nanos::from_secs(165));
-        assert_eq!(client.steps.steps.iter().flatten().count(), 0);
-    }
-
-    #[test]
-    fn what_was_asked_a_minute_ago_is_asked_anew() {
-        let mut client = Client::default();
-        client.ask_all(&[3000, 500]);
-        client.asked += 250;
-        client.ask_all(&[3000, 500]);
-        assert_eq!(client.told, []);
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use crate::lcore::{Mode, Outlets};
 use crate::policy::handoff::Publisher;
 use crate::policy::snapshot::{Policy, Snapshot};
 use crate::port::DeviceReport;
-use crate::telemetry::event::Event;
+use crate::telemetry::event::{Amendment, Event};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 use crate::telemetry::reasons::{DropReason, PassReason};
@@ -35,6 +35,8 @@ pub struct Desk {
     flows: VecDeque<FlowLine>,
     report: Option<Report>,
     devices: Vec<DeviceReport>,
+    /// Amendments of exchanges that had left already: the ledger lacks them.
+    late_amendments: u64,
     started: Option<Instant>,
     heard: Option<Instant>,
     now: Option<Instant>,
@@ -129,6 +131,18 @@ impl<T: Clone> Recent<T> {
     }
 }
 
+impl Recent<ExchangeLine> {
+    /// Enters an amendment into its exchange and into the ledger. Returns how it is told; nothing
+    /// when the exchange has left.
+    fn amend(&mut self, amendment: &Amendment, ledger: &mut Ledger) -> Option<EventLine> {
+        let id = amendment.exchange.to_string();
+        let line = self.rows.iter_mut().rev().find(|line| line.id == id)?;
+        ledger.amend(line, amendment.waste);
+        line.amend(amendment);
+        EventLine::of_amended(line)
+    }
+}
+
 impl Desk {
     /// A desk for one lcore.
     #[must_use]
@@ -158,6 +172,13 @@ impl Desk {
                     self.exchanges.push(line);
                 }
                 Event::Signal(signal) => self.events.push(EventLine::new(signal, snapshot)),
+                Event::Amendment(amendment) => {
+                    let told = self.exchanges.amend(amendment, &mut self.ledger);
+                    match told {
+                        Some(event) => self.events.push(event),
+                        None => self.late_amendments += 1,
+                    }
+                }
                 Event::Hello(hello) => {
                     if self.flows.len() == FLOWS_MAX {
                         self.flows.pop_back();
@@ -288,14 +309,14 @@ impl Desk {
             ..Status::default()
         };
         if let (Some(report), Some(lcore)) = (&self.report, &self.lcore) {
-            fill(&mut status, report);
+            fill(&mut status, report, self.late_amendments);
             status.lcores = vec![lcore_status(report, lcore.core, self.silence())];
         }
         status
     }
 }
 
-fn fill(status: &mut Status, report: &Report) {
+fn fill(status: &mut Status, report: &Report, late_amendments: u64) {
     let totals = &report.totals;
     let port = &totals.port;
     let drops = DropReason::ALL.iter().map(|&r| (r.name().to_owned(), port.drops.count(r)));
@@ -332,6 +353,7 @@ fn fill(status: &mut Status, report: &Report) {
         ("classify.learnt_evicted", totals.learnt_evicted),
         ("detect.retry_evicted", totals.retry_evicted),
         ("telemetry.events_lost", totals.events_lost),
+        ("telemetry.late_amendments", late_amendments),
     ];
     let reached = limits.into_iter().filter(|&(_, n)| n > 0);
     status.limits_reached = reached.map(|(name, n)| (name.to_owned(), n)).collect();
@@ -373,6 +395,10 @@ fn port_status(device: &DeviceReport) -> PortStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::event::{ExchangeId, Waste};
+    use crate::telemetry::ledger::tests::exchange;
+    use crate::telemetry::line::EventClass;
+    use crate::time::Nanos;
 
     #[test]
     fn pages_follow_one_another_and_say_what_was_missed() {
@@ -386,6 +412,25 @@ mod tests {
         assert_eq!((second.rows.as_slice(), second.missed), (&[13, 14][..], 0));
         let last = recent.page(RECENT_MAX as u64 + 10, 5);
         assert_eq!((last.rows.len(), last.next), (0, RECENT_MAX as u64 + 10));
+    }
+
+    #[test]
+    fn an_exchange_that_was_told_is_amended_in_the_rows_and_in_the_ledger() {
+        let (mut exchanges, mut ledger) = (Recent::default(), Ledger::default());
+        let line = exchange(0.0, 1.0);
+        ledger.add(&line);
+        exchanges.push(line);
+        let (at, waste) = (Nanos::from_secs(3), Waste::Thrash);
+        let amendment = Amendment { at, exchange: ExchangeId(1), waste };
+        let event = exchanges.amend(&amendment, &mut ledger).unwrap();
+        assert_eq!((event.event, event.waste), (EventClass::Amendment, Some(waste)));
+        assert_eq!((event.time, event.value), (3.0, 2.0));
+        assert_eq!(exchanges.rows[0].waste, Some(waste));
+        let mut of_rows = Ledger::default();
+        exchanges.rows.iter().for_each(|line| of_rows.add(line));
+        assert_eq!(ledger.view(), of_rows.view());
+        let gone = Amendment { exchange: ExchangeId(2), ..amendment };
+        assert!(exchanges.amend(&gone, &mut ledger).is_none());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Event {
     Exchange(Exchange),
     /// A detector has fired.
     Signal(Signal),
+    /// An exchange that was told turns out to have been waste.
+    Amendment(Amendment),
 }
 
 /// Client and server of a flow.
@@ -210,7 +212,7 @@ pub enum Waste {
     Partial,
     /// A gateway went on receiving after its own client had left.
     Orphan,
-    /// A workflow that began anew asked a model again for what it had been told.
+    /// Its workflow began anew, and what it had been told so far was thrown away.
     Thrash,
     /// A branch went on although a branch beside it had failed for good.
     Doomed,
@@ -335,6 +337,8 @@ pub struct Exchange {
     pub cost_milli_usd: Option<Estimate>,
     /// Why it was waste.
     pub waste: Option<Waste>,
+    /// When that turned out, if it was not known at its end.
+    pub amended: Option<Nanos>,
     /// What it asks of whom, if the whole request was seen.
     pub work: Option<Work>,
     /// What was, or in shadow would have been, done with it.
@@ -344,6 +348,22 @@ pub struct Exchange {
     /// What all this was judged by.
     pub grounds: Grounds,
 }
+
+/// What was learnt of an exchange after it was told. It had been no waste until then, and is amended
+/// once, at most [`AMENDED_WITHIN`] after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amendment {
+    /// When.
+    pub at: Nanos,
+    /// Which exchange.
+    pub exchange: ExchangeId,
+    /// Why it was waste.
+    pub waste: Waste,
+}
+
+/// An exchange that ended longer ago than this is amended no more: a minute in which a step can be
+/// repeated, and what a run then takes to be proven.
+pub const AMENDED_WITHIN: Nanos = Nanos::from_secs(75);
 
 /// What a detector says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -380,6 +400,9 @@ pub enum SignalKind {
     Outage,
     /// The same, where most answers have the shape of a 429.
     Throttling,
+    /// An exchange turns out to have been waste (an [`Amendment`], as a line). Value: seconds since it
+    /// was over.
+    Wasted,
 }
 
 /// One firing of a detector.

@@ -1,9 +1,12 @@
-//! The waste ledger: what exchanges add up to, in all, by endpoint and by client.
+//! The waste ledger: what exchanges add up to, in all, by endpoint, by client and by tenant.
 //!
 //! Pure and bounded: fed with [`ExchangeLine`]s in the order in which they end, it reads no clock
 //! and never grows past its limits; what does not fit goes to an account named [`OTHERS`].
 //! Exchanges with known AI endpoints and with other servers are kept in two [`Book`]s, so that the
 //! second never blurs the first. What cannot be seen is counted as unseen, never as zero.
+//!
+//! Some waste is known only after an exchange has ended: [`Ledger::amend`] moves what was entered
+//! from no waste to waste. So the ledger is at any time the sum of the lines as they are then.
 
 mod concurrency;
 pub mod propagation;
@@ -15,6 +18,7 @@ use std::collections::HashMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::event::Waste;
 use super::line::ExchangeLine;
 use concurrency::Concurrency;
 pub use concurrency::{CONCURRENCY_FLOORS, ConcurrencyRow};
@@ -25,6 +29,12 @@ pub const CLIENTS_MAX: usize = 4096;
 
 /// Endpoints, or other servers, with an account of their own. As many as a policy can name.
 pub const ACCOUNTS_MAX: usize = 512;
+
+/// Tenants with an account of their own, in each book.
+pub const TENANTS_MAX: usize = 512;
+
+/// Name of the account of everything that belongs to no tenant the policy names.
+pub const UNNAMED: &str = "(unnamed)";
 
 /// Name of the account of everything that found no room.
 pub const OTHERS: &str = "(others)";
@@ -44,6 +54,7 @@ pub struct Book {
     tally: Tally,
     servers: HashMap<String, ServerAccount>,
     clients: HashMap<String, ClientAccount>,
+    tenants: HashMap<String, Tally>,
 }
 
 #[derive(Debug)]
@@ -94,6 +105,18 @@ pub struct ClientRow {
     pub concurrency_max: u32,
 }
 
+/// A tenant as a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantRow {
+    /// Its name.
+    pub name: String,
+    /// Everything its exchanges add up to.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Attempts for one first attempt; none without a first attempt.
+    pub amplification: Option<f64>,
+}
+
 /// Both books, as one message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LedgerView {
@@ -112,6 +135,9 @@ pub struct BookView {
     pub servers: Vec<EndpointRow>,
     /// By client.
     pub clients: Vec<ClientRow>,
+    /// By tenant.
+    #[serde(default)]
+    pub tenants: Vec<TenantRow>,
     /// How many exchanges a client had running when one of its exchanges began.
     pub concurrency: Vec<ConcurrencyRow>,
 }
@@ -121,6 +147,15 @@ impl Ledger {
     pub fn add(&mut self, exchange: &ExchangeLine) {
         let book = if exchange.endpoint.is_some() { &mut self.endpoints } else { &mut self.others };
         book.add(exchange);
+    }
+
+    /// Books an exchange that was entered as no waste as `waste`. One that is waste stays what it is,
+    /// so that nothing is added up twice.
+    pub fn amend(&mut self, entered: &ExchangeLine, waste: Waste) {
+        let book = if entered.endpoint.is_some() { &mut self.endpoints } else { &mut self.others };
+        if entered.waste.is_none() {
+            book.amend(entered, waste);
+        }
     }
 
     /// Everything it holds.
@@ -136,6 +171,16 @@ impl Book {
         self.tally.add(exchange);
         account(&mut self.servers, exchange.server_name(), ACCOUNTS_MAX).add(exchange);
         account(&mut self.clients, &exchange.client, CLIENTS_MAX).add(exchange);
+        account(&mut self.tenants, tenant(exchange), TENANTS_MAX).add(exchange);
+    }
+
+    fn amend(&mut self, entered: &ExchangeLine, waste: Waste) {
+        self.tally.amend(entered, waste);
+        let server = account(&mut self.servers, entered.server_name(), ACCOUNTS_MAX);
+        server.tally.amend(entered, waste);
+        let client = account(&mut self.clients, &entered.client, CLIENTS_MAX);
+        client.tally.amend(entered, waste);
+        account(&mut self.tenants, tenant(entered), TENANTS_MAX).amend(entered, waste);
     }
 
     /// Totals of all its exchanges.
@@ -160,6 +205,19 @@ impl Book {
         rows
     }
 
+    /// By tenant, most waste first.
+    #[must_use]
+    pub fn tenant_rows(&self) -> Vec<TenantRow> {
+        let row = |(name, tally): (&String, &Tally)| TenantRow {
+            name: name.clone(),
+            amplification: tally.amplification(),
+            tally: tally.clone(),
+        };
+        let mut rows: Vec<_> = self.tenants.iter().map(row).collect();
+        rows.sort_by(|a, b| worst_first((&a.tally, &a.name), (&b.tally, &b.name)));
+        rows
+    }
+
     /// Everything it holds.
     #[must_use]
     pub fn view(&self) -> BookView {
@@ -171,6 +229,7 @@ impl Book {
             totals: self.tally.clone(),
             servers: self.server_rows(),
             clients: self.client_rows(),
+            tenants: self.tenant_rows(),
             concurrency: all.rows(),
         }
     }
@@ -228,6 +287,10 @@ impl ClientAccount {
     }
 }
 
+fn tenant(exchange: &ExchangeLine) -> &str {
+    exchange.tenant.as_deref().unwrap_or(UNNAMED)
+}
+
 /// The account of `name`, or the one of the others when there is no room for a new one.
 fn account<'a, A: Default>(
     accounts: &'a mut HashMap<String, A>,
@@ -251,82 +314,4 @@ fn micros(seconds: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::tally::tests::exchange;
-    use super::*;
-    use crate::telemetry::event::Waste;
-
-    #[test]
-    fn known_endpoints_and_other_servers_are_booked_apart() {
-        let mut ledger = Ledger::default();
-        ledger.add(&exchange(0.0, 1.0));
-        let other = ExchangeLine {
-            endpoint: None,
-            sni: Some("www.example.com".to_owned()),
-            ..exchange(0.0, 1.0)
-        };
-        ledger.add(&other);
-        ledger.add(&ExchangeLine { sni: None, ..other });
-        let view = ledger.view();
-        assert_eq!(view.endpoints.totals.exchanges, 1);
-        let names: Vec<_> = view.others.servers.iter().map(|row| row.name.as_str()).collect();
-        assert_eq!(names, ["192.0.2.1", "www.example.com"]);
-    }
-
-    #[test]
-    fn a_full_book_counts_on_in_the_account_of_the_others() {
-        let mut book = Book::default();
-        for n in 0..CLIENTS_MAX + 10 {
-            book.add(&ExchangeLine { client: format!("client-{n}"), ..exchange(0.0, 1.0) });
-        }
-        let rows = book.client_rows();
-        assert_eq!(rows.len(), CLIENTS_MAX + 1);
-        let others = rows.iter().find(|row| row.name == OTHERS).map(|row| row.tally.exchanges);
-        assert_eq!(others, Some(10));
-        assert_eq!(
-            rows.iter().map(|row| row.tally.exchanges).sum::<u64>(),
-            book.totals().exchanges
-        );
-    }
-
-    #[test]
-    fn the_most_wasteful_comes_first() {
-        let mut book = Book::default();
-        for _ in 0..3 {
-            book.add(&ExchangeLine { client: "busy".to_owned(), ..exchange(0.0, 1.0) });
-        }
-        let waste = Some(Waste::Retry);
-        book.add(&ExchangeLine { client: "wasteful".to_owned(), waste, ..exchange(0.0, 1.0) });
-        assert_eq!(book.client_rows()[0].name, "wasteful");
-    }
-
-    #[test]
-    fn quantiles_of_the_first_byte_are_within_two_figures() {
-        let mut book = Book::default();
-        for n in 1..=100 {
-            let first_byte = Some(f64::from(n) / 100.0);
-            book.add(&ExchangeLine { first_byte, ..exchange(0.0, 1.0) });
-        }
-        let row = &book.server_rows()[0];
-        let near = |value: Option<f64>, wanted: f64| {
-            value.is_some_and(|value| (value - wanted).abs() <= wanted * 0.01)
-        };
-        assert!(near(row.first_byte_p50_ms, 500.0), "{:?}", row.first_byte_p50_ms);
-        assert!(near(row.first_byte_p99_ms, 990.0), "{:?}", row.first_byte_p99_ms);
-    }
-
-    #[test]
-    fn no_response_has_no_first_byte_time() {
-        let mut book = Book::default();
-        book.add(&ExchangeLine { first_byte: None, ..exchange(0.0, 1.0) });
-        assert_eq!(book.server_rows()[0].first_byte_p50_ms, None);
-    }
-
-    #[test]
-    fn a_view_survives_the_socket() {
-        let mut ledger = Ledger::default();
-        ledger.add(&exchange(0.0, 1.0));
-        let text = serde_json::to_string(&ledger.view()).unwrap();
-        assert_eq!(serde_json::from_str::<LedgerView>(&text).unwrap(), ledger.view());
-    }
-}
+pub(crate) mod tests;

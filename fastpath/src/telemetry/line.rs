@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Episode, Estimate, Evidence, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope, Signal,
-    SignalKind, Verdict, Visibility, Waste,
+    Amendment, Episode, Estimate, Evidence, Exchange, Hello, Outcome, Peers, Phase, Reason, Scope,
+    Signal, SignalKind, Verdict, Visibility, Waste,
 };
 use super::fingerprints::Fingerprints;
 use super::grounds::Grounds;
@@ -150,6 +150,9 @@ pub struct ExchangeLine {
     pub cost_usd: Option<[f64; 3]>,
     /// Why it was waste.
     pub waste: Option<Waste>,
+    /// When that turned out, Unix seconds, if it was not known at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amended: Option<f64>,
     /// What was, or in shadow would have been, done.
     pub verdict: Verdict,
     /// For how long a held request was, or would have been, held. Only where the law says.
@@ -170,7 +173,7 @@ pub struct EventLine {
     pub pcap: Option<String>,
     /// When, Unix seconds.
     pub time: f64,
-    /// `signal` or `verdict`.
+    /// `signal`, `verdict` or `amendment`.
     pub event: EventClass,
     /// Which.
     pub kind: SignalKind,
@@ -191,6 +194,9 @@ pub struct EventLine {
     /// `attempt` (a number of attempts), `seconds`, `attempts_per_call`, `branches`, `runs`, `rounds`
     /// or `share`.
     pub unit: String,
+    /// Of an amendment: why the exchange was waste.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waste: Option<Waste>,
     /// What it is part of, where more than one exchange is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub episode: Option<EpisodeLine>,
@@ -226,6 +232,8 @@ pub enum EventClass {
     Signal,
     /// A rule has decided something other than to let the exchange pass.
     Verdict,
+    /// An exchange that may have been told without waste turns out to have been waste.
+    Amendment,
 }
 
 impl FlowLine {
@@ -304,11 +312,22 @@ impl ExchangeLine {
             tokens_estimate: x.tokens.map(whole_tokens),
             cost_usd: x.cost_milli_usd.map(dollars),
             waste: x.waste,
+            amended: x.amended.map(seconds),
             verdict: x.verdict,
             hold_ms: None,
             reason: x.reason,
             grounds: x.grounds.rounded(),
         }
+    }
+
+    /// Enters an amendment. Returns whether it changed anything.
+    pub fn amend(&mut self, amendment: &Amendment) -> bool {
+        let changes = self.waste.is_none();
+        if changes {
+            self.waste = Some(amendment.waste);
+            self.amended = Some(seconds(amendment.at));
+        }
+        changes
     }
 
     /// When it was over: its last byte, or the close that ended it.
@@ -362,6 +381,7 @@ impl EventLine {
             SignalKind::Loop => (EventClass::Signal, "rounds"),
             SignalKind::Outage | SignalKind::Throttling => (EventClass::Signal, "share"),
             SignalKind::OverBudget => (EventClass::Verdict, "attempt"),
+            SignalKind::Wasted => (EventClass::Amendment, "seconds"),
         };
         Self {
             pcap: None,
@@ -376,8 +396,32 @@ impl EventLine {
             endpoint: endpoint_name(signal.endpoint, snapshot),
             value: (signal.value * 1e6).round() / 1e6,
             unit: unit.to_owned(),
+            waste: None,
             episode: signal.episode.as_ref().map(EpisodeLine::new),
         }
+    }
+
+    /// The line of an exchange's amendment, if it was amended.
+    #[must_use]
+    pub fn of_amended(exchange: &ExchangeLine) -> Option<Self> {
+        let time = exchange.amended?;
+        let since = (time - exchange.over()).max(0.0);
+        Some(Self {
+            pcap: exchange.pcap.clone(),
+            time,
+            event: EventClass::Amendment,
+            kind: SignalKind::Wasted,
+            exchange: exchange.id.clone(),
+            client: exchange.client.clone(),
+            client_port: exchange.client_port,
+            server: exchange.server.clone(),
+            server_port: exchange.server_port,
+            endpoint: exchange.endpoint.clone(),
+            value: (since * 1e6).round() / 1e6,
+            unit: "seconds".to_owned(),
+            waste: exchange.waste,
+            episode: None,
+        })
     }
 }
 
@@ -456,4 +500,4 @@ fn alpn_names(offer: &[u8]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,6 +14,7 @@ pub mod line;
 pub mod names;
 pub mod reasons;
 pub mod report;
+pub mod settle;
 
 use counters::{Passes, PortCounters};
 

@@ -417,6 +417,7 @@ mod tests {
             endpoint: Some("a".to_owned()),
             value: 0.5,
             unit: "share".to_owned(),
+            waste: None,
             episode: Some(EpisodeLine {
                 phase,
                 scope: Scope::Endpoint,

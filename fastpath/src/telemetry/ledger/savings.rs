@@ -284,6 +284,7 @@ mod tests {
             endpoint: None,
             value: 4.0,
             unit: "seconds".to_owned(),
+            waste: None,
             episode: Some(EpisodeLine {
                 phase: Phase::Ends,
                 scope: Scope::Client,

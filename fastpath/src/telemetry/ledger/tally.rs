@@ -95,14 +95,19 @@ impl Tally {
         self.tokens += tokens;
         self.cost += cost;
         self.unseen.add(exchange);
-        if let Some(class) = exchange.waste {
-            *self.by_waste.entry(class).or_default() += 1;
-            self.waste.add(exchange);
-            self.waste_by_class.entry(class).or_default().add(exchange);
+        if let Some(waste) = exchange.waste {
+            self.amend(exchange, waste);
         }
         if exchange.verdict != Verdict::Pass {
             self.held.entry(law(exchange.reason).to_owned()).or_default().add(exchange);
         }
+    }
+
+    /// Books an exchange that is in the sums, but not as waste, as `waste`.
+    pub(super) fn amend(&mut self, exchange: &ExchangeLine, waste: Waste) {
+        *self.by_waste.entry(waste).or_default() += 1;
+        self.waste.add(exchange);
+        self.waste_by_class.entry(waste).or_default().add(exchange);
     }
 
     /// Attempts for one first attempt; none when no first attempt was seen.
@@ -253,6 +258,7 @@ pub(super) mod tests {
             tokens_estimate: Some([8.0, 10.0, 12.0]),
             cost_usd: Some([0.1, 0.2, 0.4]),
             waste: None,
+            amended: None,
             verdict: Verdict::Pass,
             hold_ms: None,
             reason: Reason::NoRule,

@@ -60,16 +60,14 @@ fn a_hello_becomes_the_flow_line_of_the_corpus() {
     );
 }
 
-#[test]
-fn an_exchange_becomes_the_line_of_the_contract() {
-    let (names, [sni, _], snapshot) = named("api.openai.com");
-    let endpoint = snapshot.by_name("api.openai.com").unwrap();
-    let exchange = Exchange {
+/// An exchange with a server of no name.
+pub(crate) fn an_exchange() -> Exchange {
+    Exchange {
         id: ExchangeId(7),
         peers: peers(),
-        endpoint: Some(endpoint),
-        call: Some(Call { endpoint, by: Evidence::Sni, confidence: 1.0 }),
-        sni,
+        endpoint: None,
+        call: None,
+        sni: None,
         visibility: Visibility::H1,
         from_middle: false,
         rtt: [Some(Nanos(20_123_456)), None],
@@ -91,10 +89,23 @@ fn an_exchange_becomes_the_line_of_the_contract() {
         tokens: Some(Estimate { low: 0.5, likely: 1.5, high: 2.5 }),
         cost_milli_usd: Some(Estimate { low: 0.001, likely: 0.015, high: 0.15 }),
         waste: Some(Waste::Retry),
+        amended: None,
         work: None,
         verdict: Verdict::Hold,
         reason: Reason::OverRetryBudget,
         grounds: Grounds::default(),
+    }
+}
+
+#[test]
+fn an_exchange_becomes_the_line_of_the_contract() {
+    let (names, [sni, _], snapshot) = named("api.openai.com");
+    let endpoint = snapshot.by_name("api.openai.com").unwrap();
+    let exchange = Exchange {
+        endpoint: Some(endpoint),
+        call: Some(Call { endpoint, by: Evidence::Sni, confidence: 1.0 }),
+        sni,
+        ..an_exchange()
     };
     let line = ExchangeLine::new(&exchange, &names, &snapshot);
     let text = serde_json::to_string(&line).unwrap();
