@@ -48,6 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("telemetry::ledger", &["telemetry::event", "telemetry::line"]),
+    ("telemetry::settle", &["time", "telemetry::event"]),
     ("telemetry", &[]),
     // The pipeline, in its order: each stage knows those before it.
     (
@@ -148,6 +149,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "policy::snapshot",
             "telemetry",
             "telemetry::event",
+            "telemetry::settle",
         ],
     ),
     (
