@@ -18,8 +18,9 @@ pub(super) struct Shapes {
     headers: Clusters,
     /// DATA of answers that were error-shaped.
     errors: Clusters,
-    /// DATA of ordinary plain answers.
+    /// DATA of ordinary plain answers, and of those of them that came nearly as soon as errors do.
     ordinary: Clusters,
+    quick: Clusters,
     /// DATA of plain answers that came at once, whatever they were: a size that recurs is a canned
     /// answer.
     prompt: Clusters,
@@ -48,12 +49,20 @@ const ERROR_DATA_OF_FULL_HEADERS: RangeInclusive<u32> = 31..=440;
 const FULL_HEADERS_MIN: u32 = 600;
 /// What stands in front of an error among others is longer than this.
 const FRONT_MIN: u16 = 90;
-/// An error with headers that are sent in full, as nginx does, before its headers are known.
+/// The same in one record with headers that are not known: compressed, or sent in full.
 const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
+/// The longest error answer of a model that came at once: its DATA, or all of it where headers are
+/// not known. HTTP/1.1 has more room for headers ([`failure::LLM_BYTES_MAX`]).
+///
+/// [`failure::LLM_BYTES_MAX`]: crate::detect::failure::LLM_BYTES_MAX
+const ERROR_DATA_MAX: u32 = 700;
+const ERROR_BYTES_MAX: u32 = 1200;
 /// An error is known at once; a model has to think.
 const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
-/// For what is too short to be anything else.
+/// For what is too short to be anything else; what takes no longer is quick.
 const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
+/// For a size that errors of this server have had.
+const KNOWN_SERVICE_TIME_MAX: Nanos = Nanos::from_secs(1);
 /// An answer in one piece comes within this, in so many records.
 const SPAN_MAX: Nanos = Nanos::from_millis(50);
 const RECORDS_MAX: u16 = 3;
@@ -86,7 +95,7 @@ impl Shapes {
         if !seen.alone || !complete || seen.down_records == 0 {
             return;
         }
-        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+        if seen.is_plain() && seen.first_length <= HEADERS_MAX {
             self.headers.add(seen.first_length.into(), HEADERS_BYTES);
         }
         if is_in_one_piece(facts) {
@@ -95,6 +104,10 @@ impl Shapes {
                 self.prompt.add(data, SAME_BYTES);
             }
             if error { &mut self.errors } else { &mut self.ordinary }.add(data, SAME_BYTES);
+            let quick = facts.service_time().is_some_and(|time| time < SHORT_SERVICE_TIME_MAX);
+            if !error && quick {
+                self.quick.add(data, SAME_BYTES);
+            }
         }
     }
 
@@ -104,18 +117,21 @@ impl Shapes {
         }
         let data = self.data(facts);
         let within = |limit| facts.service_time().is_some_and(|time| time < limit);
-        let small = match (class, self.headers(facts)) {
-            (Class::Llm, Some(headers)) => {
-                (error_data(headers).contains(&data) && within(SERVICE_TIME_MAX))
-                    || (ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
+        let bytes = facts.stream.down_bytes;
+        let small = match class {
+            Class::Llm => {
+                let known = self.headers(facts).is_some();
+                let limit = if known { ERROR_DATA_MAX } else { ERROR_BYTES_MAX };
+                (data <= limit && within(SERVICE_TIME_MAX))
+                    || (known && ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
             }
-            (Class::Llm, None) => WHOLE_ERROR.contains(&data) && within(SERVICE_TIME_MAX),
-            (Class::Embedding | Class::Tool, _) => {
-                facts.stream.down_bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
+            Class::Embedding | Class::Tool => {
+                bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
             }
         };
         let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data) >= CANNED_MIN;
-        self.is_known_error(data) || ((small || canned) && !self.is_ordinary(data))
+        (self.is_known_error(data) && within(KNOWN_SERVICE_TIME_MAX))
+            || ((small || canned) && !self.is_ordinary(data))
     }
 
     /// Among others the time a response took is not known: its shape alone decides.
@@ -137,9 +153,9 @@ impl Shapes {
         self.errors.near(data) >= KNOWN_MIN
     }
 
-    /// At least two ordinary answers were no longer.
+    /// At least two ordinary answers were no longer, and came as quickly.
     fn is_ordinary(&self, data: u32) -> bool {
-        let shorter = self.ordinary.0.iter().filter(|(size, _)| *size <= data + data / 20);
+        let shorter = self.quick.0.iter().filter(|(size, _)| *size <= data + data / 20);
         shorter.map(|&(_, count)| u32::from(count)).sum::<u32>() >= 2
     }
 

@@ -38,7 +38,8 @@ impl Rig {
     /// A server whose responses are known to end with a mark, or without.
     fn knowing(marked: bool) -> Self {
         let mut rig = Self::new();
-        rig.habit.ended(marked);
+        rig.habit.ended(true, marked);
+        rig.habit.ended(false, marked);
         for _ in 0..8 {
             rig.habit.answered(false);
         }
