@@ -169,7 +169,7 @@ fn ended(
     let error = shapes.is_error(facts, class);
     shapes.learn(facts, error);
     let outcome = outcome(facts, class, error);
-    let data = shapes.data(facts);
+    let data = shapes.counted(facts);
     let exchange = describe(facts, outcome, data, flows, policy);
     signal_end(&exchange, events);
     let streams = &mut clients.streams;

@@ -14,12 +14,13 @@ use crate::time::Nanos;
 /// What is known of one server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shapes {
-    /// HEADERS in a record of their own.
+    /// HEADERS in a record of their own, in front of an answer in one piece and of a stream. Before
+    /// a stream they may have its first event with them.
     headers: Clusters,
+    stream_headers: Clusters,
     /// DATA of answers that were error-shaped.
     errors: Clusters,
-    /// DATA of ordinary plain answers, and of those of them that came nearly as soon as errors do.
-    ordinary: Clusters,
+    /// DATA of ordinary plain answers that came nearly as soon as errors do.
     quick: Clusters,
     /// DATA of plain answers that came at once, whatever they were: a size that recurs is a canned
     /// answer.
@@ -95,17 +96,19 @@ impl Shapes {
         if !seen.alone || !complete || seen.down_records == 0 {
             return;
         }
-        if seen.is_plain() && seen.first_length <= HEADERS_MAX {
-            self.headers.add(seen.first_length.into(), HEADERS_BYTES);
+        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+            let of = if seen.is_plain() { &mut self.headers } else { &mut self.stream_headers };
+            of.add(seen.first_length.into(), HEADERS_BYTES);
         }
         if is_in_one_piece(facts) {
             let data = self.data(facts);
             if facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) {
                 self.prompt.add(data, SAME_BYTES);
             }
-            if error { &mut self.errors } else { &mut self.ordinary }.add(data, SAME_BYTES);
             let quick = facts.service_time().is_some_and(|time| time < SHORT_SERVICE_TIME_MAX);
-            if !error && quick {
+            if error {
+                self.errors.add(data, SAME_BYTES);
+            } else if quick {
                 self.quick.add(data, SAME_BYTES);
             }
         }
@@ -159,8 +162,15 @@ impl Shapes {
         shorter.map(|&(_, count)| u32::from(count)).sum::<u32>() >= 2
     }
 
+    /// DATA of a response in one piece by which its tokens are counted: headers are those of
+    /// streams, if no others are known.
+    pub(super) fn counted(&self, facts: &StreamFacts) -> u32 {
+        let headers = self.headers(facts).or_else(|| self.stream_headers.commonest());
+        facts.stream.down_bytes.saturating_sub(headers.unwrap_or(0))
+    }
+
     /// DATA of a response in one piece, as far as it can be told from its headers.
-    pub(super) fn data(&self, facts: &StreamFacts) -> u32 {
+    fn data(&self, facts: &StreamFacts) -> u32 {
         facts.stream.down_bytes.saturating_sub(self.headers(facts).unwrap_or(0))
     }
 
@@ -239,13 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_errors_have_had_is_no_error_after_long_thought() {
+        let mut shapes = Shapes::default();
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 141), (60, 436)]), true);
+        }
+        assert!(shapes.is_error(&reply(&[(400, 141), (400, 438)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(1900, 141), (1900, 438)]), Class::Llm));
+    }
+
+    #[test]
     fn a_prompt_answer_of_one_size_again_and_again_is_canned() {
         let mut shapes = Shapes::default();
         let canned = reply(&[(50, 141), (50, 1800)]);
         for _ in 0..3 {
             assert!(!shapes.is_error(&canned, Class::Llm));
             shapes.learn(&canned, false);
-            shapes.ordinary = Clusters::default();
+            shapes.quick = Clusters::default();
         }
         assert!(shapes.is_error(&canned, Class::Llm));
     }
