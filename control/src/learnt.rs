@@ -132,7 +132,7 @@ mod tests {
         let policy = Policy::catalogue().unwrap();
         let mut learnt = Learnt::default();
         learnt.http1.errors = vec![Cluster { value: 852, count: 7 }];
-        learnt.http2.marked = 12;
+        learnt.http2.plain_marked = 12;
         let learnt = BTreeMap::from([("openai".to_owned(), learnt)]);
         let text = text(&documents(&policy, learnt.clone()).unwrap()).unwrap();
         let read = policy::document::parse(Path::new("learnt.yaml"), &text).unwrap();

@@ -58,7 +58,7 @@ fn answer(request: &Request) -> Reply {
         Request::Events { .. } => Reply::Events(Page { rows: Vec::new(), next: 0, missed: 0 }),
         Request::Learnt => {
             let mut learnt = Learnt::default();
-            learnt.http2.marked = 3;
+            learnt.http2.plain_marked = 3;
             Reply::Learnt(Some([("openai".to_owned(), learnt)].into()))
         }
         Request::Ledger => Reply::Ledger(Box::new(ledger.view())),

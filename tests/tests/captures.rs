@@ -1,5 +1,6 @@
-//! Captures with known truth. They lie beside the repository (`../shared`); without them the test
-//! says so and passes. The hostile ones are played by `fastpath/tests/malformed.rs`.
+//! Captures with known truth. Those of the lab are here; the others lie beside the repository
+//! (`../shared`), and without them the test says so and passes. The hostile ones are played by
+//! `fastpath/tests/malformed.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -162,4 +163,50 @@ fn a_replay_gives_the_same_lines_every_time() {
     let (first, summary) = exchanges(&lab).unwrap();
     assert!(summary.totals.exchanges > 0);
     assert_eq!(first, exchanges(&lab).unwrap().0);
+}
+
+/// What is told of a capture of HTTP/3, by the client's port, and how many requests there truly
+/// were, and whether each was alone on its connection.
+fn http3() -> BTreeMap<u64, (Vec<serde_json::Value>, usize, bool)> {
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/captures");
+    let (text, _) = exchanges(&captures.join("http3.pcap")).unwrap();
+    let truth = std::fs::read_to_string(captures.join("http3.truth.jsonl")).unwrap();
+    let mut connections = BTreeMap::new();
+    for line in truth.lines() {
+        let request: serde_json::Value = serde_json::from_str(line).unwrap();
+        let port = request["port"].as_u64().unwrap();
+        let connection = connections.entry(port).or_insert((Vec::new(), 0, true));
+        connection.1 += 1;
+        connection.2 = request["alone"].as_bool().unwrap();
+    }
+    for line in text.lines() {
+        let exchange: serde_json::Value = serde_json::from_str(line).unwrap();
+        let port = exchange["client_port"].as_u64().unwrap();
+        connections.get_mut(&port).expect("a connection of the truth").0.push(exchange);
+    }
+    connections
+}
+
+#[test]
+fn requests_over_http3_are_counted_where_each_is_alone() {
+    let alone: Vec<_> = http3().into_values().filter(|(.., alone)| *alone).collect();
+    let found: usize = alone.iter().map(|(found, ..)| found.len()).sum();
+    let expected: usize = alone.iter().map(|(_, expected, _)| expected).sum();
+    println!("HTTP/3: {found} found of {expected}");
+    assert!(expected >= 40 && found.abs_diff(expected) * 10 <= expected, "{found} of {expected}");
+}
+
+#[test]
+fn of_http3_nothing_is_claimed_that_cannot_be_seen() {
+    for (found, expected, _) in http3().into_values() {
+        assert!(found.len() <= expected, "at once there may be more than are told, never less");
+        for exchange in found {
+            assert_eq!(exchange["visibility"], "quic");
+            assert!(exchange["confidence"]["outcome"].as_f64().unwrap() < 0.7);
+            assert!(exchange["outcome"] == "complete" || exchange["outcome"] == "open");
+            for unseen in ["retry_of", "tokens_estimate", "stall", "waste"] {
+                assert!(exchange[unseen].is_null(), "{unseen}: {exchange}");
+            }
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub mod outage;
 pub mod outcome;
 pub mod partial;
 pub mod patterns;
+pub mod quic;
 pub mod recurring;
 pub mod repeat;
 pub mod reply;
@@ -100,7 +101,8 @@ pub struct Decided {
     /// What it asks of whom, as far as its request has been seen.
     pub work: Option<Work>,
     flow: FlowId,
-    place: Place,
+    /// Where the retry memory has it; nowhere over HTTP/2.
+    place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +148,7 @@ impl Clients {
             replies: ReplyMemory::default(),
             patterns: Patterns::default(),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
-            decided: Vec::with_capacity(4 * DECISIONS_PER_BURST),
+            decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
             running: vec![None; slots],
             finished: Vec::with_capacity(1024),
             last_ended: None,
@@ -162,13 +164,21 @@ impl Clients {
 
     /// Notes what is done with a decided attempt, also if it has ended already.
     pub fn note_verdict(&mut self, decided: &Decided, verdict: (Verdict, Reason)) {
-        self.retries.note_verdict(decided.place, decided.id, verdict);
+        let Some(place) = decided.place else {
+            self.streams.note_verdict(decided.id, verdict);
+            self.note_finished(decided.id, verdict);
+            return;
+        };
+        self.retries.note_verdict(place, decided.id, verdict);
         let running = &mut self.running[decided.flow.0 as usize];
         if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
             running.verdict = verdict;
         }
-        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == decided.id)
-        {
+        self.note_finished(decided.id, verdict);
+    }
+
+    fn note_finished(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
+        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
             (exchange.verdict, exchange.reason) = verdict;
         }
     }
@@ -286,13 +296,14 @@ pub fn observe(
         }
         decide_next(exchanges, clients, policy, events);
     }
+    let http1 = clients.decided.len();
     mux::observe(packets, flows, exchanges, clients, policy, events);
     let Clients { patterns, decided, finished, .. } = clients;
     let is_new = |exchange: &&mut Exchange| decided.iter().any(|new| new.id == exchange.id);
     for exchange in finished.iter_mut().filter(|exchange| !is_new(exchange)) {
         patterns.ended(exchange, exchanges, events);
     }
-    for decided in decided.iter() {
+    for decided in decided.iter().take(http1) {
         patterns.started(decided, exchanges, finished, events);
     }
     for exchange in finished.iter_mut().filter(is_new) {
@@ -308,7 +319,8 @@ fn ended(
     events: &mut EventSender,
 ) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let server = flows.entry(facts.seen.flow).peers().server;
+    let peers = flows.entry(facts.seen.flow).peers();
+    let (server, datagrams) = (peers.server, quic::is_between(&peers));
     let class = endpoint.map(|endpoint| endpoint.class);
     if let (Some(id), Some(endpoint)) = (facts.seen.endpoint, endpoint) {
         clients.replies.meet(server, facts.seen.last_heard, (id, endpoint));
@@ -316,6 +328,7 @@ fn ended(
     let class = class_of(class, clients.replies.of(server), facts.midway);
     let place = clients.retries.place(&caller(flows, facts.seen.flow));
     if class == Class::Tool
+        && !datagrams
         && facts.seen.down_records > 0
         && !facts.is_streamed()
         && let Some(place) = place
@@ -323,15 +336,20 @@ fn ended(
         let replies = clients.replies.learn(server, facts.seen.last_heard);
         clients.retries.answered(&clients.keys, place, facts, &mut replies.recurring);
     }
-    let (outcome, rule) = judge(facts, class, clients.replies.of(server));
-    let prompt = clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::prompt);
-    let error_shaped = class != Class::Tool && failure::observe(facts, class, prompt);
-    let replies = clients.replies.learn(server, facts.seen.last_heard);
-    replies.learn(facts, error_shaped, outcome == Outcome::Complete);
+    let (outcome, rule) = match datagrams {
+        true => quic::judge(facts),
+        false => judge(facts, class, clients.replies.of(server)),
+    };
+    if !datagrams {
+        let prompt = clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::prompt);
+        let error_shaped = class != Class::Tool && failure::observe(facts, class, prompt);
+        let replies = clients.replies.learn(server, facts.seen.last_heard);
+        replies.learn(facts, error_shaped, outcome == Outcome::Complete);
+    }
     clients.last_ended = Some((facts.seen.flow, outcome));
     let mut exchange = describe(facts, outcome, flows, policy);
-    exchange.work =
-        Some(clients.patterns.work(&clients.keys, facts, &caller(flows, facts.seen.flow)));
+    let caller = caller(flows, facts.seen.flow);
+    exchange.work = (!datagrams).then(|| clients.patterns.work(&clients.keys, facts, &caller));
     exchange.grounds = grounds(facts, rule);
     signal_end(&exchange, events);
     let known = place.and_then(|place| clients.retries.ended(&clients.keys, place, facts, outcome));
@@ -368,17 +386,20 @@ fn decide_next(
     let Undecided { application, endpoint, place, .. } = waiting;
     let Clients { keys, retries, replies, patterns, .. } = clients;
     let Peers { client, server, .. } = peers;
+    let datagrams = quic::is_between(&peers);
     let work = waiting.ended.map_or_else(
         || {
-            let facts = exchanges.facts(flow, id)?;
+            let facts = exchanges.facts(flow, id).filter(|_| !datagrams)?;
             Some(patterns.work(keys, &facts, &Caller { client, server, application }))
         },
         |exchange| exchange.work,
     );
     let replies = replies.of(peers.server);
-    let link = retries.decide(keys, place, id, window, exchanges, |facts| {
-        outcome(facts, class_of(class, replies, facts.midway), replies)
+    let link = retries.decide(keys, place, id, window, exchanges, |facts| match datagrams {
+        true => quic::judge(facts).0,
+        false => outcome(facts, class_of(class, replies, facts.midway), replies),
     });
+    let link = if datagrams { Link::UNKNOWN } else { link };
     let at = start + DECIDE_AFTER;
     clients.decided.push(Decided {
         id,
@@ -392,15 +413,9 @@ fn decide_next(
         application,
         work,
         flow,
-        place,
+        place: Some(place),
     });
-    let kind = match link {
-        Link { retry_of: Some(_), .. } => Some(SignalKind::Retry),
-        Link { hedge: true, .. } => Some(SignalKind::Hedge),
-        Link { restart: true, .. } => Some(SignalKind::Restart),
-        _ => None,
-    };
-    if let Some(kind) = kind {
+    if let Some(kind) = kind_of(&link) {
         let (exchange, value, episode) = (id, f64::from(link.attempt), None);
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
@@ -410,6 +425,16 @@ fn decide_next(
             let running = Running { id, link, verdict: NO_VERDICT };
             clients.running[flow.0 as usize] = Some(running);
         }
+    }
+}
+
+/// What a decided attempt is called, if it is more than a first one.
+fn kind_of(link: &Link) -> Option<SignalKind> {
+    match link {
+        Link { retry_of: Some(_), .. } => Some(SignalKind::Retry),
+        Link { hedge: true, .. } => Some(SignalKind::Hedge),
+        Link { restart: true, .. } => Some(SignalKind::Restart),
+        _ => None,
     }
 }
 
@@ -425,7 +450,10 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     let seen = &facts.seen;
     let entry = flows.entry(seen.flow);
     let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
-    let tokens = endpoint.and_then(|endpoint| tokens::estimate(facts, outcome, endpoint));
+    let datagrams = quic::is_between(&entry.peers());
+    let tokens = endpoint
+        .filter(|_| !datagrams)
+        .and_then(|endpoint| tokens::estimate(facts, outcome, endpoint));
     let price = endpoint.and_then(|endpoint| endpoint.price);
     Exchange {
         id: seen.id,
@@ -434,7 +462,11 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         // A policy that came in the middle of it may call the flow otherwise.
         call: entry.class.call.filter(|call| Some(call.endpoint) == seen.endpoint),
         sni: entry.class.sni,
-        visibility: if facts.midway { Visibility::Opaque } else { Visibility::H1 },
+        visibility: match entry.class.visibility {
+            Visibility::Quic => Visibility::Quic,
+            _ if facts.midway => Visibility::Opaque,
+            _ => Visibility::H1,
+        },
         from_middle: entry.from_middle(),
         rtt: entry.halves.map(|half| half.rtt.smoothed()),
         start: seen.start,
@@ -447,7 +479,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         retry_of: None,
         hedge: false,
         restart: false,
-        stall: stall::observe(facts, policy.policy().limits.stall()),
+        stall: stall::observe(facts, policy.policy().limits.stall()).filter(|_| !datagrams),
         outcome_confidence: confidence(facts, outcome),
         retry_confidence: Link::UNKNOWN.confidence,
         up_bucket: length_bucket(seen.up_bytes.into()),

@@ -11,7 +11,10 @@ use std::collections::{HashMap, VecDeque};
 
 use super::episode::Subject;
 use super::retry::{Caller, DECIDE_AFTER, Link};
-use super::{Clients, caller, complete, is_cut_short, signal_end, tokens, waste_of_end};
+use super::{
+    Clients, Decided, NO_VERDICT, caller, complete, is_cut_short, kind_of, signal_end, tokens,
+    waste_of_end,
+};
 use crate::burst::{Address, FlowId, Packets};
 use crate::exchange::Exchanges;
 use crate::exchange::mux::{MuxEdge, Stream, StreamEnding, StreamFacts};
@@ -22,8 +25,8 @@ use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, length_bucket,
+    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, Verdict, Visibility,
+    length_bucket,
 };
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
@@ -38,7 +41,7 @@ pub(super) struct Streams {
     /// Streams that are not decided yet, by number: the order in which they became known.
     undecided: VecDeque<Undecided>,
     /// What was decided of streams that still run.
-    running: HashMap<ExchangeId, Link>,
+    running: HashMap<ExchangeId, (Link, (Verdict, Reason))>,
     /// Streams that ran among others and are over.
     held: VecDeque<(Nanos, Exchange)>,
     /// Streams that found no room in one of these.
@@ -100,6 +103,15 @@ impl Streams {
         self.links.sweep(keys);
     }
 
+    /// Notes what is done with a decided attempt that is not told of yet.
+    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
+        if let Some((_, noted)) = self.running.get_mut(&id) {
+            *noted = verdict;
+        } else if let Some((_, held)) = self.held.iter_mut().rev().find(|(_, held)| held.id == id) {
+            (held.verdict, held.reason) = verdict;
+        }
+    }
+
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
         let place = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
         self.undecided.get_mut(place)
@@ -122,7 +134,8 @@ pub(super) fn observe(
                 let caller = caller(flows, flow);
                 let key = streams.links.key(&caller);
                 let entry = flows.entry(flow);
-                streams.links.started(key, id, (flow, entry.number), at);
+                let started = (id, caller.application);
+                streams.links.started(key, started, (flow, entry.number), at);
                 let peers = entry.peers();
                 let ended = None;
                 let waiting = Undecided { id, flow, caller, peers, at, endpoint, ended };
@@ -174,7 +187,7 @@ fn ended(
     let error = shapes.is_error(facts, class);
     shapes.learn(facts, error);
     let outcome = outcome(facts, class, error);
-    let data = shapes.data(facts);
+    let data = shapes.counted(facts);
     let exchange = describe(facts, outcome, data, flows, policy);
     signal_end(&exchange, events);
     let streams = &mut clients.streams;
@@ -185,8 +198,10 @@ fn ended(
     match streams.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt)),
         None => {
-            let link = streams.running.remove(&exchange.id).unwrap_or(Link::UNKNOWN);
-            let exchange = complete(exchange, link);
+            let known = streams.running.remove(&exchange.id);
+            let (link, verdict) = known.unwrap_or((Link::UNKNOWN, NO_VERDICT));
+            let mut exchange = complete(exchange, link);
+            (exchange.verdict, exchange.reason) = verdict;
             tell(exchange, facts.stream.alone, facts.ended, clients);
         }
     }
@@ -236,18 +251,32 @@ fn decide_next(
     let attempt = decision.link.attempt;
     let subject = Subject { exchange: id, peers, endpoint };
     clients.patterns.attempted(at, attempt, subject, events);
-    if decision.link.retry_of.is_some() {
-        let (kind, value) = (SignalKind::Retry, f64::from(attempt));
-        let (at, exchange, episode) = (at + DECIDE_AFTER, id, None);
+    let (start, at, link) = (at, at + DECIDE_AFTER, decision.link);
+    if let Some(kind) = kind_of(&link) {
+        let (exchange, value, episode) = (id, f64::from(attempt), None);
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
+    clients.decided.push(Decided {
+        id,
+        at,
+        endpoint,
+        link,
+        peers,
+        start,
+        meant: start,
+        continues: false,
+        application: caller.application,
+        work: None,
+        flow,
+        place: None,
+    });
     match ended {
         Some((exchange, ..)) => {
             let alone = exchange.outcome_confidence >= ALONE_CONFIDENCE_MIN;
             tell(complete(exchange, decision.link), alone, exchange.end, clients);
         }
         None if streams.running.len() < RUNNING_MAX => {
-            streams.running.insert(id, decision.link);
+            streams.running.insert(id, (decision.link, NO_VERDICT));
         }
         None => streams.pushed_out += 1,
     }

@@ -8,6 +8,7 @@ pub mod h1;
 mod handshake;
 pub mod mux;
 mod opaque;
+mod quic;
 pub mod recent;
 pub mod settle;
 
@@ -52,6 +53,7 @@ pub enum Edge {
 #[derive(Debug)]
 pub struct Exchanges {
     connections: Vec<Connection>,
+    paths: Vec<quic::Path>,
     settling: SettleQueue,
     edges: Vec<Edge>,
     /// Those of HTTP/2.
@@ -86,6 +88,7 @@ impl Exchanges {
     pub fn for_slots(slots: usize) -> Self {
         Self {
             connections: vec![Connection::default(); slots],
+            paths: vec![quic::Path::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
             mux: Muxes::for_slots(slots, EDGES),
@@ -166,6 +169,7 @@ impl Exchanges {
     fn settle(&mut self, now: Nanos) {
         for _ in 0..SETTLED_PER_BURST {
             let Some((flow, id)) = self.settling.due(now) else { break };
+            let datagrams = self.connection(flow).counted == Visibility::Quic;
             let connection = self.connection(flow);
             let closing = connection.closing();
             let Some(current) = connection.current.as_mut().filter(|current| current.id == id)
@@ -178,6 +182,10 @@ impl Exchanges {
                 connection.facts(Ending::Running).is_some_and(|facts| facts.last_is_terminator());
             match closing {
                 Some(ending) => self.end(flow, ending),
+                None if datagrams && quic::is_over(self.connection(flow), now) => {
+                    self.end(flow, Ending::Gone);
+                }
+                None if datagrams => self.let_settle(flow, now),
                 None if terminated && silent => self.end(flow, Ending::Terminated),
                 None if terminated => self.let_settle(flow, now),
                 None => {}
@@ -242,6 +250,7 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
     exchanges.mux.clear();
     for &flow in flows.fresh() {
         *exchanges.connection(flow) = Connection::default();
+        exchanges.paths[flow.0 as usize] = quic::Path::default();
     }
     let clients = packets.client_hellos.iter().map(|hello| hello.flow);
     for flow in clients.chain(packets.server_hellos.iter().map(|hello| hello.flow)) {
@@ -285,7 +294,9 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
                 }
             }
             if headers.protocol == Protocol::Udp {
-                follow_datagram(headers, flow, flows, exchanges);
+                let packet = u16::try_from(i).unwrap_or(u16::MAX);
+                let record = quic::datagram(packet, at, (flow, direction), headers);
+                follow_datagram(headers, &record, flows, exchanges);
             }
         }
     }
@@ -303,15 +314,36 @@ pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchange
 /// Any UDP that is followed and is not DTLS is QUIC, also where its hello was not seen.
 fn follow_datagram(
     headers: &Headers,
-    flow: FlowId,
+    record: &Record,
     flows: &mut FlowTable,
     exchanges: &mut Exchanges,
 ) {
+    let flow = record.flow;
     let class = &mut flows.entry_mut(flow).class;
     if !class.hello && class.visibility == Visibility::Opaque && headers.datagram != Datagram::Dtls
     {
         class.visibility = Visibility::Quic;
         exchanges.count_as(flow, Visibility::Quic);
+    }
+    let entry = flows.entry(flow);
+    if headers.is_part() || entry.class.visibility != Visibility::Quic || !quic::is_ours(entry) {
+        return;
+    }
+    let Exchanges { connections, paths, hasher, .. } = exchanges;
+    let (connection, path) = (&mut connections[flow.0 as usize], &mut paths[flow.0 as usize]);
+    let meaning = path.follow(connection, record, headers.datagram, hasher);
+    let endpoint = entry.class.endpoint();
+    let step = match meaning {
+        quic::Meaning::Step(step) => step,
+        quic::Meaning::Instead => {
+            let probe = exchanges.connection(flow).current.take();
+            exchanges.edges.extend(probe.map(|probe| Edge::Withdrawn(probe.id, probe.endpoint)));
+            Step::Request
+        }
+    };
+    act_on(step, record, endpoint, flows, exchanges);
+    if step == Step::Request {
+        exchanges.let_settle(flow, record.at);
     }
 }
 

@@ -133,7 +133,7 @@ impl Muxes {
     #[must_use]
     pub fn facts(&self, flow: FlowId, server: Address, id: ExchangeId) -> Option<StreamFacts> {
         let connection = self.pool.get(self.place(flow)?)?;
-        connection.facts(id, flow, self.habits.get(server).and_then(Habit::marks_the_end))
+        connection.facts(id, flow, self.habits.get(server))
     }
 
     /// What was known of the connection before: `adopted` is when its first records came and how
@@ -281,6 +281,9 @@ impl Muxes {
     ) {
         let Some(place) = self.place(flow) else { return };
         let connection = &mut self.pool[place];
+        if let Some(rtt) = entry.rtt() {
+            connection.meet(rtt);
+        }
         let mut scene = Scene {
             flow,
             endpoint: entry.class.endpoint(),

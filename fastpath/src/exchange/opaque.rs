@@ -1,7 +1,8 @@
 //! TCP without TLS, as plaintext inference servers speak it: no payload is read there either.
 //! Requests and responses follow from directions, lengths and times, as in [`super::h1`]; what a
 //! record is there is here what arrives together. Followed are the endpoints of the policy and the
-//! usual ports of such servers, and everything said of them is less sure.
+//! usual ports of such servers, and everything said of them is less sure. On those ports a flow may
+//! be met in the middle: nothing needs its place in the stream.
 
 use std::hash::RandomState;
 
@@ -18,9 +19,12 @@ const TOGETHER: Nanos = Nanos::from_millis(1);
 /// Whether this flow is to be followed: it is not TLS, and its server may be one of inference.
 pub(super) fn is_ours(entry: &FlowEntry) -> bool {
     let foreign = entry.halves.iter().any(|half| half.stream.is_foreign());
-    let known =
-        entry.class.endpoint().is_some() || INFERENCE_PORTS.contains(&entry.peers().server_port);
-    foreign && known && !entry.class.hello
+    // Neither side has sent anything that looks like a record, since it is watched.
+    let unknown = entry.halves.iter().all(|half| half.stream.is_searching());
+    let plain_port = INFERENCE_PORTS.contains(&entry.peers().server_port);
+    let known = entry.class.endpoint().is_some() || plain_port;
+    let midway = unknown && plain_port && entry.from_middle();
+    ((foreign && known) || midway) && !entry.class.hello
 }
 
 /// The record that `bytes` new bytes of payload stand for.

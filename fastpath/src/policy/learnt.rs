@@ -62,23 +62,32 @@ pub struct LearntHttp1 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LearntHttp2 {
-    /// Responses that ended with a frame of their own.
-    pub marked: u16,
+    /// Responses in one piece that ended with a frame of their own.
+    pub plain_marked: u16,
     /// Those that did without.
-    pub unmarked: u16,
+    pub plain_unmarked: u16,
+    /// The same of streams.
+    pub stream_marked: u16,
+    /// Likewise.
+    pub stream_unmarked: u16,
     /// Requests.
     pub requests: u16,
     /// Those that were answered with a WINDOW_UPDATE.
     pub granted: u16,
-    /// HEADERS of a response in a record of their own, bytes.
+    /// Frames like one that no response followed.
+    pub refused: u16,
+    /// HEADERS of a response in one piece in a record of their own, bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Cluster>,
+    /// The same of streams.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stream_headers: Vec<Cluster>,
     /// DATA of errors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Cluster>,
-    /// DATA of ordinary plain answers.
+    /// DATA of ordinary plain answers that came nearly as soon as errors do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ordinary: Vec<Cluster>,
+    pub quick: Vec<Cluster>,
     /// DATA of plain answers that came at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prompt: Vec<Cluster>,
@@ -94,6 +103,20 @@ pub struct Cluster {
     pub count: u16,
 }
 
+impl LearntHttp2 {
+    fn counts_mut(&mut self) -> [&mut u16; 7] {
+        [
+            &mut self.plain_marked,
+            &mut self.plain_unmarked,
+            &mut self.stream_marked,
+            &mut self.stream_unmarked,
+            &mut self.requests,
+            &mut self.granted,
+            &mut self.refused,
+        ]
+    }
+}
+
 impl Learnt {
     /// Adds what was learnt at another server of the endpoint.
     pub fn merge(&mut self, other: &Self) {
@@ -106,13 +129,13 @@ impl Learnt {
         join(&mut own.tool_errors, &more.tool_errors, CLUSTERS_MAX);
         join(&mut own.first_byte, &more.first_byte, SIZES_MAX);
         let (own, more) = (&mut self.http2, &other.http2);
-        own.marked = own.marked.saturating_add(more.marked);
-        own.unmarked = own.unmarked.saturating_add(more.unmarked);
-        own.requests = own.requests.saturating_add(more.requests);
-        own.granted = own.granted.saturating_add(more.granted);
+        for (own, more) in own.counts_mut().into_iter().zip(more.clone().counts_mut()) {
+            *own = own.saturating_add(*more);
+        }
         join(&mut own.headers, &more.headers, CLUSTERS_MAX);
+        join(&mut own.stream_headers, &more.stream_headers, CLUSTERS_MAX);
         join(&mut own.errors, &more.errors, CLUSTERS_MAX);
-        join(&mut own.ordinary, &more.ordinary, CLUSTERS_MAX);
+        join(&mut own.quick, &more.quick, CLUSTERS_MAX);
         join(&mut own.prompt, &more.prompt, CLUSTERS_MAX);
     }
 
@@ -126,8 +149,8 @@ impl Learnt {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         let LearntHttp1 { errors, ordinary, preludes, tool_errors, first_byte, .. } = &self.http1;
-        let LearntHttp2 { headers, errors: data, ordinary: plain, prompt, .. } = &self.http2;
-        [errors, preludes, tool_errors, headers, data, plain, prompt]
+        let LearntHttp2 { headers, stream_headers, errors: data, quick, prompt, .. } = &self.http2;
+        [errors, preludes, tool_errors, headers, stream_headers, data, quick, prompt]
             .iter()
             .all(|list| list.len() <= CLUSTERS_MAX)
             && [ordinary, first_byte].iter().all(|list| list.len() <= SIZES_MAX)
@@ -176,10 +199,10 @@ mod tests {
         learnt.http1.errors = vec![of(700, 3)];
         let mut other = Learnt::default();
         other.http1.errors = vec![of(852, 9), of(700, 4)];
-        other.http2.marked = 5;
+        other.http2.plain_marked = 5;
         learnt.merge(&other);
         assert_eq!(learnt.http1.errors, [of(852, 9), of(700, 7)]);
-        assert_eq!(learnt.http2.marked, 5);
+        assert_eq!(learnt.http2.plain_marked, 5);
         assert!(learnt.is_usable() && !learnt.is_empty());
     }
 

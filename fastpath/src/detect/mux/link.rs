@@ -9,8 +9,11 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::burst::FlowId;
+use crate::detect::calls::Calls;
 use crate::detect::gap::Habit;
+use crate::detect::repeat::{self, Alike as Likeness, Asked, Earlier};
 use crate::detect::retry::{Caller, Link};
+use crate::detect::{hedge, restart};
 use crate::exchange::recent::{Recent, Reuse};
 use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Outcome};
@@ -21,6 +24,7 @@ use crate::time::Nanos;
 #[derive(Debug)]
 pub(super) struct Links {
     groups: Recent<u64, Group>,
+    calls: Calls,
     hasher: RandomState,
 }
 
@@ -46,6 +50,10 @@ struct Attempt {
     first: bool,
     /// Where it stands, if it is not among others.
     alone: Option<State>,
+    /// When it was over, if it is.
+    end: Option<Nanos>,
+    /// When its application had last called another server.
+    elsewhere: Nanos,
     used: bool,
     number: u16,
 }
@@ -93,10 +101,19 @@ const ENDS: usize = 64;
 const AGE_MAX: Nanos = Nanos::from_secs(30);
 /// A retry may seem to start this long before the attempt that was cut has ended.
 const OVERLAP_MAX: Nanos = Nanos::from_millis(30);
-/// What a retry counter changes in joined requests.
+/// What a retry counter takes off joined requests at most, and what it adds while HPACK has not
+/// seen it.
 const COUNTER_BYTES: u32 = 12;
-/// What the first request of a connection spells out.
-const FIRST_BYTES: std::ops::RangeInclusive<u32> = 265..=365;
+const COUNTER_NEW_BYTES: u32 = 4;
+/// What the first request of a connection spells out: a few headers, or those of an SDK.
+const FIRST_BYTES: std::ops::RangeInclusive<u32> = 60..=400;
+/// Lengths that a joined request may have had before.
+const NEAR: usize = (COUNTER_NEW_BYTES + COUNTER_BYTES + 1) as usize;
+const FAR: usize = 341;
+/// Least density, a second, of a gap that is one of a retry policy.
+const POLICY_DENSITY_MIN: f64 = 0.3;
+/// A copy or a repeat is one by its length alone.
+const REPEAT_CONFIDENCE: f64 = 0.75;
 /// Completed requests of one length that make it a template.
 const TEMPLATE_ABOVE: usize = 2;
 /// Starts a second of one length that are always there, and the least log-likelihood of a link.
@@ -123,7 +140,8 @@ impl Reuse for Group {
 
 impl Default for Links {
     fn default() -> Self {
-        Self { groups: Recent::with_capacity(GROUPS), hasher: RandomState::new() }
+        let (groups, calls) = (Recent::with_capacity(GROUPS), Calls::default());
+        Self { groups, calls, hasher: RandomState::new() }
     }
 }
 
@@ -137,10 +155,11 @@ impl Links {
     pub(super) fn started(
         &mut self,
         key: u64,
-        id: ExchangeId,
+        (id, application): (ExchangeId, u64),
         (place, flow): (FlowId, u64),
         start: Nanos,
     ) {
+        let elsewhere = self.calls.note(application, key, start);
         let group = self.groups.learn(key, start);
         if group.attempts.len() == ATTEMPTS {
             group.attempts.pop_front();
@@ -155,6 +174,8 @@ impl Links {
             joined: false,
             first: false,
             alone: Some(State::Running),
+            end: None,
+            elsewhere,
             used: false,
             number: 1,
         });
@@ -174,7 +195,7 @@ impl Links {
         let Some(attempt) = group.attempts.iter_mut().find(|attempt| attempt.id == id) else {
             return;
         };
-        attempt.rtt = rtt;
+        (attempt.rtt, attempt.end) = (rtt, Some(at));
         (attempt.length, attempt.joined, attempt.first) = (Some(length), size.joined, size.first);
         let failed = outcome.invites_retry();
         attempt.alone = alone.then_some(if failed { State::Failed(at) } else { State::Complete });
@@ -239,15 +260,22 @@ impl Links {
             if gap > window.secs_f64() || (rate > 0.0 && likely <= LINK_ABOVE) {
                 continue;
             }
+            let by_policy = group.habit.density(gap, before.number) >= POLICY_DENSITY_MIN;
+            if !by_policy && hashes.is_vague(before.first) {
+                continue;
+            }
             return group.link(place, earlier, (end, gap, likely));
         }
-        let grounds = LinkGrounds { rule: LinkRule::Body, ..LinkGrounds::default() };
-        Decision { link: Link { grounds, ..Link::UNKNOWN }, end_of: None }
+        let link = group.repeats(place, &hashes, |flow, id| {
+            let (_, _, _, seen) = running(flow, id)?;
+            Some((keys.length(seen.bytes.into()).kept(), seen))
+        });
+        Decision { link, end_of: None }
     }
 
     /// Groups that were pushed out.
     pub(super) fn evicted(&self) -> u64 {
-        self.groups.evicted
+        self.groups.evicted + self.calls.evicted()
     }
 
     /// Forgets lengths whose key is gone, in one group a call.
@@ -264,8 +292,9 @@ impl Links {
 struct Alike {
     own: Size,
     exact: Fresh,
-    near: [Fresh; 13],
-    far: [Fresh; 101],
+    /// Of joined requests the same with another counter; of others what is nearly the same.
+    near: [Fresh; NEAR],
+    far: [Fresh; FAR],
 }
 
 impl Alike {
@@ -275,16 +304,23 @@ impl Alike {
         let bytes = size.bytes;
         let none = Fresh::default();
         let mut alike =
-            Self { own: size, exact: length(bytes), near: [none; 13], far: [none; 101] };
+            Self { own: size, exact: length(bytes), near: [none; NEAR], far: [none; FAR] };
         if size.joined {
-            for (hash, more) in alike.near.iter_mut().zip(0..=COUNTER_BYTES) {
-                *hash = length(bytes.saturating_add(more));
+            for (hash, more) in alike.near.iter_mut().zip(0..) {
+                *hash = length((bytes + more).saturating_sub(COUNTER_NEW_BYTES));
             }
             for (hash, by) in alike.far.iter_mut().zip(FIRST_BYTES) {
                 *hash = length(match size.first {
                     true => bytes.saturating_sub(by),
                     false => bytes.saturating_add(by),
                 });
+            }
+        } else {
+            for (hash, by) in alike.near.iter_mut().zip([1, 2, 3]) {
+                *hash = length(bytes + by);
+            }
+            for (hash, by) in alike.near.iter_mut().skip(3).zip([1, 2, 3]) {
+                *hash = length(bytes.saturating_sub(by));
             }
         }
         alike
@@ -300,9 +336,61 @@ impl Alike {
             (true, false) => self.far.iter().any(|far| far.is(hash)),
         }
     }
+
+    /// That the lengths agree says little: one of the two spells its headers out.
+    fn is_vague(&self, first: bool) -> bool {
+        self.own.joined && first != self.own.first
+    }
+
+    /// How much another request is like this one.
+    fn likeness(&self, (hash, joined, first): (Kept, bool, bool)) -> Likeness {
+        match () {
+            () if joined != self.own.joined || self.is_vague(first) => Likeness::Other,
+            () if self.exact.is(hash) => Likeness::Same,
+            () if self.near.iter().any(|near| near.is(hash)) => Likeness::Near,
+            () => Likeness::Other,
+        }
+    }
 }
 
 impl Group {
+    /// What an attempt is that is no retry: the copy of one that runs, a repeat of one that was
+    /// answered, or neither. What is answered among others is not known to be.
+    fn repeats(
+        &self,
+        place: usize,
+        hashes: &Alike,
+        running: impl Fn(FlowId, ExchangeId) -> Option<(Kept, Size)>,
+    ) -> Link {
+        let own = self.attempts[place];
+        let earlier = self.attempts.iter().take(place).map(|other| {
+            let told = other.length.map(|hash| (hash, other.joined, other.first));
+            let seen = || {
+                let (hash, size) = running(other.place, other.id)?;
+                Some((hash, size.joined, size.first))
+            };
+            let alike = told.or_else(seen).map_or(Likeness::Other, |size| hashes.likeness(size));
+            let answered = other.end.filter(|_| other.alone == Some(State::Complete));
+            // What nothing is known of any more is over.
+            let end = other.end.or_else(|| (alike == Likeness::Other).then_some(other.start));
+            Earlier { alike, start: other.start, answered, end }
+        });
+        let repeat = repeat::look(Asked { at: own.start, elsewhere: own.elsewhere }, earlier);
+        let (hedge, restart) = (hedge::observe(&repeat), restart::observe(&repeat));
+        let count = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        let grounds = LinkGrounds {
+            rule: LinkRule::Body,
+            same: count(repeat.same),
+            near: count(repeat.near),
+            answered_seconds: repeat.answered.map(Nanos::secs_f64),
+            running_seconds: repeat.running.map(Nanos::secs_f64),
+            ..LinkGrounds::default()
+        };
+        let confidence =
+            if hedge || restart { REPEAT_CONFIDENCE } else { Link::UNKNOWN.confidence };
+        Link { hedge, restart: restart && !hedge, confidence, grounds, ..Link::UNKNOWN }
+    }
+
     fn push_end(&mut self, end: End) {
         if self.ends.len() == ENDS {
             self.ends.pop_front();
@@ -395,14 +483,14 @@ mod tests {
     /// An attempt from `start` to `end`, milliseconds, decided in between.
     fn attempt(links: &mut Links, id: u64, size: Size, start: u64, end: (Outcome, bool, u64)) {
         let (outcome, alone, ended) = end;
-        links.started(1, ExchangeId(id), FLOW, at(start));
+        links.started(1, (ExchangeId(id), 0), FLOW, at(start));
         let decision = links.decide(&keys(), 1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
         assert_eq!(decision.link.retry_of, None, "of attempt {id}");
         links.ended(&keys(), 1, ExchangeId(id), (size, RTT), (outcome, alone, at(ended)));
     }
 
     fn retry_of(links: &mut Links, id: u64, size: Size, start: u64) -> Option<u64> {
-        links.started(1, ExchangeId(id), FLOW, at(start));
+        links.started(1, (ExchangeId(id), 0), FLOW, at(start));
         let decision = links.decide(&keys(), 1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
         decision.link.retry_of.map(|id| id.0)
     }
@@ -443,7 +531,7 @@ mod tests {
     fn attempts_and_ends_are_bounded() {
         let mut links = Links::default();
         for id in 0..1000 {
-            links.started(1, ExchangeId(id), FLOW, at(id));
+            links.started(1, (ExchangeId(id), 0), FLOW, at(id));
             links.maybe_ended(1, FLOW.1, at(id));
         }
         let group = links.groups.get(1).unwrap();

@@ -16,12 +16,14 @@ use crate::time::Nanos;
 /// What is known of one server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shapes {
-    /// HEADERS in a record of their own.
+    /// HEADERS in a record of their own, in front of an answer in one piece and of a stream. Before
+    /// a stream they may have its first event with them.
     headers: Clusters,
+    stream_headers: Clusters,
     /// DATA of answers that were error-shaped.
     errors: Clusters,
-    /// DATA of ordinary plain answers.
-    ordinary: Clusters,
+    /// DATA of ordinary plain answers that came nearly as soon as errors do.
+    quick: Clusters,
     /// DATA of plain answers that came at once, whatever they were: a size that recurs is a canned
     /// answer.
     prompt: Clusters,
@@ -47,12 +49,20 @@ const ERROR_DATA_OF_FULL_HEADERS: RangeInclusive<u32> = 31..=440;
 const FULL_HEADERS_MIN: u32 = 600;
 /// What stands in front of an error among others is longer than this.
 const FRONT_MIN: u16 = 90;
-/// An error with headers that are sent in full, as nginx does, before its headers are known.
+/// The same in one record with headers that are not known: compressed, or sent in full.
 const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
+/// The longest error answer of a model that came at once: its DATA, or all of it where headers are
+/// not known. HTTP/1.1 has more room for headers ([`failure::LLM_BYTES_MAX`]).
+///
+/// [`failure::LLM_BYTES_MAX`]: crate::detect::failure::LLM_BYTES_MAX
+const ERROR_DATA_MAX: u32 = 700;
+const ERROR_BYTES_MAX: u32 = 1200;
 /// An error is known at once; a model has to think.
 const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
-/// For what is too short to be anything else.
+/// For what is too short to be anything else; what takes no longer is quick.
 const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
+/// For a size that errors of this server have had.
+const KNOWN_SERVICE_TIME_MAX: Nanos = Nanos::from_secs(1);
 /// An answer in one piece comes within this, in so many records.
 const SPAN_MAX: Nanos = Nanos::from_millis(50);
 const RECORDS_MAX: u16 = 3;
@@ -68,7 +78,8 @@ impl Shapes {
         LearntHttp2 {
             headers: self.headers.export(),
             errors: self.errors.export(),
-            ordinary: self.ordinary.export(),
+            stream_headers: self.stream_headers.export(),
+            quick: self.quick.export(),
             prompt: self.prompt.export(),
             ..LearntHttp2::default()
         }
@@ -79,7 +90,8 @@ impl Shapes {
         if let Some(learnt) = learnt.filter(|_| !self.met) {
             self.headers.import(&learnt.headers);
             self.errors.import(&learnt.errors);
-            self.ordinary.import(&learnt.ordinary);
+            self.stream_headers.import(&learnt.stream_headers);
+            self.quick.import(&learnt.quick);
             self.prompt.import(&learnt.prompt);
         }
         self.met = true;
@@ -107,14 +119,20 @@ impl Shapes {
             return;
         }
         if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
-            self.headers.add(seen.first_length.into(), HEADERS_BYTES);
+            let of = if seen.is_plain() { &mut self.headers } else { &mut self.stream_headers };
+            of.add(seen.first_length.into(), HEADERS_BYTES);
         }
         if is_in_one_piece(facts) {
             let data = self.data(facts);
             if facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) {
                 self.prompt.add(data, SAME_BYTES);
             }
-            if error { &mut self.errors } else { &mut self.ordinary }.add(data, SAME_BYTES);
+            let quick = facts.service_time().is_some_and(|time| time < SHORT_SERVICE_TIME_MAX);
+            if error {
+                self.errors.add(data, SAME_BYTES);
+            } else if quick {
+                self.quick.add(data, SAME_BYTES);
+            }
         }
     }
 
@@ -124,18 +142,21 @@ impl Shapes {
         }
         let data = self.data(facts);
         let within = |limit| facts.service_time().is_some_and(|time| time < limit);
-        let small = match (class, self.headers(facts)) {
-            (Class::Llm, Some(headers)) => {
-                (error_data(headers).contains(&data) && within(SERVICE_TIME_MAX))
-                    || (ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
+        let bytes = facts.stream.down_bytes;
+        let small = match class {
+            Class::Llm => {
+                let known = self.headers(facts).is_some();
+                let limit = if known { ERROR_DATA_MAX } else { ERROR_BYTES_MAX };
+                (data <= limit && within(SERVICE_TIME_MAX))
+                    || (known && ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
             }
-            (Class::Llm, None) => WHOLE_ERROR.contains(&data) && within(SERVICE_TIME_MAX),
-            (Class::Embedding | Class::Tool, _) => {
-                facts.stream.down_bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
+            Class::Embedding | Class::Tool => {
+                bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
             }
         };
         let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data, SAME_BYTES) >= CANNED_MIN;
-        self.is_known_error(data) || ((small || canned) && !self.is_ordinary(data))
+        (self.is_known_error(data) && within(KNOWN_SERVICE_TIME_MAX))
+            || ((small || canned) && !self.is_ordinary(data))
     }
 
     /// Among others the time a response took is not known: its shape alone decides.
@@ -157,14 +178,21 @@ impl Shapes {
         self.errors.near(data, SAME_BYTES) >= KNOWN_MIN
     }
 
-    /// At least two ordinary answers were no longer.
+    /// At least two ordinary answers were no longer, and came as quickly.
     fn is_ordinary(&self, data: u32) -> bool {
-        let shorter = self.ordinary.iter().filter(|(size, _)| *size <= data + data / 20);
+        let shorter = self.quick.iter().filter(|(size, _)| *size <= data + data / 20);
         shorter.map(|(_, count)| u32::from(count)).sum::<u32>() >= 2
     }
 
+    /// DATA of a response in one piece by which its tokens are counted: headers are those of
+    /// streams, if no others are known.
+    pub(super) fn counted(&self, facts: &StreamFacts) -> u32 {
+        let headers = self.headers(facts).or_else(|| self.stream_headers.commonest());
+        facts.stream.down_bytes.saturating_sub(headers.unwrap_or(0))
+    }
+
     /// DATA of a response in one piece, as far as it can be told from its headers.
-    pub(super) fn data(&self, facts: &StreamFacts) -> u32 {
+    fn data(&self, facts: &StreamFacts) -> u32 {
         facts.stream.down_bytes.saturating_sub(self.headers(facts).unwrap_or(0))
     }
 
@@ -219,13 +247,23 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_errors_have_had_is_no_error_after_long_thought() {
+        let mut shapes = Shapes::default();
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 141), (60, 436)]), true);
+        }
+        assert!(shapes.is_error(&reply(&[(400, 141), (400, 438)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(1900, 141), (1900, 438)]), Class::Llm));
+    }
+
+    #[test]
     fn a_prompt_answer_of_one_size_again_and_again_is_canned() {
         let mut shapes = Shapes::default();
         let canned = reply(&[(50, 141), (50, 1800)]);
         for _ in 0..3 {
             assert!(!shapes.is_error(&canned, Class::Llm));
             shapes.learn(&canned, false);
-            shapes.ordinary = Clusters::default();
+            shapes.quick = Clusters::default();
         }
         assert!(shapes.is_error(&canned, Class::Llm));
     }

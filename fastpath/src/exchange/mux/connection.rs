@@ -1,5 +1,6 @@
 //! One multiplexed connection: which frames its records are, and which stream they may belong to.
 
+use super::habit::Habit;
 use super::open::OpenStreams;
 use super::request::{Request, Sent, Splitter};
 use super::stream::{Stream, StreamEnding, StreamFacts, Unit};
@@ -32,6 +33,14 @@ pub(super) struct Connection {
     last_server: Nanos,
     /// Resets of the client that may have ended one of several streams.
     cancelled: u16,
+    /// When a request was last sent before the response to another was over.
+    overlapped: Option<Nanos>,
+    /// Bytes of requests since the server last granted window that none of them asked for.
+    uploaded: u32,
+    /// The response that was taken for over when the next request followed.
+    succeeded: Option<Stream>,
+    /// What might have been resets of the client were grants of window.
+    grants: u16,
 }
 
 /// Frames without data by their plaintext lengths (RFC 9113, 6): an empty DATA frame or a SETTINGS
@@ -58,6 +67,11 @@ const MARK_GAP: Nanos = Nanos::from_millis(12);
 const GRANT_WITHIN: Nanos = Nanos::from_millis(30);
 /// What is answered has to arrive: a frame this soon after a request was on its way before.
 const CROSSING: Nanos = Nanos::from_micros(500);
+/// A client that has several requests running may soon have so again.
+const OVERLAPS_FOR: Nanos = Nanos::from_secs(5);
+/// A server grants window for the connection when half of the initial 65,535 bytes are used at the
+/// latest (RFC 9113, 6.9.2), and with it any request may seem to be reset.
+const WINDOW_HALF: u32 = 32_000;
 /// A response that has been silent for this long when the next request follows is over, where ends
 /// are not marked, and where that is not known.
 const QUIET: Nanos = Nanos::from_millis(20);
@@ -67,6 +81,11 @@ const QUIET_PLAIN: Nanos = Nanos::from_millis(60);
 const QUIET_AMONG: Nanos = Nanos::from_millis(1200);
 
 impl Connection {
+    /// The shortest round trip so far.
+    pub(super) fn meet(&mut self, rtt: Nanos) {
+        self.rtt = rtt;
+    }
+
     /// A connection that has just shown itself to be HTTP/2.
     pub(super) fn begin(&mut self, rtt: Nanos, midway: bool) {
         debug_assert!(self.open.is_empty(), "the connection before has ended");
@@ -153,20 +172,26 @@ impl Connection {
 
     /// Ends every open stream: the connection is over.
     pub(super) fn end_all(&mut self, ending: Ending, at: Nanos, scene: &mut Scene<'_>) {
-        let marks = scene.habit.marks_the_end();
         let why = match ending {
             Ending::ClientClosed => StreamEnding::ClientClosed,
             Ending::ServerClosed | Ending::ServerReset => StreamEnding::ServerClosed,
             _ => StreamEnding::Gone,
         };
+        let orderly = ending == Ending::ServerClosed;
         let was_under_way =
             self.open.iter().any(|s| s.late_records > 0 || (!s.alone && s.down_records == 0));
         while let Some(&stream) = self.open.last() {
             // A client that grants window again and again has not reset as many streams.
             let left = u16::try_from(self.open.len()).unwrap_or(u16::MAX);
+            let marks = scene.habit.marks(&stream);
             let (mut ending, mut ended) = stream.resolve(why, at, marks);
-            if stream.is_plain() && at.since(stream.last_down) > QUIET_AMONG {
-                scene.habit.ended(false);
+            if is_orderly(orderly, &stream, marks) {
+                (ending, ended) = (StreamEnding::Quiet, stream.last_down);
+            }
+            let silent = at.since(stream.last_down) > QUIET_AMONG;
+            let unknown = marks != Some(true) && stream.is_streamed() && stream.alone;
+            if silent && (stream.is_whole() || unknown) {
+                scene.habit.ended(stream.is_streamed(), false);
             }
             if marks == Some(true) && !stream.alone && ending == why {
                 if (1..=left).contains(&self.cancelled) && why != StreamEnding::Gone {
@@ -188,9 +213,14 @@ impl Connection {
     pub(super) fn end_reset(&mut self, silent_since: Nanos, scene: &mut Scene<'_>) {
         for place in (0..self.open.len()).rev() {
             let stream = self.open[place];
-            let reset = stream.client_reset.or(stream.server_reset);
+            // A model may think for longer: what may have been a grant of window is left open.
+            let may_grant = |reset: &Nanos| {
+                stream.down_records == 0 && *reset <= stream.last_up + self.rtt + GRANT_WITHIN
+            };
+            let by_server = stream.server_reset.filter(|reset| !may_grant(reset));
+            let reset = stream.client_reset.or(by_server);
             if reset.is_some_and(|reset| reset.max(stream.last_down) <= silent_since) {
-                let marks = scene.habit.marks_the_end();
+                let marks = scene.habit.marks(&stream);
                 let (ending, at) = stream.resolve(StreamEnding::Running, silent_since, marks);
                 if ending != StreamEnding::Running {
                     self.finish(place, ending, at, scene);
@@ -209,9 +239,10 @@ impl Connection {
         &self,
         id: ExchangeId,
         flow: FlowId,
-        marked: Option<bool>,
+        habit: Option<&Habit>,
     ) -> Option<StreamFacts> {
         let stream = *self.open.iter().find(|stream| stream.id == id)?;
+        let marked = habit.and_then(|habit| habit.marks(&stream));
         let (ending, ended) = stream.resolve(StreamEnding::Running, self.last_server, marked);
         let Self { rtt, midway, .. } = *self;
         let unit = Unit::default();
@@ -235,10 +266,18 @@ impl Connection {
         false
     }
 
+    fn overlaps(&self, at: Nanos) -> bool {
+        self.overlapped.is_some_and(|then| at.since(then) < OVERLAPS_FOR)
+    }
+
     fn request(&mut self, request: &Request, now: Nanos, scene: &mut Scene<'_>) {
         self.end_before_request(request.start, scene);
         let id = ExchangeId(*scene.next);
         let alone = self.open.is_empty();
+        if self.open.iter().any(|stream| stream.down_records == 0) {
+            self.overlapped = Some(request.start);
+        }
+        self.uploaded = self.uploaded.saturating_add(request.bytes);
         if !self.open.push(Stream::new(id, request, alone), scene.rooms) {
             *scene.refused += 1;
             return;
@@ -254,12 +293,18 @@ impl Connection {
 
     /// Ends what must have been over before a request that starts `at`.
     fn end_before_request(&mut self, at: Nanos, scene: &mut Scene<'_>) {
-        let marks = scene.habit.marks_the_end();
         if let [lone] = self.open[..] {
+            let marks = scene.habit.marks(&lone);
             let silent = at.since(lone.last_down);
             let quiet = match marks {
-                Some(true) if lone.is_plain() && !scene.habit.is_settled() => QUIET_UNKNOWN,
+                Some(true) if !self.overlaps(at) && !scene.habit.is_sure(lone.is_streamed()) => {
+                    Nanos::ZERO
+                }
+                Some(true) if lone.is_plain() && !scene.habit.is_settled(false) => QUIET_UNKNOWN,
                 Some(true) => QUIET_AMONG,
+                // A client that has waited for every response so far has waited for this one.
+                Some(false) if !self.overlaps(at) => Nanos::ZERO,
+                None if !self.overlaps(at) => Nanos::ZERO,
                 Some(false) => QUIET,
                 None => QUIET_UNKNOWN,
             };
@@ -270,11 +315,13 @@ impl Connection {
                 let (ending, ended) = lone.resolve(StreamEnding::Quiet, at, marks);
                 let ended = if ending == StreamEnding::Quiet { lone.last_down } else { ended };
                 if ending == StreamEnding::Quiet && lone.alone {
-                    scene.habit.ended(false);
+                    self.succeeded = Some(lone);
                 }
                 self.finish(0, ending, ended, scene);
             }
-        } else if marks == Some(true) && at.since(self.last_server) > QUIET_AMONG {
+        } else if scene.habit.marks_the_end(true) == Some(true)
+            && at.since(self.last_server) > QUIET_AMONG
+        {
             while self.cancelled > 0 && !self.open.is_empty() {
                 self.cancelled -= 1;
                 self.finish(
@@ -289,27 +336,31 @@ impl Connection {
 
     /// Where ends are not marked, one of several responses ends by falling silent.
     fn end_silent(&mut self, now: Nanos, scene: &mut Scene<'_>) {
-        let marks = scene.habit.marks_the_end();
-        if marks == Some(true) || self.open.len() < 2 {
+        if self.open.len() < 2 {
             return;
         }
         for place in (0..self.open.len()).rev() {
             let stream = self.open[place];
-            let quiet = match marks {
-                Some(_) if !stream.is_streamed() => QUIET_PLAIN,
-                Some(_) | None => QUIET_AMONG,
+            let quiet = match scene.habit.marks(&stream) {
+                Some(true) => continue,
+                Some(false) if !stream.is_streamed() => QUIET_PLAIN,
+                Some(false) | None => QUIET_AMONG,
             };
             if stream.down_records > 1 && now.since(stream.last_down) > quiet {
-                scene.habit.ended(false);
+                scene.habit.ended(stream.is_streamed(), false);
                 self.finish(place, StreamEnding::Quiet, stream.last_down, scene);
             }
         }
     }
 
     fn client_reset(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        let grants = self.grants > 0;
         match &mut self.open[..] {
             [] => {}
-            [lone] if at > lone.last_up + CROSSING => lone.client_reset = Some(at),
+            [lone] if at > lone.last_up + CROSSING => {
+                lone.client_reset = Some(at);
+                lone.client_grants = grants;
+            }
             [_] => {}
             _ => {
                 self.cancelled = self.cancelled.saturating_add(1);
@@ -323,17 +374,31 @@ impl Connection {
     fn data(&mut self, length: u16, at: Nanos, scene: &mut Scene<'_>) {
         let rtt = self.rtt;
         let begun = |stream: &&Stream| at.since(stream.last_up) >= nearly(rtt);
-        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end() != Some(true);
+        if let Some(before) = self.succeeded.take() {
+            // What comes before anything can be answered is of the response before.
+            let beside = !self.open.iter().any(|stream| begun(&stream));
+            if beside {
+                self.overlapped = Some(at);
+            } else if at.since(before.last_down) > before.pause() {
+                scene.habit.ended(before.is_streamed(), false);
+            }
+        }
+        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end(true) != Some(true);
         let together = !begins && at.since(self.tail[1].0) < UNIT_GAP;
         let same = self.open.iter().find(|s| together && s.id == self.latest).map(|s| s.id);
-        let least = || self.open.iter().filter(begun).min_by_key(|s| s.down_bytes).map(|s| s.id);
-        let id = same.or_else(least);
+        let least = |over: bool| {
+            let fits = |s: &&Stream| begun(s) && over == is_over(s, at, scene.habit);
+            self.open.iter().filter(fits).min_by_key(|s| s.down_bytes).map(|s| s.id)
+        };
+        let id = same.or_else(|| least(false)).or_else(|| least(true));
         if let Some(stream) = self.open.iter_mut().find(|stream| Some(stream.id) == id) {
             self.latest = stream.id;
             if stream.down_records == 0 && stream.alone && !stream.first {
                 scene.habit.answered(stream.granted);
             }
+            let suspect = stream.client_reset.is_some();
             stream.data(length, at, rtt);
+            self.grants += u16::from(suspect && stream.client_reset.is_none() && self.grants < 9);
         }
         self.tail = [self.tail[1], (at, length)];
     }
@@ -341,13 +406,23 @@ impl Connection {
     /// The mark: of the one open stream, of the one whose whole response has just come, or of the
     /// oldest that has data.
     fn end_stream(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        if let Some(before) = self.succeeded
+            && !self.open.iter().any(|s| at.since(s.last_up) >= nearly(self.rtt))
+        {
+            (self.succeeded, self.overlapped) = (None, Some(at));
+            scene.habit.ended(before.is_streamed(), true);
+            return;
+        }
         let just_now = at.since(self.tail[1].0) <= MARK_GAP;
-        let whole = |s: &Stream| just_now && s.id == self.latest && s.is_whole();
-        let answered = || self.open.iter().position(|stream| stream.down_records > 0);
+        let whole = |s: &Stream| {
+            just_now && s.id == self.latest && s.is_whole() && scene.habit.marks(s) != Some(false)
+        };
+        let marked = |s: &Stream| scene.habit.marks(s) != Some(false);
+        let answered = || self.open.iter().position(|s| s.down_records > 0 && marked(s));
         let place = self.open.iter().position(whole).or_else(answered).unwrap_or(0);
         if let Some(stream) = self.open.get(place) {
             if stream.down_records > 0 {
-                scene.habit.ended(true);
+                scene.habit.ended(stream.is_streamed(), true);
             }
             self.finish(place, StreamEnding::EndStream, at, scene);
         }
@@ -366,7 +441,12 @@ impl Connection {
                 return;
             }
         }
-        let marks = scene.habit.marks_the_end();
+        let fits = self.open.iter().any(|s| (soonest..=latest).contains(&at.since(s.last_up)));
+        if !grants && fits && self.uploaded >= WINDOW_HALF {
+            self.uploaded = 0;
+            return;
+        }
+        let marks = scene.habit.marks_the_end(true);
         match &mut self.open[..] {
             [] => {}
             [lone] => {
@@ -389,6 +469,9 @@ impl Connection {
 
     fn finish(&mut self, place: usize, ending: StreamEnding, at: Nanos, scene: &mut Scene<'_>) {
         let stream = self.open.remove(place, scene.rooms);
+        if ending == StreamEnding::ServerReset && stream.alone && stream.down_records == 0 {
+            scene.habit.refused(stream.granted);
+        }
         let Self { rtt, midway, .. } = *self;
         scene.edges.push(MuxEdge::Ended(StreamFacts {
             stream,
@@ -397,7 +480,7 @@ impl Connection {
             ending,
             ended: at.max(stream.last_up),
             unit: if ending == StreamEnding::EndStream { self.unit(at) } else { Unit::default() },
-            marked: scene.habit.marks_the_end(),
+            marked: scene.habit.marks(&stream),
             rtt,
             midway,
         }));
@@ -412,4 +495,16 @@ impl Connection {
         let together = last_at.since(before_at) < UNIT_GAP;
         Unit { headers: if together { headers } else { 0 }, data }
     }
+}
+
+/// A server that closes behind a response in one piece, in answer to none, has sent all of it: so
+/// ends a connection that it had given notice of (GOAWAY; RFC 9113, 6.8).
+fn is_orderly(closed: bool, stream: &Stream, marks: Option<bool>) -> bool {
+    closed && stream.alone && stream.is_whole() && marks != Some(true)
+}
+
+/// A response in one piece that has come, from a server that does not mark its end.
+fn is_over(stream: &Stream, at: Nanos, habit: &Habit) -> bool {
+    let unmarked = habit.marks(stream) == Some(false);
+    unmarked && stream.is_whole() && at.since(stream.last_down) > QUIET
 }

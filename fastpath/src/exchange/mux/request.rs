@@ -33,6 +33,15 @@ struct Held {
     role: Role,
 }
 
+impl Held {
+    /// HEADERS with all the DATA behind them: the record is not full, and nothing has followed.
+    fn is_whole(&self, now: Nanos) -> bool {
+        self.role == Role::Headers
+            && (FIRST_HEADERS_MAX + 1..FRAME_MAX).contains(&self.length)
+            && now.since(self.at) >= BURST_GAP
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     /// HEADERS, or a whole request if the server answers before anything follows.
@@ -132,6 +141,12 @@ impl Splitter {
         }
         let small = self.small_at.take().filter(|&small| at.since(small) < BURST_GAP);
         match self.held.take() {
+            // Too long for HEADERS alone: a whole request, and this record begins another.
+            Some(held) if self.requests == 0 && held.is_whole(at) => {
+                let request = self.release(held, true);
+                self.hold(Role::Headers, length, at);
+                Sent::Request(request)
+            }
             Some(held) if self.is_data_of(held, length, at) => {
                 self.data(held.at, length, at, false)
             }

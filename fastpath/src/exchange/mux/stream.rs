@@ -44,6 +44,8 @@ pub struct Stream {
     pub late_records: u16,
     /// When the client may have reset it.
     pub client_reset: Option<Nanos>,
+    /// What looked like that has been grants of window on this connection.
+    pub(super) client_grants: bool,
     /// When the server may have reset it.
     pub(super) server_reset: Option<Nanos>,
     /// Window was granted a round trip after the request.
@@ -130,6 +132,7 @@ impl Stream {
             longest_gap: Nanos::ZERO,
             late_records: 0,
             client_reset: None,
+            client_grants: false,
             server_reset: None,
             granted: false,
         }
@@ -188,12 +191,13 @@ impl Stream {
         at: Nanos,
         marked: Option<bool>,
     ) -> (StreamEnding, Nanos) {
-        if let Some(reset) = self.client_reset.filter(|_| !self.may_be_whole(marked)) {
+        // Where ends are not marked, a grant of window after the last data looks the same.
+        let leaves = !self.may_be_whole(marked) || (self.is_streamed() && !self.client_grants);
+        if let Some(reset) = self.client_reset.filter(|_| leaves) {
             return (StreamEnding::ClientReset, reset);
         }
-        if let Some(reset) =
-            self.server_reset.filter(|_| marked == Some(true) || self.down_records == 0)
-        {
+        let cuts = marked == Some(true) || self.down_records == 0 || self.is_streamed();
+        if let Some(reset) = self.server_reset.filter(|_| cuts) {
             return (StreamEnding::ServerReset, reset);
         }
         if self.may_be_whole(marked) && at.since(self.last_down) > QUIET {
@@ -205,6 +209,12 @@ impl Stream {
     /// The response may be over: ends are not marked, or nobody knows and it is no stream.
     pub(super) fn may_be_whole(&self, marked: Option<bool>) -> bool {
         self.down_records > 0 && !marked.unwrap_or_else(|| self.is_streamed())
+    }
+
+    /// No pause between its records is longer than this, most likely: twice the usual one.
+    pub(super) fn pause(&self) -> Nanos {
+        let span = self.first_byte.map_or(Nanos::ZERO, |first| self.last_down.since(first));
+        Nanos(span.0 / u64::from(self.bursts.max(1)) * 2) + BURST_GAP
     }
 
     /// Its response has come, in one piece.

@@ -38,7 +38,10 @@ impl Rig {
     /// A server whose responses are known to end with a mark, or without.
     fn knowing(marked: bool) -> Self {
         let mut rig = Self::new();
-        rig.habit.ended(marked);
+        for _ in 0..8 {
+            rig.habit.ended(true, marked);
+            rig.habit.ended(false, marked);
+        }
         for _ in 0..8 {
             rig.habit.answered(false);
         }
@@ -164,6 +167,54 @@ fn with_marks_the_next_request_runs_beside_a_response() {
     rig.records(&[(DOWN, 500, 9), (DOWN, 700, 400), (DOWN, 700, 9)]);
     assert_eq!(rig.endings(), [StreamEnding::EndStream; 2]);
     assert!(rig.ends().iter().all(|end| !end.stream.alone), "neither is claimed for itself");
+}
+
+#[test]
+fn a_client_that_waits_for_each_answer_is_believed_to_have_it() {
+    let mut rig = Rig::knowing(false);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(DOWN, 60, 111), (DOWN, 61, 900), (UP, 63, 91), (UP, 63, 700)]);
+    assert_eq!(rig.endings(), [StreamEnding::Quiet], "two milliseconds after the answer");
+
+    let mut rig = Rig::knowing(false);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(UP, 40, 91), (UP, 40, 700), (DOWN, 60, 900), (UP, 63, 91), (UP, 63, 700)]);
+    assert_eq!(rig.endings(), [], "this one does not wait");
+}
+
+#[test]
+fn a_mark_that_comes_before_an_answer_can_is_of_the_response_before() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40)]);
+    rig.records(&[(DOWN, 60, 900), (UP, 62, 91), (UP, 62, 700), (DOWN, 66, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::Quiet]);
+    assert_eq!(rig.habit.marks_the_end(false), Some(true));
+    rig.records(&[(DOWN, 140, 900), (DOWN, 140, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::Quiet, StreamEnding::EndStream]);
+}
+
+#[test]
+fn window_for_the_connection_is_no_reset() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 0, 456)]);
+    for n in 0..9 {
+        let at = 1 + 500 * n;
+        rig.records(&[(UP, at, 152), (UP, at, 8000), (UP, at + 1, 151), (UP, at + 1, 300)]);
+        rig.records(&[(DOWN, at + 21, 13), (DOWN, at + 200, 900), (DOWN, at + 200, 9)]);
+        rig.records(&[(DOWN, at + 240, 900), (DOWN, at + 240, 9)]);
+    }
+    let resets = rig.endings().iter().filter(|end| **end == StreamEnding::ServerReset).count();
+    assert!(resets < 9, "{resets} of nine: some are grants");
+}
+
+#[test]
+fn a_server_that_closes_behind_its_answer_has_cut_nothing() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40), (DOWN, 60, 900)]);
+    assert_eq!(rig.close(Ending::ServerClosed, 62).endings(), [StreamEnding::Quiet]);
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 456), (UP, 0, 700), (DOWN, 20, 40), (DOWN, 60, 900)]);
+    assert_eq!(rig.close(Ending::ServerReset, 62).endings(), [StreamEnding::ServerClosed]);
 }
 
 #[test]
