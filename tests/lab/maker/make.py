@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes captures with truth, of kinds that are named in kinds.py.
 
-    make.py [--seed N] [--rtt MS] --out DIR --modules NODE_DIR KIND...
+    make.py [--seed N] [--rtt MS] [--tasks N] --out DIR --modules NODE_DIR KIND...
 
 Writes DIR/KIND/capture.pcap, truth.jsonl and README.md. Needs root. scripts/lab-capture prepares what it needs and
 calls it. Exit 0, 1 on an error, 4 on wrong usage.
@@ -145,9 +145,11 @@ def play(processes, work, tasks, modules, begin):
             raise SystemExit("make.py: a driver failed; see %s" % work)
 
 
-def make(kind, seed, rtt, out, modules):
-    """Makes one capture. -> (its bytes, its requests)"""
+def make(kind, seed, rtt, few, out, modules):
+    """Makes one capture."""
     plan, tasks, wire = kinds.build(kind, seed)
+    if few:                                               # spread over the whole kind, in half the time
+        tasks = [dict(t, at=t["at"] / 2) for t in tasks[::max(1, -(-len(tasks) // few))]]
     wire["rtt"] = rtt or wire["rtt"]
     work = pathlib.Path(tempfile.mkdtemp(prefix="lab-capture-%s-" % kind))
     (work / "plan.json").write_text(json.dumps(plan))
@@ -190,6 +192,7 @@ def main():
     parser.add_argument("kinds", nargs="+", choices=sorted(kinds.KINDS), metavar="KIND", help=", ".join(kinds.KINDS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rtt", type=float, default=0, help="round-trip time in ms (default: the kind's)")
+    parser.add_argument("--tasks", type=int, default=0, help="play about so many tasks of the kind only")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--modules", required=True, help="folder of the node packages")
     chosen = parser.parse_args()
@@ -197,7 +200,7 @@ def main():
     os.nice(-12)                                          # times are what is recorded; the work itself is little
     with Host():
         for kind in chosen.kinds:
-            make(kind, chosen.seed, chosen.rtt, chosen.out.resolve(), chosen.modules)
+            make(kind, chosen.seed, chosen.rtt, chosen.tasks, chosen.out.resolve(), chosen.modules)
 
 
 if __name__ == "__main__":
