@@ -16,7 +16,7 @@ const Anthropic = need("@anthropic-ai/sdk").default ?? need("@anthropic-ai/sdk")
 const plan = JSON.parse(readFileSync(script));
 const ca = readFileSync(plan.ca);
 const WORDS = "please sort these notes by date and say which of them need an answer before the end of the week thank you".split(" ");
-const MODEL = { openai: "gpt-5-mini", anthropic: "claude-sonnet-4-5", internal: "llama-3.3-70b", tools: "qwen3-32b", gw: "gpt-5-mini", plain: "llama-3.1-8b" };
+const MODEL = { openai: "gpt-5-mini", anthropic: "claude-sonnet-4-5", internal: "llama-3.3-70b", pool: "qwen3-32b", gw: "gpt-5-mini", plain: "llama-3.1-8b" };
 const pools = new Map();
 writeFileSync(seen, "");
 const sleep = (s) => new Promise((done) => setTimeout(done, 1000 * s));

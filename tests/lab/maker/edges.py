@@ -13,8 +13,9 @@ ENDPOINTS = {
     "anthropic": ("198.51.100.102", 443, "api.anthropic.test", "hypercorn", ()),
     "internal": ("198.51.100.103", 443, "llm.internal.test", "uvicorn", ()),
     "embed": ("198.51.100.104", 443, "embed.internal.test", "caddy", (9104,)),
-    "tools": ("198.51.100.105", 443, "tools.internal.test", "haproxy", (9105, 9205, 9305)),
+    "tools": ("198.51.100.105", 443, "tools.internal.test", "haproxy", (9105,)),
     "gw": ("198.51.100.106", 443, "gw.internal.test", "nginx", (9106,)),
+    "pool": ("198.51.100.107", 443, "inference.internal.test", "haproxy", (9107, 9207, 9307)),
     "plain": ("198.51.100.103", 8000, "llm.internal.test", "uvicorn", ()),
 }
 HERE = pathlib.Path(__file__).parent
@@ -64,13 +65,14 @@ defaults
   timeout http-keep-alive 75s
   option abortonclose
   retries 0
-frontend tools
-  bind 198.51.100.105:443 ssl crt {work}/ec.both alpn h2,http/1.1
+{proxies}"""
+PROXY = """frontend {ep}
+  bind {address}:443 ssl crt {work}/ec.both alpn h2,http/1.1
   http-request set-header X-Real-Addr %[src]
   http-request set-header X-Real-Port %[src_port]
   http-request set-header X-Real-Proto %[req.ver]
-  default_backend models
-backend models
+  default_backend {ep}
+backend {ep}
   balance roundrobin
 {servers}
 """
@@ -105,9 +107,13 @@ def configure(work, tls):
     chacha = "CHACHA20" in ciphers
     caddy = "{ protocols tls1.2 tls1.2\n ciphers %s }" % ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" if chacha else "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
     (work / "Caddyfile").write_text(CADDY.format(work=work, tls=caddy.replace("{ ", "{\n").replace(" }", "\n}") if old else ""))
-    servers = "\n".join("  server b%d 127.0.0.1:%d" % (n, port) for n, port in enumerate(ENDPOINTS["tools"][4]))
+    proxies = ""
+    for ep, (address, _, _, edge, backends) in ENDPOINTS.items():
+        if edge == "haproxy":
+            servers = "\n".join("  server b%d 127.0.0.1:%d" % (n, port) for n, port in enumerate(backends))
+            proxies += PROXY.format(ep=ep, address=address, work=work, servers=servers)
     bounds = "  ssl-default-bind-options ssl-max-ver TLSv1.2\n  ssl-default-bind-ciphers %s" % ciphers if old else ""
-    (work / "haproxy.cfg").write_text(HAPROXY.format(work=work, servers=servers, tls=bounds))
+    (work / "haproxy.cfg").write_text(HAPROXY.format(proxies=proxies, tls=bounds))
     (work / "openssl.cnf").write_text(OPENSSL + "CipherString = %s\n" % tls.get("python", "DEFAULT"))
 
 

@@ -23,7 +23,8 @@ class Script:
             "anthropic": dict(api="anthropic", first_s=(0.08, 0.6), token_s=(0.007, 0.02), tokens_a_chunk=(1, 4)),
             "internal": dict(api="openai", first_s=(0.03, 0.2), token_s=(0.006, 0.014), model="llama-3.3-70b"),
             "embed": dict(api="openai", first_s=(0.02, 0.09), token_s=(0.01, 0.01)),
-            "tools": dict(api="openai", first_s=(0.02, 0.3), token_s=(0.008, 0.02), model="qwen3-32b"),
+            "tools": dict(api="openai", first_s=(0.02, 0.3), token_s=(0.008, 0.02)),
+            "pool": dict(api="openai", first_s=(0.03, 0.3), token_s=(0.008, 0.02), model="qwen3-32b"),
             "gw": dict(api="openai", first_s=(0.06, 0.5), token_s=(0.008, 0.02)),
             "plain": dict(api="openai", first_s=(0.03, 0.2), token_s=(0.006, 0.014), model="llama-3.1-8b"),
         }
@@ -320,13 +321,13 @@ def plain(s):
 
 def outage(s):
     """One backend of three behind a balancer fails for a while: errors, resets, then silence."""
-    s.endpoints["tools"].update(slots=8)
-    s.windows = [{"ep": "tools", "backend": 1, "from": 4, "to": 9, "p": 0.9, "faults": [status(503), status(500), RESET]},
-                 {"ep": "tools", "backend": 1, "from": 11, "to": 15, "p": 0.8, "faults": [SILENCE, dict(kind="cut", after=5, by="rst")]}]
+    s.endpoints["pool"].update(slots=8)
+    s.windows = [{"ep": "pool", "backend": 1, "from": 4, "to": 9, "p": 0.9, "faults": [status(503), status(500), RESET]},
+                 {"ep": "pool", "backend": 1, "from": 11, "to": 15, "p": 0.8, "faults": [SILENCE, dict(kind="cut", after=5, by="rst")]}]
     for n in range(95):
         lib = s.random.choice(("py", "py", "node", "pysync", "aiohttp"))
         naive = s.naive(3, 0.05, 0.4) if lib == "aiohttp" or n % 5 == 0 else []
-        s.one(0.3 + 0.18 * n, lib, "tools", s.random.choice(("chat_s", "chat", "chat_s")), tokens=s.random.randint(8, 40), timeout=2.5, retries=0 if naive else 2, naive=naive)
+        s.one(0.3 + 0.18 * n, lib, "pool", s.random.choice(("chat_s", "chat", "chat_s")), tokens=s.random.randint(8, 40), timeout=2.5, retries=0 if naive else 2, naive=naive)
     s.background(25, 0, 18, libs=("py", "node"))
 
 

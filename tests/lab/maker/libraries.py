@@ -9,7 +9,7 @@ import json
 import os
 import ssl
 
-MODEL = {"openai": "gpt-5-mini", "anthropic": "claude-sonnet-4-5", "internal": "llama-3.3-70b", "tools": "qwen3-32b", "gw": "gpt-5-mini",
+MODEL = {"openai": "gpt-5-mini", "anthropic": "claude-sonnet-4-5", "internal": "llama-3.3-70b", "pool": "qwen3-32b", "gw": "gpt-5-mini",
          "embed": "text-embedding-3-small", "plain": "llama-3.1-8b"}
 
 

@@ -9,6 +9,7 @@ import edges
 
 # What an edge answers for a server that breaks off before the reply.
 ANSWERS = {"nginx": 502, "caddy": 502, "haproxy": 502, "hypercorn": 500}
+AGAIN = "asked again"
 LEFT = {"cancelled": "user_cancel", "hedge_loser": "hedge_loser", "harness_end": "client_abort"}
 
 
@@ -17,14 +18,14 @@ def lines(paths):
 
 
 def class_of(row, out):
-    """The class of a request; `out` is what its client saw, None where it was not the attempt's last."""
+    """The class of a request. `out`: what its client saw; AGAIN where the SDK asked again after it."""
     if row["end"] == "client_abort":
         return LEFT.get(out, "client_timeout")
     if row["end"] == "server_reset":
         return "server_reset" if row["t_first"] else "reset_before"
     if row["status"] >= 400:
         return "http_error"
-    if out in LEFT or out == "timeout":
+    if out in LEFT or out in ("timeout", AGAIN):          # the server ended what nobody read
         return "hedge_loser" if out == "hedge_loser" else "success_unread"
     return "success"
 
@@ -66,7 +67,7 @@ def join(logs, seen, tasks):
         address, port, name, edge, _ = edges.ENDPOINTS[row["ep"]]
         row.update(id=n, sni=name if port == 443 else None, server=address, server_port=port, srv=edge, visible=True, lib=task["lib"], conn=task["conn"], cl="c%d" % (task["client"] + 1),
                    wf=number, pattern=task["pattern"], wf_runs=task["runs"], prompt_tokens=row["req_body"] // 4, client_out=out)
-        row["cls"] = class_of(row, out if last[key] == n else "ended")
+        row["cls"] = class_of(row, out if last[key] == n else AGAIN)
         if row["cls"] == "reset_before" and edge in ANSWERS:
             row.update(status=ANSWERS[edge], end="complete", cls="http_error")
         if row["cls"] == "hedge_loser":
