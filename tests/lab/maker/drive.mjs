@@ -16,7 +16,10 @@ const Anthropic = need("@anthropic-ai/sdk").default ?? need("@anthropic-ai/sdk")
 const plan = JSON.parse(readFileSync(script));
 const ca = readFileSync(plan.ca);
 const WORDS = "please sort these notes by date and say which of them need an answer before the end of the week thank you".split(" ");
-const MODEL = { openai: "gpt-5-mini", anthropic: "claude-sonnet-4-5", internal: "llama-3.3-70b", pool: "qwen3-32b", gw: "gpt-5-mini", plain: "llama-3.1-8b" };
+const MODEL = {
+  openai: "gpt-5-mini", anthropic: "claude-sonnet-4-5", internal: "llama-3.3-70b", pool: "qwen3-32b", gw: "gpt-5-mini",
+  plain: "llama-3.1-8b",
+};
 const pools = new Map();
 writeFileSync(seen, "");
 const sleep = (s) => new Promise((done) => setTimeout(done, 1000 * s));
@@ -30,13 +33,15 @@ function prompt(step) {
 // A pool and an SDK client: the address's own for the endpoint, or the task's.
 function client(task, step) {
   const owner = task.conn === "own" ? `task ${plan.tasks.indexOf(task)}` : task.client;
-  const key = [owner, step.ep, step.retries, task.lib].join();
+  const key = [owner, step.ep, step.retries, task.lib, Boolean(step.hedge)].join();
   if (!pools.has(key)) {
     const h2 = task.lib === "node-h2";
-    const agent = new Agent({ allowH2: h2, connect: { ca, localAddress: plan.clients[task.client] }, ...(h2 ? { connections: 1, pipelining: 100 } : {}) });
+    const many = h2 && !step.hedge ? { connections: 1, pipelining: 100 } : {};
+    const agent = new Agent({ allowH2: h2, connect: { ca, localAddress: plan.clients[task.client] }, ...many });
     const ask = (url, init) => fetch(url, { ...init, dispatcher: agent });
     const options = { apiKey: "sk-lab-000", maxRetries: step.retries, fetch: ask };
-    const sdk = step.ep === "anthropic" ? new Anthropic({ ...options, baseURL: plan.bases[step.ep] }) : new OpenAI({ ...options, baseURL: plan.bases[step.ep] + "/v1" });
+    const base = plan.bases[step.ep];
+    const sdk = step.ep === "anthropic" ? new Anthropic({ ...options, baseURL: base }) : new OpenAI({ ...options, baseURL: base + "/v1" });
     pools.set(key, { sdk, ask });
   }
   return pools.get(key);
@@ -47,16 +52,20 @@ async function ask(task, step, head, signal, begun) {
   const options = { headers: { "x-lab-call": head }, timeout: 1000 * step.timeout, signal };
   const text = prompt(step);
   if (step.kind === "tool") {
-    const reply = await ask(`${plan.bases[step.ep]}/tools/run`, { method: "POST", headers: { "content-type": "application/json", "x-lab-call": head }, body: JSON.stringify({ tool: "search", arguments: { query: text } }), signal });
+    const headers = { "content-type": "application/json", "x-lab-call": head };
+    const body = JSON.stringify({ tool: "search", arguments: { query: text } });
+    const reply = await ask(`${plan.bases[step.ep]}/tools/run`, { method: "POST", headers, body, signal });
     await reply.text();
     return reply.status < 400 ? "ok" : `http_${reply.status}`;
   }
   if (step.kind === "embed") {
-    await sdk.embeddings.create({ model: "text-embedding-3-small", input: step.inputs ? Array(step.inputs).fill(text) : text }, options);
+    const input = step.inputs ? Array(step.inputs).fill(text) : text;
+    await sdk.embeddings.create({ model: "text-embedding-3-small", input }, options);
     return "ok";
   }
   const api = step.ep === "anthropic" ? sdk.messages : sdk.chat.completions;
-  const wish = { model: MODEL[step.ep], max_tokens: step.tokens, stream: step.kind === "chat_s", messages: [{ role: "user", content: text }] };
+  const messages = [{ role: "user", content: text }];
+  const wish = { model: MODEL[step.ep], max_tokens: step.tokens, stream: step.kind === "chat_s", messages };
   const got = await api.create(wish, options);
   if (step.kind !== "chat_s") return "ok";
   let count = 0;
@@ -118,7 +127,8 @@ async function hedged(task, step, run, att) {
 
 async function call(task, step, run) {
   for (const [att, gap] of [...step.naive, null].entries()) {
-    const out = step.hedge ? await hedged(task, step, run, att) : await attempt(task, step, run, att, 0, new AbortController(), () => {}, () => false);
+    const alone = () => attempt(task, step, run, att, 0, new AbortController(), () => {}, () => false);
+    const out = step.hedge ? await hedged(task, step, run, att) : await alone();
     if (out === "ok" || out === "cancelled") return true;
     if (gap !== null) await sleep(gap);
   }

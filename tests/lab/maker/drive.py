@@ -57,7 +57,8 @@ class Player:
     async def call(self, step, run):
         """-> whether the caller has what it wanted, or wants it no longer"""
         for att, gap in enumerate([*step["naive"], None]):
-            out = await (self.hedged(step, run, att) if step.get("hedge") else self.attempt(step, run, att, 0, asyncio.Event()))
+            out = await (self.hedged(step, run,
+                                     att) if step.get("hedge") else self.attempt(step, run, att, 0, asyncio.Event()))
             if out in ("ok", "cancelled"):
                 return True
             if gap is not None:
@@ -68,7 +69,8 @@ class Player:
         """Asks again when the first has not begun to answer; whichever answers first wins."""
         plan, begun = step["hedge"], [asyncio.Event(), asyncio.Event()]
         work = [asyncio.create_task(self.attempt(step, run, att, 0, begun[0]))]
-        await asyncio.wait({work[0], asyncio.create_task(begun[0].wait())}, timeout=plan["s"], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work[0], asyncio.create_task(begun[0].wait())}, timeout=plan["s"],
+                           return_when=asyncio.FIRST_COMPLETED)
         if work[0].done() or begun[0].is_set():
             return await work[0]
         work.append(asyncio.create_task(self.attempt(step, run, att, 1, begun[1])))
@@ -100,7 +102,8 @@ class Player:
         finally:
             if (step["id"], run, att, hedge) in self.lost:
                 out = "hedge_loser"
-            SEEN.write(json.dumps(dict(call=step["id"], run=run, att=att, hedge=hedge, out=out, t0=began, t1=time.time())) + "\n")
+            SEEN.write(json.dumps(dict(call=step["id"], run=run, att=att, hedge=hedge, out=out, t0=began,
+                                       t1=time.time())) + "\n")
         return out
 
 

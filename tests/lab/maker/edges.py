@@ -1,6 +1,7 @@
 """The servers of a capture: nginx, caddy and haproxy in front of model servers, and model servers of their own.
 
 Addresses, names and edges are those of the table ENDPOINTS. Every edge tells its backend who asked, in X-Real-*.
+haproxy reuses no connection to a backend: of one that breaks on a reused connection it tells the client nothing.
 """
 import os
 import pathlib
@@ -21,7 +22,6 @@ ENDPOINTS = {
 HERE = pathlib.Path(__file__).parent
 
 NGINX = """daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/nginx.log;
-{modules}
 events {{ worker_connections 1024; }}
 http {{
   access_log off; client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/f; uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
@@ -74,6 +74,7 @@ PROXY = """frontend {ep}
   default_backend {ep}
 backend {ep}
   balance roundrobin
+  http-reuse never
 {servers}
 """
 OPENSSL = """openssl_conf = top
@@ -90,12 +91,14 @@ def certificates(work):
     """An authority, and certificates of two kinds of key for all names."""
     names = ",".join("DNS:" + name for name in sorted({e[2] for e in ENDPOINTS.values()}))
     run = lambda *words: subprocess.run(["openssl", *words], check=True, cwd=work, capture_output=True)
-    run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Fermata lab CA",
+    run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj",
+        "/CN=Fermata lab CA",
         "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     for kind, key in (("ec", ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), ("rsa", ("rsa:2048",))):
         run("req", "-newkey", *key, "-nodes", "-keyout", kind + ".key", "-out", kind + ".csr", "-subj", "/CN=lab")
         (work / "ext").write_text("subjectAltName=%s\nextendedKeyUsage=serverAuth\n" % names)
-        run("x509", "-req", "-in", kind + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "ext", "-out", kind + ".crt")
+        run("x509", "-req", "-in", kind + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
+            "-extfile", "ext", "-out", kind + ".crt")
         (work / (kind + ".pem")).write_text((work / (kind + ".crt")).read_text() + (work / "ca.pem").read_text())
         (work / (kind + ".both")).write_text((work / (kind + ".pem")).read_text() + (work / (kind + ".key")).read_text())
 
@@ -103,10 +106,11 @@ def certificates(work):
 def configure(work, tls):
     """Writes the configuration of the edges."""
     old, ciphers = tls.get("max") == "1.2", tls.get("ciphers", "")
-    (work / "nginx.conf").write_text(NGINX.format(work=work, modules="", tls="ssl_protocols TLSv1.2; ssl_ciphers %s;" % ciphers if old else "ssl_protocols TLSv1.2 TLSv1.3;"))
-    chacha = "CHACHA20" in ciphers
-    caddy = "{ protocols tls1.2 tls1.2\n ciphers %s }" % ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" if chacha else "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
-    (work / "Caddyfile").write_text(CADDY.format(work=work, tls=caddy.replace("{ ", "{\n").replace(" }", "\n}") if old else ""))
+    bounds = "ssl_protocols TLSv1.2; ssl_ciphers %s;" % ciphers if old else "ssl_protocols TLSv1.2 TLSv1.3;"
+    (work / "nginx.conf").write_text(NGINX.format(work=work, tls=bounds))
+    suite = "CHACHA20_POLY1305_SHA256" if "CHACHA20" in ciphers else "AES_128_GCM_SHA256"
+    caddy = "{\n    protocols tls1.2 tls1.2\n    ciphers TLS_ECDHE_ECDSA_WITH_%s\n  }" % suite if old else ""
+    (work / "Caddyfile").write_text(CADDY.format(work=work, tls=caddy))
     proxies = ""
     for ep, (address, _, _, edge, backends) in ENDPOINTS.items():
         if edge == "haproxy":
@@ -123,23 +127,30 @@ def commands(work, tls):
     out = []
 
     def model(name, ep, command, backend=0):
-        env = dict(MODEL_PLAN=str(work / "plan.json"), MODEL_EP=ep, MODEL_BACKEND=str(backend), MODEL_LOG=str(work / ("model.%s.jsonl" % name)))
+        env = dict(MODEL_PLAN=str(work / "plan.json"), MODEL_EP=ep, MODEL_BACKEND=str(backend),
+                   MODEL_LOG=str(work / ("model.%s.jsonl" % name)))
         if tls.get("max") == "1.2":
             env["OPENSSL_CONF"] = str(work / "openssl.cnf")
         out.append((name, command, env))
 
     for ep, (address, port, _, edge, backends) in ENDPOINTS.items():
         for n, at in enumerate(backends):
-            model("%s%d" % (ep, n), ep, [python + "/uvicorn", "model:app", "--host", "127.0.0.1", "--port", str(at), *UVICORN], n)
+            model("%s%d" % (ep, n), ep,
+                  [python + "/uvicorn", "model:app", "--host", "127.0.0.1", "--port", str(at), *UVICORN], n)
         if edge == "uvicorn":
-            secret = ["--ssl-certfile", str(work / "rsa.pem"), "--ssl-keyfile", str(work / "rsa.key")] if port == 443 else []
+            secret = ["--ssl-certfile", str(work / "rsa.pem"), "--ssl-keyfile",
+                      str(work / "rsa.key")] if port == 443 else []
             model(ep, ep, [python + "/uvicorn", "model:app", "--host", address, "--port", str(port), *UVICORN, *secret])
         elif edge == "hypercorn":
-            model(ep, ep, [python + "/hypercorn", "model:app", "--bind", "%s:%d" % (address, port), "--certfile", str(work / "rsa.pem"), "--keyfile", str(work / "rsa.key"), "--keep-alive", "75"])
+            model(ep, ep,
+                  [python + "/hypercorn", "model:app", "--bind", "%s:%d" % (address, port), "--certfile",
+                   str(work / "rsa.pem"), "--keyfile", str(work / "rsa.key"), "--keep-alive", "75"])
     out.append(("nginx", ["nginx", "-p", str(work), "-c", str(work / "nginx.conf")], {}))
-    out.append(("caddy", ["caddy", "run", "--config", str(work / "Caddyfile"), "--adapter", "caddyfile"], {"HOME": str(work), "XDG_DATA_HOME": str(work), "XDG_CONFIG_HOME": str(work)}))
+    out.append(("caddy", ["caddy", "run", "--config", str(work / "Caddyfile"), "--adapter", "caddyfile"],
+                {"HOME": str(work), "XDG_DATA_HOME": str(work), "XDG_CONFIG_HOME": str(work)}))
     out.append(("haproxy", ["haproxy", "-db", "-f", str(work / "haproxy.cfg")], {}))
-    return [(name, command, {**os.environ, **env, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}) for name, command, env in out]
+    return [(name, command, {**os.environ, **env, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}) for name,
+            command, env in out]
 
 
 UVICORN = ("--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "75", "--no-server-header")

@@ -9,7 +9,8 @@ import json
 import os
 import ssl
 
-MODEL = {"openai": "gpt-5-mini", "anthropic": "claude-sonnet-4-5", "internal": "llama-3.3-70b", "pool": "qwen3-32b", "gw": "gpt-5-mini",
+MODEL = {"openai": "gpt-5-mini", "anthropic": "claude-sonnet-4-5", "internal": "llama-3.3-70b", "pool": "qwen3-32b",
+         "gw": "gpt-5-mini",
          "embed": "text-embedding-3-small", "plain": "llama-3.1-8b"}
 
 
@@ -34,7 +35,8 @@ def body(step, text):
     if kind == "tool":
         return "/tools/run", {"tool": "search", "arguments": {"query": text}}
     path = "/v1/messages" if ep == "anthropic" else "/v1/chat/completions"
-    return path, {"model": MODEL[ep], "max_tokens": step["tokens"], "stream": kind == "chat_s", "messages": [{"role": "user", "content": text}]}
+    return path, {"model": MODEL[ep], "max_tokens": step["tokens"], "stream": kind == "chat_s",
+                  "messages": [{"role": "user", "content": text}]}
 
 
 def inputs(step, text):
@@ -44,9 +46,12 @@ def inputs(step, text):
 async def answer(reader, writer):
     """One answer in OpenAI's form, whatever was asked."""
     await reader.readuntil(b"\r\n\r\n")
-    said = json.dumps({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-                       "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}]})
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said.encode()))
+    said = json.dumps({"id": "x", "object": "chat.completion", "created": 1, "model": "m",
+                       "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+                       "choices": [{"index": 0, "finish_reason": "stop",
+                                    "message": {"role": "assistant", "content": "hello"}}]})
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    writer.write(head % len(said) + said.encode())
     await writer.drain()
     writer.close()
 
@@ -74,16 +79,20 @@ class Desk:
             self.aiohttp = aiohttp
 
     async def warm(self):
-        """A call through each SDK to a server of our own: the first one loads seconds of modules, and would hold up all others."""
+        """A call through each SDK to a server of our own: the first one loads seconds of modules, and would hold up
+        all others."""
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         base = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
         asks = {"model": "gpt-5-mini", "max_tokens": 1, "messages": [{"role": "user", "content": "hello"}]}
         calls = []
         if hasattr(self, "openai"):
-            calls.append(self.openai.AsyncOpenAI(api_key="none", base_url=base, max_retries=0).chat.completions.create(**asks))
-            calls.append(self.anthropic.AsyncAnthropic(api_key="none", base_url=base, max_retries=0).messages.create(**asks))
+            calls.append(self.openai.AsyncOpenAI(api_key="none", base_url=base,
+                                                 max_retries=0).chat.completions.create(**asks))
+            calls.append(self.anthropic.AsyncAnthropic(api_key="none", base_url=base,
+                                                       max_retries=0).messages.create(**asks))
         if hasattr(self, "litellm"):
-            calls.append(self.litellm.acompletion(**asks | {"model": "openai/gpt-5-mini"}, api_base=base, api_key="none", max_retries=0))
+            calls.append(self.litellm.acompletion(**asks | {"model": "openai/gpt-5-mini"}, api_base=base, api_key="none",
+                                                  max_retries=0))
         for call in calls:
             try:
                 await call
@@ -134,12 +143,17 @@ class Desk:
         def make():
             web = self.web
             if blocking:
-                client = web.Client(transport=web.HTTPTransport(verify=self.tls("h1"), local_address=self.address(task), limits=web.Limits(max_connections=None)), trust_env=False)
+                client = web.Client(transport=web.HTTPTransport(verify=self.tls("h1"), local_address=self.address(task),
+                                                                limits=web.Limits(max_connections=None)), trust_env=False)
             else:
-                client = web.AsyncClient(transport=web.AsyncHTTPTransport(verify=self.tls("h2" if h2 else "h1"), local_address=self.address(task), http2=h2, limits=web.Limits(max_connections=None)), trust_env=False)
+                client = web.AsyncClient(transport=web.AsyncHTTPTransport(verify=self.tls("h2" if h2 else "h1"),
+                                                                          local_address=self.address(task), http2=h2,
+                                                                          limits=web.Limits(max_connections=None)),
+                                                                          trust_env=False)
             if step["ep"] == "anthropic":
                 kind = self.anthropic.Anthropic if blocking else self.anthropic.AsyncAnthropic
-                return kind(api_key="sk-ant-lab-000", base_url=self.base(step, False), http_client=client, max_retries=step["retries"])
+                return kind(api_key="sk-ant-lab-000", base_url=self.base(step, False), http_client=client,
+                            max_retries=step["retries"])
             kind = self.openai.OpenAI if blocking else self.openai.AsyncOpenAI
             return kind(api_key="sk-lab-000", base_url=self.base(step), http_client=client, max_retries=step["retries"])
         return self.kept(task, step, task["lib"], make)
@@ -147,13 +161,15 @@ class Desk:
     # ---- the SDKs
     @staticmethod
     def chat(step, text, head):
-        return dict(model=MODEL[step["ep"]], max_tokens=step["tokens"], messages=[{"role": "user", "content": text}], timeout=step["timeout"],
+        return dict(model=MODEL[step["ep"]], max_tokens=step["tokens"], messages=[{"role": "user", "content": text}],
+                    timeout=step["timeout"],
                     extra_headers={"x-lab-call": head})
 
     async def sdk(self, task, step, text, head, begun):
         sdk = self.sdk_client(task, step)
         if step["kind"] == "embed":
-            await sdk.embeddings.create(model=MODEL["embed"], input=inputs(step, text), timeout=step["timeout"], extra_headers={"x-lab-call": head})
+            await sdk.embeddings.create(model=MODEL["embed"], input=inputs(step, text), timeout=step["timeout"],
+                                        extra_headers={"x-lab-call": head})
             return "ok"
         api = sdk.messages if step["ep"] == "anthropic" else sdk.chat.completions
         if step["kind"] == "chat":
@@ -177,7 +193,8 @@ class Desk:
         """The synchronous SDK, in a thread."""
         sdk = self.sdk_client(task, step, True)
         if step["kind"] == "embed":
-            sdk.embeddings.create(model=MODEL["embed"], input=inputs(step, text), timeout=step["timeout"], extra_headers={"x-lab-call": head})
+            sdk.embeddings.create(model=MODEL["embed"], input=inputs(step, text), timeout=step["timeout"],
+                                  extra_headers={"x-lab-call": head})
             return "ok"
         api = sdk.messages if step["ep"] == "anthropic" else sdk.chat.completions
         if step["kind"] == "chat":
@@ -195,12 +212,14 @@ class Desk:
         """A tool has no SDK: the web client of one."""
         sdk = self.sdk_client(dict(task, lib="py" if task["lib"] != "py-h2" else "py-h2"), step)
         path, data = body(step, text)
-        reply = await sdk._client.post(self.base(step, False) + path, json=data, headers={"x-lab-call": head}, timeout=step["timeout"])
+        reply = await sdk._client.post(self.base(step, False) + path, json=data, headers={"x-lab-call": head},
+                                       timeout=step["timeout"])
         return "ok" if reply.status_code < 400 else "http_%d" % reply.status_code
 
     async def light(self, task, step, text, head, begun):
         """litellm over the OpenAI SDK."""
-        more = dict(self.chat(step, text, head), model="openai/" + MODEL[step["ep"]], api_key="sk-lab", api_base=self.base(step), client=self.sdk_client(task, step), max_retries=step["retries"])
+        more = dict(self.chat(step, text, head), model="openai/" + MODEL[step["ep"]], api_key="sk-lab",
+                    api_base=self.base(step), client=self.sdk_client(task, step), max_retries=step["retries"])
         if step["kind"] == "chat":
             await self.litellm.acompletion(**more)
             return "ok"
@@ -211,18 +230,27 @@ class Desk:
     async def raw(self, task, step, text, head, begun):
         """httpx over HTTP/2."""
         web = self.httpx
-        client = self.kept(task, step, "httpx-h2", lambda: web.AsyncClient(transport=web.AsyncHTTPTransport(verify=self.tls("h2"), local_address=self.address(task), http2=True), trust_env=False))
+
+        def make():
+            transport = web.AsyncHTTPTransport(verify=self.tls("h2"), local_address=self.address(task), http2=True)
+            return web.AsyncClient(transport=transport, trust_env=False)
+        client = self.kept(task, step, "httpx-h2", make)
         path, data = body(step, text)
-        async with client.stream("POST", self.base(step, False) + path, json=data, headers={"x-lab-call": head, "authorization": "Bearer lab"}, timeout=step["timeout"]) as reply:
+        async with client.stream("POST", self.base(step, False) + path, json=data,
+                                 headers={"x-lab-call": head, "authorization": "Bearer lab"},
+                                 timeout=step["timeout"]) as reply:
             return await self.events(step, reply.status_code, reply.aiter_bytes(), begun)
 
     async def aio(self, task, step, text, head, begun):
         """aiohttp."""
         web = self.aiohttp
-        client = self.kept(task, step, "aiohttp", lambda: web.ClientSession(connector=web.TCPConnector(local_addr=(self.address(task), 0), ssl=self.tls("aiohttp"), limit=0)))
+        client = self.kept(task, step, "aiohttp",
+                           lambda: web.ClientSession(connector=web.TCPConnector(local_addr=(self.address(task), 0),
+                                                                                ssl=self.tls("aiohttp"), limit=0)))
         path, data = body(step, text)
         limit = web.ClientTimeout(total=None, sock_read=step["timeout"])
-        async with client.post(self.base(step, False) + path, json=data, headers={"x-lab-call": head, "authorization": "Bearer lab"}, timeout=limit) as reply:
+        async with client.post(self.base(step, False) + path, json=data,
+                               headers={"x-lab-call": head, "authorization": "Bearer lab"}, timeout=limit) as reply:
             out = await self.events(step, reply.status, reply.content.iter_any(), begun)
             if out == "cancelled":
                 reply.close()
@@ -244,8 +272,10 @@ class Desk:
         path, data = body(step, text)
         more = ["--retry", str(step["retries"])] if step["retries"] and not h2 else []
         process = await asyncio.create_subprocess_exec(
-            "curl", "-sS", "-N", "--http2" if h2 else "--http1.1", "--interface", self.address(task), "--cacert", self.script["ca"], "--max-time", str(step["timeout"]), *more,
-            "-H", "content-type: application/json", "-H", "x-lab-call: " + head, "-d", json.dumps(data), "-w", "\n%{http_code}", self.base(step, False) + path,
+            "curl", "-sS", "-N", "--http2" if h2 else "--http1.1", "--interface", self.address(task), "--cacert",
+            self.script["ca"], "--max-time", str(step["timeout"]), *more,
+            "-H", "content-type: application/json", "-H", "x-lab-call: " + head, "-d", json.dumps(data), "-w",
+            "\n%{http_code}", self.base(step, False) + path,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
         after, got = (step.get("cancel") or {}).get("after"), b""
         try:

@@ -43,7 +43,8 @@ class Host:
     def __enter__(self):
         self.down()
         servers = sorted({e[0] for e in edges.ENDPOINTS.values()})
-        names = "127.0.0.1 localhost\n" + "".join("%s %s\n" % (a, n) for a, n in sorted({(e[0], e[2]) for e in edges.ENDPOINTS.values()}))
+        names = "127.0.0.1 localhost\n" + "".join("%s %s\n" % (a, n) for a,
+                                                  n in sorted({(e[0], e[2]) for e in edges.ENDPOINTS.values()}))
         for namespace, inner, outer, addresses in ((CLIENT, "fcc0", "fcc1", CLIENTS), (SERVER, "fcs0", "fcs1", servers)):
             run("ip", "netns", "add", namespace)
             run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", namespace)
@@ -107,10 +108,12 @@ class Processes:
 def await_servers(processes):
     """Until every server takes connections, seen from its own side: nothing of this is in the capture."""
     ask = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()"
-    wanted = [(e[0], e[1]) for e in edges.ENDPOINTS.values()] + [("127.0.0.1", port) for e in edges.ENDPOINTS.values() for port in e[4]]
+    wanted = [(e[0], e[1]) for e in edges.ENDPOINTS.values()] + [("127.0.0.1",
+                                                                  port) for e in edges.ENDPOINTS.values() for port in e[4]]
     for address, port in wanted:
         for _ in range(150):
-            if subprocess.run(inside(SERVER, sys.executable, "-c", ask, address, str(port)), capture_output=True).returncode == 0:
+            if subprocess.run(inside(SERVER, sys.executable, "-c", ask, address, str(port)),
+                              capture_output=True).returncode == 0:
                 break
             dead = [n for n, p in processes.all if p.poll() is not None]
             if dead:
@@ -127,11 +130,16 @@ def play(processes, work, tasks, modules, begin):
     drivers = []
     for name, libs in (("py", libraries - node - slow), ("litellm", slow)):      # litellm blocks its process for seconds
         if libs:
-            drivers.append(("drive-" + name, [sys.executable, str(HERE / "drive.py"), str(work / "script.json"), str(work / ("seen.%s.jsonl" % name)), *sorted(libs)]))
+            drivers.append(("drive-" + name,
+                            [sys.executable, str(HERE / "drive.py"), str(work / "script.json"),
+                             str(work / ("seen.%s.jsonl" % name)), *sorted(libs)]))
     if node:
-        drivers.append(("drive-node", ["node", str(HERE / "drive.mjs"), str(work / "script.json"), str(work / "seen.node.jsonl"), modules]))
+        drivers.append(("drive-node",
+                        ["node", str(HERE / "drive.mjs"), str(work / "script.json"), str(work / "seen.node.jsonl"),
+                         modules]))
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
-    at_work = [processes.start(name, inside(CLIENT, *command), env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for name, command in drivers]
+    at_work = [processes.start(name, inside(CLIENT, *command), env, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE) for name, command in drivers]
     for process in at_work:
         if process.stdout.readline().strip() != b"ready":
             raise SystemExit("make.py: a driver did not start; see %s" % work)
@@ -153,8 +161,11 @@ def make(kind, seed, rtt, few, out, modules):
     wire["rtt"] = rtt or wire["rtt"]
     work = pathlib.Path(tempfile.mkdtemp(prefix="lab-capture-%s-" % kind))
     (work / "plan.json").write_text(json.dumps(plan))
-    bases = {ep: "%s://%s" % ("https" if port == 443 else "http", name if port == 443 else "%s:%d" % (name, port)) for ep, (_, port, name, _, _) in edges.ENDPOINTS.items()}
-    (work / "script.json").write_text(json.dumps(dict(tasks=tasks, clients=CLIENTS, ca=str(work / "ca.pem"), bases=bases)))
+    bases = {ep: "%s://%s" % ("https" if port == 443 else "http",
+                              name if port == 443 else "%s:%d" % (name, port)) for ep,
+                              (_, port, name, _, _) in edges.ENDPOINTS.items()}
+    (work / "script.json").write_text(json.dumps(dict(tasks=tasks, clients=CLIENTS, ca=str(work / "ca.pem"),
+                                                      bases=bases)))
     edges.certificates(work)
     edges.configure(work, wire["tls"])
     folder = out / (kind if seed == 1 else "%s_%d" % (kind, seed))
@@ -165,7 +176,9 @@ def make(kind, seed, rtt, few, out, modules):
             processes.start(name, inside(SERVER, *command), env)
         await_servers(processes)
         processes.start("delay", [sys.executable, str(HERE / "delay.py"), "fcc1", "fcs1", str(wire["rtt"] / 2)])
-        processes.start("tcpdump", inside(CLIENT, "tcpdump", "-Z", "root", "-i", "fcc0", "-s", "0", "-B", "16384", "-U", "-w", str(capture), "tcp"))
+        processes.start("tcpdump",
+                        inside(CLIENT, "tcpdump", "-Z", "root", "-i", "fcc0", "-s", "0", "-B", "16384", "-U", "-w",
+                               str(capture), "tcp"))
         play(processes, work, tasks, modules, lambda start: (work / "plan.json.t0").write_text(str(start)))
         time.sleep(1.5)                                   # what the servers have yet to notice
         processes.stop("tcpdump")
@@ -174,16 +187,20 @@ def make(kind, seed, rtt, few, out, modules):
         for row in rows:
             file.write(json.dumps(row, separators=(",", ":")) + "\n")
     describe(folder, kind, seed, wire, rows)
-    print("%-14s %5.2f MB %4d requests  %s  (%s)" % (folder.name, capture.stat().st_size / 1e6, len(rows), dict(collections.Counter(r["cls"] for r in rows)), work), flush=True)
+    print("%-14s %5.2f MB %4d requests  %s  (%s)" % (folder.name, capture.stat().st_size / 1e6, len(rows),
+                                                     dict(collections.Counter(r["cls"] for r in rows)), work), flush=True)
 
 
 def describe(folder, kind, seed, wire, rows):
     """The capture's own page."""
     count = lambda key: ", ".join("%s %d" % x for x in collections.Counter(r[key] for r in rows).most_common())
     lines = ["# " + folder.name, "", kinds.KINDS[kind].__doc__.strip(), "",
-             "RTT %d ms, TLS %s, seed %d. Libraries: %s." % (wire["rtt"], wire["tls"].get("max", "1.3"), seed, count("lib")), "Endpoints: %s." % count("ep"),
+             "RTT %d ms, TLS %s, seed %d. Libraries: %s." % (wire["rtt"], wire["tls"].get("max", "1.3"), seed,
+                                                             count("lib")), "Endpoints: %s." % count("ep"),
              "HTTP versions: %s. Classes: %s." % (count("http"), count("cls")),
-             "Retries %d, hedges %d, requests of a later run %d." % (sum(r["is_retry"] for r in rows), sum(r["is_hedge"] for r in rows), sum(r["is_restart"] for r in rows)), ""]
+             "Retries %d, hedges %d, requests of a later run %d." % (sum(r["is_retry"] for r in rows),
+                                                                     sum(r["is_hedge"] for r in rows),
+                                                                     sum(r["is_restart"] for r in rows)), ""]
     (folder / "README.md").write_text("\n".join(lines))
 
 

@@ -55,7 +55,8 @@ def fault_of(call, run, number):
         return own[index]
     now = time.time() - begun()
     for w in PLAN["windows"]:
-        if w["ep"] == EP and w.get("backend", BACKEND) == BACKEND and w["from"] <= now < w["to"] and RANDOM.random() < w["p"]:
+        if w["ep"] == EP and w.get("backend",
+                                   BACKEND) == BACKEND and w["from"] <= now < w["to"] and RANDOM.random() < w["p"]:
             return RANDOM.choice(w["faults"])
     return None
 
@@ -71,9 +72,12 @@ class Reply:
         address, port = (scope.get("client") or ("", 0))[:2]
         proto = self.headers.get("x-real-proto", scope["http_version"])
         self.row = {
-            "ep": EP, "client": self.headers.get("x-real-addr", address), "port": int(self.headers.get("x-real-port", port)),
-            "http": "2" if "2" in proto.replace("HTTP/", "").split(".")[0] else "1.1", "backend": BACKEND, "call": call, "run": run,
-            "att": att, "hedge": hedge, "sdk_retry": sdk, "t_hdr": time.time(), "t_body": 0, "t_first": 0, "t_last": 0, "t_end": 0,
+            "ep": EP, "client": self.headers.get("x-real-addr", address),
+            "port": int(self.headers.get("x-real-port", port)),
+            "http": "2" if "2" in proto.replace("HTTP/", "").split(".")[0] else "1.1", "backend": BACKEND, "call": call,
+            "run": run,
+            "att": att, "hedge": hedge, "sdk_retry": sdk, "t_hdr": time.time(), "t_body": 0, "t_first": 0, "t_last": 0,
+            "t_end": 0,
             "req_hdr": sum(len(k) + len(v) + 4 for k, v in scope["headers"]), "req_body": 0, "resp_body": 0, "status": 0,
             "tokens": 0, "tokens_planned": 0, "chunks": 0, "end": "complete", "fault": None, "note": {}, "queue_s": 0.0,
             "ua": self.headers.get("user-agent", ""), "stream": False, "kind": "chat"}
@@ -145,7 +149,8 @@ class Reply:
             row["stream"] = bool(request.get("stream"))
             path = self.scope["path"]
             row["kind"] = "embed" if "embed" in path else "tool" if "tool" in path else "chat_s" if row["stream"] else "chat"
-            self.planned = row["tokens_planned"] = 0 if row["kind"] in ("embed", "tool") else int(request.get("max_tokens") or request.get("max_completion_tokens") or 40)
+            wanted = request.get("max_tokens") or request.get("max_completion_tokens") or 40
+            self.planned = row["tokens_planned"] = 0 if row["kind"] in ("embed", "tool") else int(wanted)
             began = time.time()
             async with SLOTS:
                 row["queue_s"] = round(time.time() - began, 4)
@@ -197,7 +202,8 @@ class Reply:
             page = "<html><head><title>%d</title></head><body>%s</body></html>" % (code, text(size // 5))
             return await self.whole(code, "text/html", page.encode(), more)
         names = {429: "rate_limit_error", 500: "api_error", 503: "overloaded", 529: "overloaded_error"}
-        said = {"error": {"message": "%s, request %08x" % (WAYS.get("error_text", "try again later"), RANDOM.getrandbits(32)),
+        said = {"error": {"message": "%s, request %08x" % (WAYS.get("error_text", "try again later"),
+                                                           RANDOM.getrandbits(32)),
                           "type": names.get(code, "error"), "param": None, "code": None}}
         await self.whole(code, "application/json", json.dumps(said).encode(), more)
 
@@ -206,7 +212,8 @@ class Reply:
         count = len(inputs) if isinstance(inputs, list) else 1
         vector = RANDOM.randbytes(4 * WAYS.get("dimensions", 256))
         data = [{"object": "embedding", "index": n, "embedding": base64.b64encode(vector).decode()} for n in range(count)]
-        said = {"object": "list", "data": data, "model": "text-embedding-3-small", "usage": {"prompt_tokens": 8, "total_tokens": 8}}
+        said = {"object": "list", "data": data, "model": "text-embedding-3-small",
+                "usage": {"prompt_tokens": 8, "total_tokens": 8}}
         await self.whole(200, "application/json", json.dumps(said).encode())
 
     async def plain(self):
@@ -215,13 +222,17 @@ class Reply:
         self.row["tokens"] = self.planned
         said = text(self.planned)
         if WAYS["api"] == "anthropic":
-            out = {"id": "msg_01%020d" % RANDOM.getrandbits(64), "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+            out = {"id": "msg_01%020d" % RANDOM.getrandbits(64), "type": "message", "role": "assistant",
+                   "model": "claude-sonnet-4-5",
                    "content": [{"type": "text", "text": said}], "stop_reason": "end_turn", "stop_sequence": None,
                    "usage": {"input_tokens": self.row["req_body"] // 4, "output_tokens": self.planned}}
         else:
-            out = {"id": "chatcmpl-%024x" % RANDOM.getrandbits(96), "object": "chat.completion", "created": int(time.time()), "model": "gpt-5-mini",
-                   "choices": [{"index": 0, "message": {"role": "assistant", "content": said, "refusal": None}, "logprobs": None, "finish_reason": "stop"}],
-                   "usage": {"prompt_tokens": self.row["req_body"] // 4, "completion_tokens": self.planned, "total_tokens": self.planned}}
+            out = {"id": "chatcmpl-%024x" % RANDOM.getrandbits(96), "object": "chat.completion",
+                   "created": int(time.time()), "model": "gpt-5-mini",
+                   "choices": [{"index": 0, "message": {"role": "assistant", "content": said, "refusal": None},
+                                "logprobs": None, "finish_reason": "stop"}],
+                   "usage": {"prompt_tokens": self.row["req_body"] // 4, "completion_tokens": self.planned,
+                             "total_tokens": self.planned}}
         await self.whole(200, "application/json", json.dumps(out).encode())
 
     async def stream(self, fault):
@@ -256,7 +267,8 @@ class Reply:
         end = time.time() + fault["s"]
         while every and time.time() + every < end:
             await self.wait(every)
-            await self.body(b": OPENROUTER PROCESSING\n\n" if WAYS["api"] == "openai" else b'event: ping\ndata: {"type": "ping"}\n\n')
+            comment = b": OPENROUTER PROCESSING\n\n" if WAYS["api"] == "openai" else b'event: ping\ndata: {"type": "ping"}\n\n'
+            await self.body(comment)
         await self.wait(end - time.time())
 
 
@@ -268,8 +280,10 @@ class OpenAI:
         self.created, self.reply = int(time.time()), reply
 
     def event(self, delta, reason=None):
-        said = {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": WAYS.get("model", "gpt-5-mini"),
-                "service_tier": "default", "system_fingerprint": "fp_44709d6fcb", "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]}
+        said = {"id": self.id, "object": "chat.completion.chunk", "created": self.created,
+                "model": WAYS.get("model", "gpt-5-mini"),
+                "service_tier": "default", "system_fingerprint": "fp_44709d6fcb",
+                "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]}
         pad = WAYS.get("pad")
         if pad == "random":
             said["obfuscation"] = "x" * RANDOM.randint(1, 16)
@@ -298,16 +312,19 @@ class Anthropic:
         return ("event: %s\ndata: %s\n\n" % (name, json.dumps({"type": name, **more}, separators=(",", ":")))).encode()
 
     def prelude(self):
-        message = {"id": "msg_01%020d" % RANDOM.getrandbits(64), "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [],
+        message = {"id": "msg_01%020d" % RANDOM.getrandbits(64), "type": "message", "role": "assistant",
+                   "model": "claude-sonnet-4-5", "content": [],
                    "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 25, "output_tokens": 1}}
-        return [self.event("message_start", message=message), self.event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        return [self.event("message_start", message=message),
+                self.event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
                 self.event("ping")]
 
     def delta(self, said):
         return self.event("content_block_delta", index=0, delta={"type": "text_delta", "text": said})
 
     def ending(self):
-        return [self.event("content_block_stop", index=0), self.event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None},
+        return [self.event("content_block_stop", index=0),
+                self.event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None},
                 usage={"output_tokens": self.reply.row["tokens"]}), self.event("message_stop")]
 
 

@@ -32,10 +32,13 @@ def class_of(row, out):
 
 def link(rows):
     """Retries and their forerunners; hedges are none."""
-    before = {}
+    before, first = {}, {}
     for row in rows:
         key = row["call"], row["run"]
-        row["is_hedge"], row["is_retry"], row["retry_of"] = bool(row["hedge"]), False, None
+        running = first.get((*key, row["att"]), row) if row["hedge"] else first.setdefault((*key, row["att"]), row)
+        # A client may hold its hedge back until the first is over: that is none on the wire.
+        row["is_hedge"] = bool(row["hedge"]) and running["t_end"] > row["t_hdr"]
+        row["is_retry"], row["retry_of"] = False, None
         if not row["hedge"]:
             row["is_retry"], row["retry_of"] = key in before, before.get(key)
             before[key] = row["id"]
@@ -65,8 +68,10 @@ def join(logs, seen, tasks):
         out = outs[key]["out"] if key in outs else None
         number, task = task_of[row["call"]]
         address, port, name, edge, _ = edges.ENDPOINTS[row["ep"]]
-        row.update(id=n, sni=name if port == 443 else None, server=address, server_port=port, srv=edge, visible=True, lib=task["lib"], conn=task["conn"], cl="c%d" % (task["client"] + 1),
-                   wf=number, pattern=task["pattern"], wf_runs=task["runs"], prompt_tokens=row["req_body"] // 4, client_out=out)
+        row.update(id=n, sni=name if port == 443 else None, server=address, server_port=port, srv=edge, visible=True,
+                   lib=task["lib"], conn=task["conn"], cl="c%d" % (task["client"] + 1),
+                   wf=number, pattern=task["pattern"], wf_runs=task["runs"], prompt_tokens=row["req_body"] // 4,
+                   client_out=out)
         row["cls"] = class_of(row, out if last[key] == n else AGAIN)
         if row["cls"] == "reset_before" and edge in ANSWERS:
             row.update(status=ANSWERS[edge], end="complete", cls="http_error")
