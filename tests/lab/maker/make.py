@@ -182,22 +182,26 @@ def make(kind, seed, rtt, few, out, modules):
         play(processes, work, tasks, modules, lambda start: (work / "plan.json.t0").write_text(str(start)))
         time.sleep(1.5)                                   # what the servers have yet to notice
         processes.stop("tcpdump")
+        processes.stop("delay")
     rows = truth.join(sorted(work.glob("model.*.jsonl")), sorted(work.glob("seen.*.jsonl")), tasks)
     with open(folder / "truth.jsonl", "w") as file:
         for row in rows:
             file.write(json.dumps(row, separators=(",", ":")) + "\n")
-    describe(folder, kind, seed, wire, rows)
-    print("%-14s %5.2f MB %4d requests  %s  (%s)" % (folder.name, capture.stat().st_size / 1e6, len(rows),
-                                                     dict(collections.Counter(r["cls"] for r in rows)), work), flush=True)
+    line = (work / "delay.log").read_text().strip()
+    describe(folder, kind, seed, wire, rows, line)
+    classes = dict(collections.Counter(r["cls"] for r in rows))
+    print("%-14s %5.2f MB %4d requests  %s  delay line: %s  (%s)"
+          % (folder.name, capture.stat().st_size / 1e6, len(rows), classes, line, work), flush=True)
 
 
-def describe(folder, kind, seed, wire, rows):
+def describe(folder, kind, seed, wire, rows, line):
     """The capture's own page."""
     count = lambda key: ", ".join("%s %d" % x for x in collections.Counter(r[key] for r in rows).most_common())
     lines = ["# " + folder.name, "", kinds.KINDS[kind].__doc__.strip(), "",
              "RTT %d ms, TLS %s, seed %d. Libraries: %s." % (wire["rtt"], wire["tls"].get("max", "1.3"), seed,
                                                              count("lib")), "Endpoints: %s." % count("ep"),
              "HTTP versions: %s. Classes: %s." % (count("http"), count("cls")),
+             "Delay line: %s." % line,
              "Retries %d, hedges %d, requests of a later run %d." % (sum(r["is_retry"] for r in rows),
                                                                      sum(r["is_hedge"] for r in rows),
                                                                      sum(r["is_restart"] for r in rows)), ""]
