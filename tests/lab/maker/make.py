@@ -190,8 +190,9 @@ def make(kind, seed, rtt, few, out, modules):
     line = (work / "delay.log").read_text().strip()
     describe(folder, kind, seed, wire, rows, line)
     classes = dict(collections.Counter(r["cls"] for r in rows))
-    print("%-14s %5.2f MB %4d requests  %s  delay line: %s  (%s)"
-          % (folder.name, capture.stat().st_size / 1e6, len(rows), classes, line, work), flush=True)
+    print("%-14s %5.2f MB %4d requests  %s  delay line: %s"
+          % (folder.name, capture.stat().st_size / 1e6, len(rows), classes, line), flush=True)
+    shutil.rmtree(work)                                   # left where something failed: the logs say what
 
 
 def describe(folder, kind, seed, wire, rows, line):
