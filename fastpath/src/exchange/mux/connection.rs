@@ -213,11 +213,9 @@ impl Connection {
     pub(super) fn end_reset(&mut self, silent_since: Nanos, scene: &mut Scene<'_>) {
         for place in (0..self.open.len()).rev() {
             let stream = self.open[place];
-            // A model may think for longer: what may have been a grant of window is left open.
-            let may_grant = |reset: &Nanos| {
-                stream.down_records == 0 && *reset <= stream.last_up + self.rtt + GRANT_WITHIN
-            };
-            let by_server = stream.server_reset.filter(|reset| !may_grant(reset));
+            // A model may think for longer than this: before any response it may have been a grant of
+            // window.
+            let by_server = stream.server_reset.filter(|_| stream.down_records > 0);
             let reset = stream.client_reset.or(by_server);
             if reset.is_some_and(|reset| reset.max(stream.last_down) <= silent_since) {
                 let marks = scene.habit.marks(&stream);
