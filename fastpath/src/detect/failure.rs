@@ -11,20 +11,26 @@ pub const LLM_BYTES_MAX: u32 = 2200;
 pub const EMBEDDING_BYTES_MAX: u32 = 1100;
 /// No answer of a model is shorter than this.
 pub const LLM_BYTES_MIN: u32 = 520;
-/// An error is known at once; a model has to think.
+/// An error is known at once; a model has to think. How much longer is learnt of each server.
 pub const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// It comes in one piece: from first to last byte.
 pub const SPAN_MAX: Nanos = Nanos::from_millis(50);
 
-/// Whether the response is error-shaped for an endpoint of this class.
+/// Whether the response came in one piece, within this time.
 #[must_use]
-pub fn observe(facts: &Facts, class: Class) -> bool {
+pub fn is_prompt(facts: &Facts, within: Nanos) -> bool {
+    facts.service_time().is_some_and(|time| time < within) && facts.span() < SPAN_MAX
+}
+
+/// Whether the response is error-shaped for an endpoint of this class, whose errors are known
+/// `within` this time.
+#[must_use]
+pub fn observe(facts: &Facts, class: Class, within: Nanos) -> bool {
     let bytes = facts.seen.down_bytes;
-    if facts.is_streamed() || bytes == 0 {
+    if facts.is_streamed() || bytes == 0 || facts.seen.has_holes {
         return false;
     }
-    let prompt =
-        facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) && facts.span() < SPAN_MAX;
+    let prompt = is_prompt(facts, within);
     match class {
         Class::Llm => {
             let tiny = bytes < LLM_BYTES_MIN && !facts.ending.is_by_server();
@@ -43,18 +49,34 @@ mod tests {
 
     #[test]
     fn a_small_prompt_answer_is_an_error() {
-        assert!(observe(&facts(Shape { down: &[(30, 900)], ..Shape::default() }), Class::Llm));
+        assert!(observe(
+            &facts(Shape { down: &[(30, 900)], ..Shape::default() }),
+            Class::Llm,
+            SERVICE_TIME_MAX
+        ));
     }
 
     #[test]
     fn a_small_answer_after_thought_is_none() {
-        assert!(!observe(&facts(Shape { down: &[(400, 900)], ..Shape::default() }), Class::Llm));
+        assert!(!observe(
+            &facts(Shape { down: &[(400, 900)], ..Shape::default() }),
+            Class::Llm,
+            SERVICE_TIME_MAX
+        ));
     }
 
     #[test]
     fn a_stream_and_a_tool_never_are() {
         let stream: Vec<_> = (0..9).map(|n| (30 + n, 450)).collect();
-        assert!(!observe(&facts(Shape { down: &stream, ..Shape::default() }), Class::Llm));
-        assert!(!observe(&facts(Shape { down: &[(30, 300)], ..Shape::default() }), Class::Tool));
+        assert!(!observe(
+            &facts(Shape { down: &stream, ..Shape::default() }),
+            Class::Llm,
+            SERVICE_TIME_MAX
+        ));
+        assert!(!observe(
+            &facts(Shape { down: &[(30, 300)], ..Shape::default() }),
+            Class::Tool,
+            SERVICE_TIME_MAX
+        ));
     }
 }

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use super::failure;
 use super::recurring::Recurring;
 use crate::burst::Address;
 use crate::exchange::h1::Facts;
@@ -34,6 +35,10 @@ pub struct Replies {
     /// Sizes of ordinary plain replies.
     ordinary: Sizes,
     errors: Clusters,
+    /// Sizes of replies that are as short as errors are, and did not come as fast.
+    hesitant: Clusters,
+    /// How long replies take to begin that can be no errors, in units of [`THOUGHT_UNIT`].
+    thought: Sizes,
     /// Sizes of answers, where any size can be an ordinary one.
     pub recurring: Recurring,
     /// Lengths of the second record of streams.
@@ -75,6 +80,17 @@ const THROTTLE_BYTES: std::ops::RangeInclusive<u32> = 50..=400;
 /// close.
 const PROMPT_CLOSE: Nanos = Nanos::from_millis(30);
 const COMPLETE_MIN: u32 = 8;
+/// The unit in which thinking is measured.
+const THOUGHT_UNIT: Nanos = Nanos::from_micros(100);
+/// Replies whose thinking must be known before it says anything about errors.
+const THOUGHT_MIN: u8 = 8;
+/// Nothing that takes longer than this is prompt, however long replies usually take.
+const PROMPT_MAX: Nanos = Nanos::from_millis(400);
+/// Short replies that took some thought, of how many sizes, show that answers are that short here.
+const HESITANT_MIN: u32 = 4;
+const HESITANT_KINDS: usize = 2;
+/// Error-shaped replies of so many kinds are no errors: errors of a server have few sizes.
+const KINDS_MIN: usize = 8;
 
 impl Default for ReplyMemory {
     fn default() -> Self {
@@ -141,11 +157,29 @@ impl Replies {
     }
 
     /// An error-shaped reply whose size is ordinary here, and recurs in no error, is an ordinary
-    /// reply.
+    /// reply. So is one of many sizes, and a short one that took some thought where such are usual.
     #[must_use]
     pub fn is_ordinary(&self, facts: &Facts) -> bool {
         let bytes = facts.seen.down_bytes;
-        self.ordinary.up_to_a_step_above(bytes) >= 2 && self.errors.near(bytes, SAME_BYTES) < 2
+        let recurs = self.errors.near(bytes, SAME_BYTES) >= 2;
+        let alike = self.errors.near(bytes, ERROR_BYTES);
+        let one_of_many = self.errors.kinds() >= KINDS_MIN && alike * 4 <= self.errors.total();
+        let short_ones_are_usual = self.hesitant.total() >= HESITANT_MIN
+            && self.hesitant.kinds() >= HESITANT_KINDS
+            && !failure::is_prompt(facts, self.errors_within());
+        let by_size = self.ordinary.up_to_a_step_above(bytes) >= 2;
+        one_of_many || (!recurs && (by_size || short_ones_are_usual))
+    }
+
+    /// How soon an error is known: sooner than half of what nearly all replies take that can be no
+    /// errors, and in any case as soon as was measured elsewhere.
+    #[must_use]
+    pub fn errors_within(&self) -> Nanos {
+        if self.thought.total < THOUGHT_MIN {
+            return failure::SERVICE_TIME_MAX;
+        }
+        let half = Nanos(self.thought.low() * THOUGHT_UNIT.0 / 2);
+        half.clamp(failure::SERVICE_TIME_MAX, PROMPT_MAX)
     }
 
     /// A plain reply of a size that has been an error before, though it took longer than errors do.
@@ -175,10 +209,17 @@ impl Replies {
         if facts.is_streamed() {
             self.streams = self.streams.saturating_add(1);
             self.preludes.add(u32::from(facts.seen.second_length), SAME_BYTES);
-        } else if error_shaped {
+        } else if error_shaped && failure::is_prompt(facts, self.errors_within()) {
             self.errors.add(bytes, ERROR_BYTES);
+        } else if error_shaped {
+            self.hesitant.add(bytes, 0);
         } else if complete {
             self.ordinary.add(bytes);
+        }
+        let no_error = facts.is_streamed() || bytes > failure::LLM_BYTES_MAX;
+        if let Some(thought) = facts.service_time().filter(|_| no_error && complete) {
+            let units = thought.0 / THOUGHT_UNIT.0;
+            self.thought.add(u32::try_from(units).unwrap_or(u32::MAX));
         }
         if complete {
             self.complete = self.complete.saturating_add(1);
@@ -186,6 +227,24 @@ impl Replies {
             self.left_open = self.left_open.saturating_add(u32::from(!closed));
         }
     }
+}
+
+/// Whether the size of a response may be that of an error which only its recurrence tells: any size
+/// of a tool; of a model what is longer than errors usually are, and came as soon.
+#[must_use]
+pub fn may_recur(facts: &Facts, class: Class, within: Nanos) -> bool {
+    let plain = facts.seen.down_records > 0
+        && !facts.is_streamed()
+        && !facts.seen.has_holes
+        && !facts.seen.missed;
+    let long = facts.seen.down_bytes > failure::LLM_BYTES_MAX;
+    plain
+        && match class {
+            Class::Tool => true,
+            Class::Llm => long && failure::is_prompt(facts, within),
+            // A vector has one size whatever is asked.
+            Class::Embedding => false,
+        }
 }
 
 fn closed_promptly(facts: &Facts) -> bool {
@@ -209,6 +268,20 @@ impl Sizes {
         self.total += 1;
     }
 
+    /// What nineteen of twenty are no less than.
+    fn low(&self) -> u64 {
+        let mut below = 0_u32;
+        let share = |count: u8, below: &mut u32| {
+            *below += u32::from(count);
+            *below * 20 > u32::from(self.total)
+        };
+        let step = self.counts.iter().position(|&count| share(count, &mut below)).unwrap_or(0);
+        let step = i32::try_from(step).unwrap_or(0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 2^17")]
+        let low = (SMALLEST_BYTES * STEP.powi(step)) as u64;
+        low
+    }
+
     /// How many are no longer than this, or a step above it.
     fn up_to_a_step_above(&self, bytes: u32) -> u32 {
         let last = (step(bytes) + 1).min(STEPS - 1);
@@ -223,6 +296,15 @@ fn step(bytes: u32) -> usize {
 }
 
 impl Clusters {
+    /// How many values are told apart.
+    fn kinds(&self) -> usize {
+        self.0.iter().filter(|(_, count)| *count > 0).count()
+    }
+
+    fn total(&self) -> u32 {
+        self.0.iter().fold(0, |total, (_, count)| total.saturating_add(*count))
+    }
+
     /// How often a value within `radius` of this one has occurred.
     fn near(&self, value: u32, radius: u32) -> u32 {
         let near = self.0.iter().filter(|(center, _)| center.abs_diff(value) <= radius);
@@ -267,6 +349,56 @@ mod tests {
         replies.learn(&plain(1550, 400), false, true);
         assert!(replies.is_ordinary(&plain(1600, 30)));
         assert!(!replies.is_ordinary(&plain(700, 30)), "smaller than any ordinary reply");
+    }
+
+    #[test]
+    fn errors_have_few_sizes_and_answers_many() {
+        let mut replies = Replies::default();
+        for n in 0..7 {
+            replies.learn(&plain(600 + 40 * n, 30), true, false);
+        }
+        assert!(!replies.is_ordinary(&plain(1000, 30)));
+        replies.learn(&plain(880, 30), true, false);
+        assert!(replies.is_ordinary(&plain(1000, 30)), "a model that answers at once");
+        for _ in 0..9 {
+            replies.learn(&plain(1400, 30), true, false);
+        }
+        assert!(!replies.is_ordinary(&plain(1400, 30)), "its error");
+        assert!(replies.is_ordinary(&plain(1000, 30)));
+    }
+
+    #[test]
+    fn short_answers_are_told_from_errors_by_the_thought_they_take() {
+        let mut replies = Replies::default();
+        for n in 0..4 {
+            assert!(!replies.is_ordinary(&plain(430, 300)), "not usual yet");
+            replies.learn(&plain(430 + n % 2, 300), true, false);
+        }
+        assert!(replies.is_ordinary(&plain(430, 300)));
+        assert!(!replies.is_ordinary(&plain(430, 30)), "no thought");
+        let mut timeouts = Replies::default();
+        for _ in 0..9 {
+            timeouts.learn(&plain(430, 300), true, false);
+        }
+        assert!(!timeouts.is_ordinary(&plain(430, 300)), "a late error has one size");
+    }
+
+    #[test]
+    fn where_models_think_longer_errors_may_take_longer() {
+        let mut replies = Replies::default();
+        let stream = |ms: u64| -> Vec<_> { (0..9).map(|n| (ms + 20 * n, 300)).collect() };
+        for n in 0..8 {
+            assert_eq!(replies.errors_within(), failure::SERVICE_TIME_MAX);
+            let down = stream(500 + 10 * n);
+            replies.learn(&facts(Shape { down: &down, ..Shape::default() }), false, true);
+        }
+        let within = replies.errors_within();
+        assert!((200..250).contains(&(within.0 / 1_000_000)), "{within:?}");
+        for _ in 0..200 {
+            let down = stream(40);
+            replies.learn(&facts(Shape { down: &down, ..Shape::default() }), false, true);
+        }
+        assert_eq!(replies.errors_within(), failure::SERVICE_TIME_MAX, "it became faster");
     }
 
     #[test]
