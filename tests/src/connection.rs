@@ -66,12 +66,21 @@ impl Connection {
     /// The same with another ALPN offer.
     pub fn open_offering(&mut self, sni: &str, alpn: &[&str]) -> &mut Self {
         let rtt = self.rtt;
+        self.open_up_to_finished(sni, alpn).wait(rtt).tickets()
+    }
+
+    /// The same up to the Finished: a client sends its request right behind that.
+    pub fn open_up_to_finished(&mut self, sni: &str, alpn: &[&str]) -> &mut Self {
+        let rtt = self.rtt;
         self.connect();
         let hello = tls::client_hello(sni, alpn, 0);
         self.send(Direction::ToServer, &hello).wait(rtt);
         self.answer_hello();
-        self.send(Direction::ToServer, &[tls::change_cipher_spec(), tls::data(36, 1)].concat());
-        self.wait(rtt);
+        self.send(Direction::ToServer, &[tls::change_cipher_spec(), tls::data(36, 1)].concat())
+    }
+
+    /// Two session tickets.
+    pub fn tickets(&mut self) -> &mut Self {
         self.send(Direction::ToClient, &[tls::data(238, 2), tls::data(238, 2)].concat())
     }
 

@@ -1,7 +1,11 @@
 //! Captures made worse on purpose, alike every time: what a network, a NIC or a late start does to
-//! what a tap sees. Only classic pcap with Ethernet, IPv4 and TCP; other frames stay as they are.
+//! what a tap sees. Only classic pcap with Ethernet, IPv4 and TCP; other frames stay as they are. A
+//! server that is further away: [`stretch`].
+
+pub mod stretch;
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::Path;
 
 use crate::frame::{ACK, FIN, RST, SYN};
@@ -17,8 +21,9 @@ pub struct Capture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mangle {
     /// One in a hundred data segments is lost on either side of the tap and sent again: it is seen
-    /// late, or twice.
-    Resend,
+    /// late, or twice. A sender takes a little more than a round trip of so many nanoseconds to
+    /// notice.
+    Resend(u64),
     /// One in a hundred data segments is never seen, though its receiver had it.
     Miss,
     /// One in twenty segments changes places with the next one of its direction.
@@ -46,8 +51,6 @@ const FILE_HEADER: usize = 24;
 const FRAME_HEADER: usize = 16;
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
-/// How long a sender takes to notice a loss, nanoseconds.
-const RESEND_AFTER: u64 = 25_000_000;
 /// Segments further apart than this are neither swapped nor merged.
 const TOGETHER: u64 = 1_000_000;
 /// The longest merged frame, as far as the IPv4 length goes.
@@ -102,7 +105,7 @@ impl Capture {
     pub fn mangled(mut self, how: Mangle, seed: u64) -> Self {
         let mut chance = Chance(seed | 1);
         match how {
-            Mangle::Resend => self.resend(&mut chance),
+            Mangle::Resend(rtt) => self.resend(rtt + rtt / 4, &mut chance),
             Mangle::Miss => self.frames.retain(|(_, frame)| {
                 !(segment(frame).is_some_and(|s| s.has_data()) && chance.one_in(100))
             }),
@@ -126,10 +129,10 @@ impl Capture {
     }
 
     /// When the other side first acknowledges frame `index`, or a resend is due.
-    fn resent_at(&self, index: usize, hit: &Segment) -> u64 {
+    fn resent_at(&self, index: usize, hit: &Segment, after: u64) -> u64 {
         let (time, _) = self.frames[index];
         let end = hit.end();
-        let due = time + RESEND_AFTER;
+        let due = time + after;
         let later = self.frames[index + 1..].iter().take_while(|(time, _)| *time < due);
         let acknowledged = later.filter_map(|(time, frame)| Some((*time, segment(frame)?)));
         let acknowledged = acknowledged.filter(|(_, other)| {
@@ -140,7 +143,7 @@ impl Capture {
         acknowledged.map(|(time, _)| time - 1).next().unwrap_or(due).max(time)
     }
 
-    fn resend(&mut self, chance: &mut Chance) {
+    fn resend(&mut self, after: u64, chance: &mut Chance) {
         let mut seen_twice = Vec::new();
         for index in 0..self.frames.len() {
             let Some(hit) = segment(&self.frames[index].1) else { continue };
@@ -148,10 +151,9 @@ impl Capture {
                 continue;
             }
             if chance.one_in(2) {
-                seen_twice
-                    .push((self.frames[index].0 + RESEND_AFTER, self.frames[index].1.clone()));
+                seen_twice.push((self.frames[index].0 + after, self.frames[index].1.clone()));
             } else {
-                self.frames[index].0 = self.resent_at(index, &hit);
+                self.frames[index].0 = self.resent_at(index, &hit, after);
             }
         }
         self.frames.extend(seen_twice);
@@ -202,6 +204,11 @@ impl Segment {
     fn has_data(&self) -> bool {
         self.payload.1 > self.payload.0 && self.flags & (SYN | FIN | RST) == 0
     }
+
+    /// Its receiver acts on it: it is no mere acknowledgment.
+    fn is_heeded(&self) -> bool {
+        self.payload.1 > self.payload.0 || self.flags & (SYN | FIN | RST) != 0
+    }
 }
 
 /// A small generator (xorshift64).
@@ -234,6 +241,17 @@ fn append(into: &mut Vec<u8>, frame: &[u8], second: &Segment) {
         let length = u16::try_from(into.len() - ETHERNET).unwrap_or(u16::MAX);
         into[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&length.to_be_bytes());
     }
+}
+
+/// The name of a connection: addresses and ports as they stand in a frame from its client.
+#[must_use]
+pub fn flow(client: SocketAddrV4, server: SocketAddrV4) -> [u8; 12] {
+    let mut flow = [0; 12];
+    flow[..4].copy_from_slice(&client.ip().octets());
+    flow[4..8].copy_from_slice(&server.ip().octets());
+    flow[8..10].copy_from_slice(&client.port().to_be_bytes());
+    flow[10..].copy_from_slice(&server.port().to_be_bytes());
+    flow
 }
 
 fn segment(frame: &[u8]) -> Option<Segment> {
@@ -303,7 +321,7 @@ mod tests {
 
     #[test]
     fn resent_segments_are_late_or_double_and_none_is_missing() {
-        let resent = frames(1000, 1000).mangled(Mangle::Resend, 1);
+        let resent = frames(1000, 1000).mangled(Mangle::Resend(20_000_000), 1);
         assert!(resent.frames.len() > 1000 && !sequence(&resent).is_sorted());
         let mut all = sequence(&resent);
         all.sort_unstable();

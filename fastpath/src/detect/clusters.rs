@@ -32,6 +32,12 @@ impl Clusters {
         self.iter().max_by_key(|&(_, count)| count).map(|(center, _)| center)
     }
 
+    /// How many values are told apart.
+    #[must_use]
+    pub fn kinds(&self) -> usize {
+        self.iter().count()
+    }
+
     /// Values that were counted, those that have left included.
     #[must_use]
     pub const fn total(&self) -> u32 {

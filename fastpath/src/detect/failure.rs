@@ -17,15 +17,21 @@ pub const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// It comes in one piece: from first to last byte.
 pub const SPAN_MAX: Nanos = Nanos::from_millis(50);
 
-/// Whether the response is error-shaped for an endpoint of this class that answers at once when it
-/// answers within `prompt`.
+/// Whether the response came in one piece, within this time.
 #[must_use]
-pub fn observe(facts: &Facts, class: Class, prompt: Nanos) -> bool {
+pub fn is_prompt(facts: &Facts, within: Nanos) -> bool {
+    facts.service_time().is_some_and(|time| time < within) && facts.span() < SPAN_MAX
+}
+
+/// Whether the response is error-shaped for an endpoint of this class, whose errors are known
+/// `within` this time.
+#[must_use]
+pub fn observe(facts: &Facts, class: Class, within: Nanos) -> bool {
     let bytes = facts.seen.down_bytes;
-    if facts.is_streamed() || bytes == 0 {
+    if facts.is_streamed() || bytes == 0 || facts.seen.has_holes {
         return false;
     }
-    let prompt = facts.service_time().is_some_and(|time| time < prompt) && facts.span() < SPAN_MAX;
+    let prompt = is_prompt(facts, within);
     match class {
         Class::Llm => {
             let tiny = bytes < LLM_BYTES_MIN && !facts.ending.is_by_server();

@@ -12,18 +12,27 @@ pub struct Habit {
     /// The last naive gaps, seconds.
     naive: [f64; NAIVE_KEPT],
     naive_count: usize,
+    /// Starts that were something else and starts that were retries: all, and those whose
+    /// connection had just completed another exchange.
+    starts: [[u32; 2]; 2],
 }
 
 const NAIVE_KEPT: usize = 16;
 /// A naive loop tries again within this, seconds.
 const NAIVE_BELOW: f64 = 0.13;
 /// SDK back-off before the second and before later attempts: 0.5 s and 1 s less up to a quarter of
-/// jitter, and the time a new connection takes.
-const SDK_FIRST: std::ops::Range<f64> = 0.365..0.57;
-const SDK_LATER: std::ops::Range<f64> = 0.74..1.1;
+/// jitter, and what a busy client takes to wake up.
+const SDK_FIRST: std::ops::Range<f64> = 0.365..0.54;
+const SDK_LATER: std::ops::Range<f64> = 0.74..1.06;
 /// Weights before anything was learnt, worth two links.
 const PRIOR: [f64; 3] = [0.30, 0.58, 0.12];
 const PRIOR_LINKS: f64 = 2.0;
+/// How many of both go on with their worker's connection, before anything was learnt: shares, worth
+/// so many starts.
+const CONTINUING_PRIOR: [f64; 2] = [0.45, 0.25];
+const CONTINUING_STARTS: f64 = 8.0;
+/// When this many starts were learnt, they count half.
+const STARTS_MAX: u32 = 256;
 /// Width of the kernel around a gap that was seen before, seconds.
 const KERNEL_SIGMA: f64 = 0.006;
 /// Mean of all other gaps, seconds.
@@ -58,6 +67,32 @@ impl Habit {
         self.links[kind] = self.links[kind].saturating_add(1);
     }
 
+    /// Log-likelihood ratio of a retry, of a start whose connection had just completed another
+    /// exchange, or had not. A worker that takes its next piece of work goes on at once; one that
+    /// waits to try again does not.
+    #[must_use]
+    pub fn worker(&self, continues: bool) -> f64 {
+        let share = |kind: usize| {
+            let [all, continuing] = self.starts[kind].map(f64::from);
+            let prior = CONTINUING_STARTS * CONTINUING_PRIOR[kind];
+            let share = (prior + continuing) / (CONTINUING_STARTS + all);
+            if continues { share } else { 1.0 - share }
+        };
+        let ratio = (share(1) / share(0)).ln();
+        // Whatever was learnt from decisions that were mistaken.
+        if continues { ratio.min(0.0) } else { ratio.max(0.0) }
+    }
+
+    /// Learns from a start that was decided.
+    pub fn learn_start(&mut self, retry: bool, continues: bool) {
+        let counts = &mut self.starts[usize::from(retry)];
+        if counts[0] >= STARTS_MAX {
+            counts.iter_mut().for_each(|count| *count /= 2);
+        }
+        counts[0] += 1;
+        counts[1] += u32::from(continues);
+    }
+
     fn naive(&self, gap: f64) -> f64 {
         let flat = if gap < NAIVE_BELOW { 1.0 / NAIVE_BELOW } else { 0.0 };
         let kept = &self.naive[..self.naive_count.min(NAIVE_KEPT)];
@@ -87,6 +122,17 @@ mod tests {
         let habit = Habit::default();
         assert!(habit.density(0.45, 1) > 5.0 * habit.density(0.65, 1));
         assert!(habit.density(0.9, 2) > habit.density(0.9, 1));
+    }
+
+    #[test]
+    fn workers_that_go_on_at_once_are_learnt() {
+        let mut habit = Habit::default();
+        let (goes_on, waits) = (habit.worker(true), habit.worker(false));
+        assert!(goes_on < 0.0 && waits > 0.0);
+        for _ in 0..300 {
+            habit.learn_start(false, true);
+        }
+        assert!(habit.worker(true) < goes_on && habit.worker(false) > waits + 1.0);
     }
 
     #[test]

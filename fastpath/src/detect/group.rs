@@ -59,6 +59,8 @@ pub struct Attempt {
     pub flow: FlowId,
     /// When it started.
     pub start: Nanos,
+    /// When its client decided on it: earlier, if a connection had to be opened for it.
+    pub meant: Nanos,
     /// Its connection had completed another exchange just before.
     pub continues: bool,
     /// When the same application of the client had last called another server; zero when never.

@@ -252,14 +252,13 @@ pub fn observe(
     clients.decided.clear();
     for edge in exchanges.edges() {
         match edge {
-            Edge::Opened { id, flow, endpoint, at, previous } => {
+            Edge::Opened { id, flow, endpoint, at, meant, previous } => {
                 let continues = clients.last_ended == Some((*flow, Outcome::Complete))
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
                 let caller = caller(flows, *flow);
-                let place = clients.retries.started(*id, *flow, *at, &caller, continues);
-                let (id, flow, at, endpoint) = (*id, *flow, *at, *endpoint);
+                let place = clients.retries.started(*id, *flow, (*meant, *at), &caller, continues);
+                let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
                 let (entry, application) = (flows.entry(flow), caller.application);
-                let meant = previous.map_or(entry.opened.min(at), |_| at);
                 let (peers, withdrawn, ended) = (entry.peers(), false, None);
                 let waiting = Undecided {
                     id,
@@ -327,10 +326,10 @@ fn ended(
     }
     let class = class_of(class, clients.replies.of(server), facts.midway);
     let place = clients.retries.place(&caller(flows, facts.seen.flow));
-    if class == Class::Tool
-        && !datagrams
-        && facts.seen.down_records > 0
-        && !facts.is_streamed()
+    let within =
+        clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
+    if !datagrams
+        && reply::may_recur(facts, class, within)
         && let Some(place) = place
     {
         let replies = clients.replies.learn(server, facts.seen.last_heard);
@@ -340,9 +339,8 @@ fn ended(
         true => quic::judge(facts),
         false => judge(facts, class, clients.replies.of(server)),
     };
-    if !datagrams {
-        let prompt = clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::prompt);
-        let error_shaped = class != Class::Tool && failure::observe(facts, class, prompt);
+    if !datagrams && !facts.seen.has_holes && !facts.seen.missed {
+        let error_shaped = failure::observe(facts, class, within);
         let replies = clients.replies.learn(server, facts.seen.last_heard);
         replies.learn(facts, error_shaped, outcome == Outcome::Complete);
     }

@@ -40,10 +40,11 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
     if cut_short {
         return (Outcome::ServerAbort, OutcomeRule::CutStream);
     }
-    let prompt = replies.map_or(failure::SERVICE_TIME_MAX, Replies::prompt);
-    let error_shaped = failure::observe(facts, class, prompt) && !knows(Replies::is_ordinary);
+    let within = replies.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
+    let error_shaped = failure::observe(facts, class, within) && !knows(Replies::is_ordinary);
     let known_error = match class {
-        Class::Llm | Class::Embedding => knows(Replies::is_known_error),
+        Class::Llm => knows(Replies::is_known_error) || knows(Replies::recurs_as_error),
+        Class::Embedding => knows(Replies::is_known_error),
         Class::Tool => knows(Replies::recurs_as_error),
     };
     let error = if error_shaped { OutcomeRule::ErrorShape } else { OutcomeRule::ErrorSize };
@@ -54,7 +55,7 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
     match error_shaped || known_error {
         true if knows(Replies::is_throttled) => (Outcome::Throttled, error),
         true => (Outcome::Failed, error),
-        false if knows(Replies::was_cut_by_a_prompt_close) => {
+        false if !facts.seen.has_holes && knows(Replies::was_cut_by_a_prompt_close) => {
             (Outcome::ServerAbort, OutcomeRule::PromptClose)
         }
         false => (Outcome::Complete, whole),
@@ -105,7 +106,11 @@ pub fn grounds(facts: &Facts, rule: OutcomeRule) -> Grounds {
 pub fn confidence(facts: &Facts, outcome: Outcome) -> f64 {
     let base = match outcome {
         Outcome::Complete if facts.is_terminated() => 0.99,
-        Outcome::Complete if facts.seen.missed => 0.7,
+        Outcome::Complete | Outcome::Failed | Outcome::Throttled
+            if facts.seen.has_holes || facts.seen.missed =>
+        {
+            0.7
+        }
         Outcome::Complete if facts.ending == Ending::Gone => 0.8,
         Outcome::Complete | Outcome::ClientAbort | Outcome::ServerAbort => 0.98,
         Outcome::ConnectFailed => 0.99,

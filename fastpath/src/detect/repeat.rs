@@ -17,11 +17,16 @@ pub struct Repeat {
     pub busy_between: bool,
     /// How long ago one of exactly this length started that still ran.
     pub running: Option<Nanos>,
+    /// How many of this or nearly this length ran.
+    pub at_once: u32,
+    /// Its connection had just completed something else.
+    pub continues: bool,
 }
 
 /// Answers older than this say nothing about a repeat.
 const WITHIN: Nanos = Nanos::from_secs(60);
-/// A client that gives up and tries again may seem to do both at once.
+/// A client that gives up and tries again may seem to do both at once. One that gets an answer has
+/// waited for it.
 const OVERLAP_MIN: Nanos = Nanos::from_millis(30);
 
 /// A request that is judged.
@@ -31,6 +36,8 @@ pub struct Asked {
     pub at: Nanos,
     /// When its application had last called another server.
     pub elsewhere: Nanos,
+    /// Its connection had just completed something else.
+    pub continues: bool,
 }
 
 /// An earlier request that it is compared with.
@@ -61,7 +68,7 @@ pub enum Alike {
 
 /// What `asked` repeats of `earlier`.
 pub fn look(asked: Asked, earlier: impl Iterator<Item = Earlier> + Clone) -> Repeat {
-    let mut repeat = Repeat::default();
+    let mut repeat = Repeat { continues: asked.continues, ..Repeat::default() };
     let mut latest = None;
     for other in earlier.clone() {
         let answered = other.answered.filter(|&end| end < asked.at && end + WITHIN > asked.at);
@@ -70,8 +77,10 @@ pub fn look(asked: Asked, earlier: impl Iterator<Item = Earlier> + Clone) -> Rep
         if matches!(other.alike, Alike::Same | Alike::Body) {
             latest = latest.max(answered);
         }
-        let goes_on = other.end.is_none_or(|end| end > asked.at + OVERLAP_MIN);
+        let overlap = if other.answered.is_some() { Nanos::ZERO } else { OVERLAP_MIN };
+        let goes_on = other.end.is_none_or(|end| end > asked.at + overlap);
         let ran = other.start < asked.at && goes_on;
+        repeat.at_once += u32::from(ran && matches!(other.alike, Alike::Same | Alike::Near));
         if other.alike == Alike::Same && ran {
             let since = asked.at.since(other.start);
             repeat.running = Some(repeat.running.map_or(since, |known| known.max(since)));
@@ -97,7 +106,7 @@ mod tests {
     }
 
     fn asked(ms: u64) -> Asked {
-        Asked { at: Nanos::from_millis(ms), elsewhere: Nanos::ZERO }
+        Asked { at: Nanos::from_millis(ms), elsewhere: Nanos::ZERO, continues: false }
     }
 
     #[test]
@@ -112,7 +121,7 @@ mod tests {
         let repeat = look(asked(70_500), before.into_iter());
         assert_eq!((repeat.same, repeat.near), (1, 1), "one is old, one had not ended");
         assert_eq!(repeat.answered, Some(Nanos::from_millis(500)));
-        assert_eq!(repeat.running, Some(Nanos::from_millis(600)));
+        assert_eq!((repeat.running, repeat.at_once), (Some(Nanos::from_millis(600)), 1));
         assert!(!repeat.busy_between, "the other one started before the answer");
     }
 

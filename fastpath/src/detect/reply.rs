@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use super::clusters::Clusters;
-use super::failure::SERVICE_TIME_MAX;
+use super::failure;
 use super::recurring::Recurring;
 use crate::burst::Address;
 use crate::exchange::h1::Facts;
@@ -42,11 +42,13 @@ pub struct Replies {
     /// Sizes of ordinary plain replies.
     ordinary: Sizes,
     errors: Clusters,
+    /// Sizes of replies that are as short as errors are, and did not come as fast.
+    hesitant: Clusters,
     /// Sizes of answers, where any size can be an ordinary one.
     pub recurring: Recurring,
     /// Lengths of the second record of streams.
     preludes: Clusters,
-    /// From request to first byte of streams, less the round trip.
+    /// From request to first byte, less the round trip, of replies that can be no errors.
     first_byte: Times,
     complete: u16,
     /// Complete replies after which the server did not close at once.
@@ -61,7 +63,7 @@ struct Sizes {
     total: u8,
 }
 
-/// How soon streams begin, in steps of the root of two from a millisecond on. Fades as sizes do.
+/// How soon replies begin, in steps of the root of two from a millisecond on. Fades as sizes do.
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
     counts: [u8; TIME_STEPS],
@@ -78,10 +80,10 @@ const STEP: f64 = 1.05;
 const COUNTED_MAX: u8 = 128;
 /// Steps of times: up to three seconds.
 const TIME_STEPS: usize = 24;
-/// Streams whose first byte tells how long this model thinks.
-const STREAMS_MIN: u8 = 32;
-/// An error takes at most so long, however long a model thinks.
-const PROMPT_MAX: Nanos = Nanos::from_millis(300);
+/// Replies whose first byte must be known before they tell how long this server thinks.
+const THOUGHT_MIN: u8 = 8;
+/// Nothing that takes longer than this is prompt, however long a server thinks.
+const PROMPT_MAX: Nanos = Nanos::from_millis(400);
 /// When so many complete replies have been counted, both counts are halved.
 const COMPLETE_MAX: u16 = 512;
 /// Two sizes this close are the same: a request id, a date.
@@ -94,6 +96,11 @@ const THROTTLE_BYTES: std::ops::RangeInclusive<u32> = 50..=400;
 /// close.
 const PROMPT_CLOSE: Nanos = Nanos::from_millis(30);
 const COMPLETE_MIN: u16 = 8;
+/// Short replies that took some thought, of how many sizes, show that answers are that short here.
+const HESITANT_MIN: u32 = 4;
+const HESITANT_KINDS: usize = 2;
+/// Error-shaped replies of so many kinds are no errors: errors of a server have few sizes.
+const KINDS_MIN: usize = 8;
 
 impl Default for ReplyMemory {
     fn default() -> Self {
@@ -189,11 +196,26 @@ impl Replies {
     }
 
     /// An error-shaped reply whose size is ordinary here, and recurs in no error, is an ordinary
-    /// reply.
+    /// reply. So is one of many sizes, and a short one that took some thought where such are usual.
     #[must_use]
     pub fn is_ordinary(&self, facts: &Facts) -> bool {
         let bytes = facts.seen.down_bytes;
-        self.ordinary.up_to_a_step_above(bytes) >= 2 && self.errors.near(bytes, SAME_BYTES) < 2
+        let recurs = self.errors.near(bytes, SAME_BYTES) >= 2;
+        let alike = self.errors.near(bytes, ERROR_BYTES);
+        let one_of_many = self.errors.kinds() >= KINDS_MIN && alike * 4 <= self.errors.total();
+        let short_ones_are_usual = self.hesitant.total() >= HESITANT_MIN
+            && self.hesitant.kinds() >= HESITANT_KINDS
+            && !failure::is_prompt(facts, self.errors_within());
+        let by_size = self.ordinary.up_to_a_step_above(bytes) >= 2;
+        one_of_many || (!recurs && (by_size || short_ones_are_usual))
+    }
+
+    /// How soon an error is known: sooner than half of what nearly all replies take that can be no
+    /// errors, and in any case as soon as was measured elsewhere.
+    #[must_use]
+    pub fn errors_within(&self) -> Nanos {
+        let half = self.first_byte.quickest().map(|time| Nanos(time.0 / 2));
+        half.unwrap_or_default().clamp(failure::SERVICE_TIME_MAX, PROMPT_MAX)
     }
 
     /// A plain reply of a size that has been an error before, though it took longer than errors do.
@@ -215,13 +237,6 @@ impl Replies {
         self.errors
             .iter()
             .any(|(size, count)| count >= 2 && THROTTLE_BYTES.contains(&bytes.saturating_sub(size)))
-    }
-
-    /// An answer within this time is prompt: a model is not that quick, an error is.
-    #[must_use]
-    pub fn prompt(&self) -> Nanos {
-        let learnt = self.first_byte.quickest().map(|time| Nanos(time.0 / 2));
-        learnt.unwrap_or_default().clamp(SERVICE_TIME_MAX, PROMPT_MAX)
     }
 
     fn export(&self) -> LearntHttp1 {
@@ -264,12 +279,17 @@ impl Replies {
     pub fn learn(&mut self, facts: &Facts, error_shaped: bool, complete: bool) {
         let bytes = facts.seen.down_bytes;
         if facts.is_streamed() {
-            self.first_byte.add(facts.service_time());
             self.preludes.add(u32::from(facts.seen.second_length), SAME_BYTES);
-        } else if error_shaped {
+        } else if error_shaped && failure::is_prompt(facts, self.errors_within()) {
             self.errors.add(bytes, ERROR_BYTES);
+        } else if error_shaped {
+            self.hesitant.add(bytes, 0);
         } else if complete {
             self.ordinary.add(bytes);
+        }
+        let no_error = facts.is_streamed() || bytes > failure::LLM_BYTES_MAX;
+        if no_error && complete {
+            self.first_byte.add(facts.service_time());
         }
         if complete {
             if self.complete >= COMPLETE_MAX {
@@ -280,6 +300,24 @@ impl Replies {
             self.left_open += u16::from(!closed);
         }
     }
+}
+
+/// Whether the size of a response may be that of an error which only its recurrence tells: any size
+/// of a tool; of a model what is longer than errors usually are, and came as soon.
+#[must_use]
+pub fn may_recur(facts: &Facts, class: Class, within: Nanos) -> bool {
+    let plain = facts.seen.down_records > 0
+        && !facts.is_streamed()
+        && !facts.seen.has_holes
+        && !facts.seen.missed;
+    let long = facts.seen.down_bytes > failure::LLM_BYTES_MAX;
+    plain
+        && match class {
+            Class::Tool => true,
+            Class::Llm => long && failure::is_prompt(facts, within),
+            // A vector has one size whatever is asked.
+            Class::Embedding => false,
+        }
 }
 
 fn closed_promptly(facts: &Facts) -> bool {
@@ -335,7 +373,7 @@ impl Times {
         self.total += 1;
     }
 
-    /// What nineteen of twenty streams need at least, when enough have been seen.
+    /// What nineteen of twenty replies need at least, when enough have been seen.
     fn quickest(&self) -> Option<Nanos> {
         let mut left = self.total / 20;
         let step = self.counts.iter().position(|&count| {
@@ -343,7 +381,7 @@ impl Times {
             left = left.saturating_sub(count);
             found
         })?;
-        (self.total >= STREAMS_MIN).then(|| Nanos::from_millis(millis_of(step).into()))
+        (self.total >= THOUGHT_MIN).then(|| Nanos::from_millis(millis_of(step).into()))
     }
 }
 
@@ -380,6 +418,56 @@ mod tests {
         replies.learn(&plain(1550, 400), false, true);
         assert!(replies.is_ordinary(&plain(1600, 30)));
         assert!(!replies.is_ordinary(&plain(700, 30)), "smaller than any ordinary reply");
+    }
+
+    #[test]
+    fn errors_have_few_sizes_and_answers_many() {
+        let mut replies = Replies::default();
+        for n in 0..7 {
+            replies.learn(&plain(600 + 40 * n, 30), true, false);
+        }
+        assert!(!replies.is_ordinary(&plain(1000, 30)));
+        replies.learn(&plain(880, 30), true, false);
+        assert!(replies.is_ordinary(&plain(1000, 30)), "a model that answers at once");
+        for _ in 0..9 {
+            replies.learn(&plain(1400, 30), true, false);
+        }
+        assert!(!replies.is_ordinary(&plain(1400, 30)), "its error");
+        assert!(replies.is_ordinary(&plain(1000, 30)));
+    }
+
+    #[test]
+    fn short_answers_are_told_from_errors_by_the_thought_they_take() {
+        let mut replies = Replies::default();
+        for n in 0..4 {
+            assert!(!replies.is_ordinary(&plain(430, 300)), "not usual yet");
+            replies.learn(&plain(430 + n % 2, 300), true, false);
+        }
+        assert!(replies.is_ordinary(&plain(430, 300)));
+        assert!(!replies.is_ordinary(&plain(430, 30)), "no thought");
+        let mut timeouts = Replies::default();
+        for _ in 0..9 {
+            timeouts.learn(&plain(430, 300), true, false);
+        }
+        assert!(!timeouts.is_ordinary(&plain(430, 300)), "a late error has one size");
+    }
+
+    #[test]
+    fn where_models_think_longer_errors_may_take_longer() {
+        let mut replies = Replies::default();
+        let stream = |ms: u64| -> Vec<_> { (0..9).map(|n| (ms + 20 * n, 300)).collect() };
+        for n in 0..8 {
+            assert_eq!(replies.errors_within(), failure::SERVICE_TIME_MAX);
+            let down = stream(500 + 10 * n);
+            replies.learn(&facts(Shape { down: &down, ..Shape::default() }), false, true);
+        }
+        let within = replies.errors_within();
+        assert!((200..250).contains(&(within.0 / 1_000_000)), "{within:?}");
+        for _ in 0..200 {
+            let down = stream(40);
+            replies.learn(&facts(Shape { down: &down, ..Shape::default() }), false, true);
+        }
+        assert_eq!(replies.errors_within(), failure::SERVICE_TIME_MAX, "it became faster");
     }
 
     #[test]

@@ -36,12 +36,14 @@ pub const LINK_ABOVE: f64 = -1.0;
 const BACKGROUND_PER_SEC: f64 = 0.002;
 /// What it costs that only the body is the same.
 const BODY_ONLY: f64 = 0.3;
-/// What it costs that the connection had just completed something else.
-const WORKER_CONTINUES: f64 = 0.75;
 /// Seconds by which a retry may seem to start before the attempt that was cut has ended.
 const OVERLAP_MAX: f64 = 0.03;
 /// Completed requests of one length that make it a template.
 const TEMPLATE_ABOVE: u32 = 2;
+/// Requests of one length that wait for an answer at once are a template before any has one.
+const AT_ONCE_MIN: u32 = 2;
+/// A link teaches how a group retries from this log-likelihood ratio on.
+const LEARN_ABOVE: f64 = 0.0;
 /// Lengths this close, completed this recently, are one family: headers that differ by a digit or
 /// two.
 const FAMILY_BYTES: i64 = 3;
@@ -111,6 +113,7 @@ struct Pair {
 struct Start {
     id: ExchangeId,
     at: Nanos,
+    meant: Nanos,
     bytes: u32,
     hash: Fresh,
     body: Option<Body>,
@@ -164,13 +167,13 @@ impl Default for RetryMemory {
 }
 
 impl RetryMemory {
-    /// Remembers that an attempt has started. `continues`: its connection had just completed
-    /// another exchange.
+    /// Remembers that an attempt was meant, and has started. `continues`: its connection had just
+    /// completed another exchange.
     pub fn started(
         &mut self,
         id: ExchangeId,
         flow: FlowId,
-        at: Nanos,
+        (meant, at): (Nanos, Nanos),
         caller: &Caller,
         continues: bool,
     ) -> Place {
@@ -184,9 +187,18 @@ impl RetryMemory {
             let progress = Progress::Running;
             let (link, paid) = (None, false);
             let start = at;
-            let attempt =
-                Attempt { id, flow, start, continues, elsewhere, link, verdict, paid, progress };
-            self.pushed_out += u64::from(group.push(attempt));
+            self.pushed_out += u64::from(group.push(Attempt {
+                id,
+                flow,
+                start,
+                meant,
+                continues,
+                elsewhere,
+                link,
+                verdict,
+                paid,
+                progress,
+            }));
         }
         place
     }
@@ -307,7 +319,7 @@ impl RetryMemory {
             restart: best.is_none() && restart::observe(&repeat),
             grounds: grounds(pairs, &own, best, starts.len(), &repeat),
         };
-        settle(group, keys, id, link, best);
+        settle(group, keys, &own, link, best);
         link
     }
 
@@ -401,13 +413,33 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let (count, first) = self.group.length(hash).map_or((0, attempt.start), |length| {
             (length.count_before(attempt.start), length.first)
         });
+        let at_once = self.at_once(attempt, bytes);
         let count = count + u32::try_from(running(0)).unwrap_or(u32::MAX);
+        let count = if at_once >= AT_ONCE_MIN { count + at_once } else { count };
         let observed = attempt.start.since(first).secs_f64().max(1.0);
-        let rate_per_sec = if count > TEMPLATE_ABOVE { f64::from(count) / observed } else { 0.0 };
+        let rate_per_sec = if count > TEMPLATE_ABOVE || at_once >= AT_ONCE_MIN {
+            f64::from(count) / observed
+        } else {
+            0.0
+        };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
-        let Attempt { id, start: at, continues, .. } = *attempt;
+        let Attempt { id, start: at, meant, continues, .. } = *attempt;
         let body = size.body(self.keys);
-        Some(Start { id, at, bytes, hash, body, continues, rate_per_sec, unique })
+        Some(Start { id, at, meant, bytes, hash, body, continues, rate_per_sec, unique })
+    }
+
+    /// How many attempts of this length were waiting for an answer when this one started.
+    fn at_once(&self, attempt: &Attempt, bytes: u32) -> u32 {
+        let waits = |other: &&Attempt| {
+            other.id < attempt.id
+                && matches!(other.progress, Progress::Running)
+                && self.exchanges.facts(other.flow, other.id).is_some_and(|facts| {
+                    let answered = facts.seen.first_byte.is_some_and(|first| first < attempt.start);
+                    facts.seen.up_bytes == bytes && !answered
+                })
+        };
+        let waiting = self.group.attempts.iter().filter(waits).count();
+        u32::try_from(waiting).unwrap_or(u32::MAX)
     }
 
     /// Whether an attempt that is not known to be over has in effect completed before `at`, with
@@ -438,7 +470,8 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let alike = size.alike(start, &near);
             Some(Earlier { alike, start: other.start, answered, end })
         });
-        let asked = Asked { at: attempt.start, elsewhere: attempt.elsewhere };
+        let &Attempt { start: at, elsewhere, continues, .. } = attempt;
+        let asked = Asked { at, elsewhere, continues };
         repeat::look(asked, completed.chain(others))
     }
 
@@ -468,8 +501,14 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 Alike::Body => false,
                 Alike::Near | Alike::Other => continue,
             };
-            let gap_secs = start.at.secs_f64() - debt.end.secs_f64();
             let least = if debt.exact { 0.0 } else { -OVERLAP_MAX };
+            let since = |at: Nanos| at.secs_f64() - debt.end.secs_f64();
+            // A connection that was being opened when the attempt failed was meant for something
+            // else, unless nothing else has this length.
+            let gap_secs = match since(start.meant) {
+                gap if gap < least && start.unique => since(start.at),
+                gap => gap,
+            };
             if gap_secs < least || gap_secs > window.secs_f64() {
                 continue;
             }
@@ -477,7 +516,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let likelihood = self.group.habit.density(gap_secs, failed_attempt).ln()
                 - (start.rate_per_sec + BACKGROUND_PER_SEC).ln()
                 - if whole { 0.0 } else { BODY_ONLY }
-                - if start.continues { WORKER_CONTINUES } else { 0.0 };
+                + self.group.habit.worker(start.continues);
             let failed = failed.id;
             pairs.push(Pair { failed, failed_attempt, start: start.id, gap_secs, likelihood });
         }
@@ -569,9 +608,15 @@ fn grounds(
 }
 
 /// Writes a decision down: in the attempt, in the one it repeats, and in the group's habit.
-fn settle(group: &mut Group, keys: &Keys, id: ExchangeId, link: Link, best: Option<Pair>) {
+fn settle(group: &mut Group, keys: &Keys, own: &Start, link: Link, best: Option<Pair>) {
+    let &Start { id, unique, continues, .. } = own;
+    if !unique {
+        group.habit.learn_start(best.is_some(), continues);
+    }
     if let Some(pair) = best {
-        group.habit.learn(pair.gap_secs);
+        if unique || pair.likelihood > LEARN_ABOVE {
+            group.habit.learn(pair.gap_secs);
+        }
         if let Some(failed) = group.attempt_mut(pair.failed) {
             failed.paid = true;
         }

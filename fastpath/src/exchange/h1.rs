@@ -29,8 +29,11 @@ pub struct Connection {
     pub multiplexed: bool,
     /// What the flow is counted as; opaque: not at all.
     pub counted: Visibility,
-    /// The acknowledgment that showed a loss; repeated ones show no other.
-    missed_ack: Option<u32>,
+    /// Bytes of responses that were missed so far.
+    missed_bytes: u32,
+    /// The latest miss that is not settled: when it was noticed, and the plaintext of the record it
+    /// would be; 0 where that is not known.
+    miss: Option<(Nanos, u16)>,
 }
 
 /// What a record means for its connection.
@@ -137,6 +140,8 @@ pub struct Current {
     /// The client has acknowledged bytes of the response that never passed here, and nothing of it
     /// has passed since.
     pub missed: bool,
+    /// Some of the response was missed, so that its size says nothing.
+    pub has_holes: bool,
     /// It waits in the settle queue.
     pub queued: bool,
 }
@@ -151,6 +156,12 @@ struct Close {
 
 /// Plaintext length of a chunked body's last chunk, `0\r\n\r\n`.
 pub(super) const TERMINATOR: u16 = 5;
+/// Bytes of a record before what is encrypted (RFC 8446, 5.2).
+const RECORD_HEADER: u32 = 5;
+/// Bytes of an alert (RFC 8446, 6).
+const ALERT_BYTES: u32 = 2;
+/// What a tap sees out of order is not later than this.
+const LATE_BY: Nanos = Nanos::from_millis(5);
 /// A record of an alert in TLS 1.3: two bytes, content type, tag.
 const ALERT_RECORD: u16 = 19;
 /// A shorter client record is no request: met in the middle, a connection may speak anything.
@@ -159,6 +170,10 @@ const REQUEST_BYTES_MIN: u16 = 64;
 const BURST_GAP: Nanos = Nanos::from_millis(3);
 /// Records of a response after which its silence is no thought any more.
 pub const STREAM_BEGUN_RECORDS: u16 = 4;
+/// A request that a connection was opened for follows its handshake within this; where the end of
+/// that is not seen, its first frame.
+const FOLLOWS_HANDSHAKE: Nanos = Nanos::from_millis(100);
+const FOLLOWS_CONNECT: Nanos = Nanos::from_millis(350);
 /// What arrives this soon after a close was on its way before it.
 const CLOSE_SLACK: Nanos = Nanos::from_micros(200);
 impl Connection {
@@ -193,6 +208,7 @@ impl Connection {
             Ok(length) => length,
             Err(step) => return step,
         };
+        self.settle_miss(record.at);
         match record.direction {
             Direction::ToServer => {
                 if self.handshake.speaks_h2(length) {
@@ -208,11 +224,24 @@ impl Connection {
                 }
             }
             Direction::ToClient => {
+                self.miss = None;
                 let Some(current) = &mut self.current else { return Step::Nothing };
                 current.response_record(length, record.at, self.close.client);
                 if length == TERMINATOR { Step::Terminator } else { Step::Nothing }
             }
         }
+    }
+
+    /// When the client decided on a request that begins `at` this time. A connection that is opened
+    /// for a request carries it as soon as the handshake is over; one that a pool opened in advance
+    /// waits.
+    #[must_use]
+    pub(super) fn meant(&self, opened: Nanos, at: Nanos) -> Nanos {
+        let follows = match self.handshake.finished() {
+            Some(finished) => at.since(finished) < FOLLOWS_HANDSHAKE,
+            None => at.since(opened) < FOLLOWS_CONNECT,
+        };
+        if self.exchanges == 0 && follows { opened.min(at) } else { at }
     }
 
     /// Opens an exchange with its first record. Returns when the one before was last heard of.
@@ -224,6 +253,7 @@ impl Connection {
     ) -> Option<Nanos> {
         let length = record.length.saturating_sub(self.handshake.overhead);
         self.exchanges += 1;
+        self.miss = None;
         self.current = Some(Current::new(id, endpoint, record, length));
         self.previous_end
     }
@@ -242,6 +272,7 @@ impl Connection {
 
     /// FIN or RST from one side.
     pub fn closed(&mut self, direction: Direction, reset: bool, at: Nanos) {
+        self.settle_miss(at);
         let close = &mut self.close;
         match direction {
             Direction::ToServer => close.client = close.client.or(Some(at)),
@@ -252,13 +283,45 @@ impl Connection {
         }
     }
 
-    /// The client acknowledges bytes of the response that were lost here, not on their way: whether
-    /// it was whole is not known.
-    pub fn missed_response(&mut self, ack: u32) {
-        let is_news = self.missed_ack.replace(ack) != Some(ack);
-        if let Some(current) = &mut self.current {
-            current.missed |= is_news;
+    /// The client has acknowledged bytes of responses that had not passed here, so many so far.
+    /// `ahead`: nothing after them had passed, so that they are measured: one record, as far as
+    /// anybody knows. Else what they were part of is not known to be whole.
+    pub fn missed_response(&mut self, missed_bytes: u32, ahead: bool, at: Nanos) {
+        let before = std::mem::replace(&mut self.missed_bytes, missed_bytes);
+        let bytes = missed_bytes.wrapping_sub(before);
+        let Handshake { overhead, rtt, .. } = self.handshake;
+        let header = if overhead == 0 { 0 } else { RECORD_HEADER };
+        let length = bytes.saturating_sub(header + u32::from(overhead));
+        if length == ALERT_BYTES && ahead {
+            self.closed(Direction::ToClient, false, at);
         }
+        // No record is shorter, but an alert or a FIN.
+        if length < u32::from(TERMINATOR) {
+            return;
+        }
+        self.settle_miss(at);
+        let Some(current) = &mut self.current else { return };
+        current.missed = true;
+        // Nothing is answered before a round trip is over: those were tickets.
+        if !ahead || current.down_records > 0 || at > current.answered_from(rtt) {
+            let length = u16::try_from(length).unwrap_or(u16::MAX);
+            self.miss = Some((at, length.min(if ahead { u16::MAX } else { 0 })));
+        }
+    }
+
+    /// Believes in a miss when what was missed has not come for long enough: a tap that sees
+    /// segments out of their order may see the acknowledgment first.
+    fn settle_miss(&mut self, now: Nanos) {
+        let Some((at, length)) = self.miss.take_if(|(at, _)| now.since(*at) >= LATE_BY) else {
+            return;
+        };
+        let Some(current) = &mut self.current else { return };
+        if length == 0 {
+            current.has_holes = true;
+            return;
+        }
+        current.response_record(length, at, self.close.client);
+        current.missed = length != TERMINATOR;
     }
 
     /// New payload bytes passed. After a close they are a goodbye, or on their way to nobody.
@@ -345,6 +408,7 @@ impl Current {
             late_data_records: 0,
             terminated_in_time: false,
             missed: false,
+            has_holes: false,
             queued: false,
         }
     }
@@ -352,8 +416,11 @@ impl Current {
     /// Whether a response has begun, or one that was missed may have: nothing is answered before a
     /// round trip is over.
     fn may_be_answered(&self, at: Nanos, rtt: Option<Nanos>) -> bool {
-        let soonest = self.last_up + rtt.unwrap_or(RTT_DEFAULT).max(RTT_DEFAULT);
-        self.down_records > 0 || (self.missed && at > soonest)
+        self.down_records > 0 || (self.missed && at > self.answered_from(rtt))
+    }
+
+    fn answered_from(&self, rtt: Option<Nanos>) -> Nanos {
+        self.last_up + rtt.unwrap_or(RTT_DEFAULT).max(RTT_DEFAULT)
     }
 
     fn request_record(&mut self, length: u16, at: Nanos, hasher: &RandomState) {
@@ -544,12 +611,54 @@ mod tests {
     #[test]
     fn a_response_that_passed_unseen_ends_the_request() {
         let mut c = connection(tls13());
+        let ms = Nanos::from_millis;
         steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
-        c.missed_response(5000);
+        c.missed_response(500, true, ms(3));
         assert_eq!(steps(&mut c, &[(UP, 3, 900)]), [Step::Nothing], "nobody answers that fast");
+        assert_eq!(c.current.unwrap().down_records, 0);
+        c.missed_response(1022, true, ms(60));
+        assert_eq!(c.current.unwrap().down_records, 0, "it may be late");
+        c.closed(UP, false, ms(70));
+        let seen = c.current.unwrap();
+        assert_eq!((seen.down_records, seen.down_bytes, seen.missed), (1, 500, true));
         assert_eq!(steps(&mut c, &[(UP, 400, 700)]), [Step::Request]);
-        c.missed_response(5000);
+        c.missed_response(1022, true, ms(401));
         assert_eq!(steps(&mut c, &[(UP, 401, 900)]), [Step::Nothing], "the same loss");
+    }
+
+    #[test]
+    fn a_terminator_that_passed_unseen_is_one() {
+        let mut c = connection(tls13());
+        let stream: Vec<_> = (0..10).map(|n| (DOWN, 100 + 20 * n, 300)).collect();
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        steps(&mut c, &stream);
+        c.missed_response(27, true, Nanos::from_millis(300));
+        c.closed(UP, false, Nanos::from_millis(310));
+        let facts = c.facts(Ending::Running).unwrap();
+        assert!(facts.is_terminated() && !facts.seen.missed);
+        c.missed_response(28, true, Nanos::from_millis(400));
+        assert!(c.facts(Ending::Running).unwrap().is_terminated(), "a FIN");
+    }
+
+    #[test]
+    fn an_acknowledgment_that_is_seen_before_its_record_shows_no_loss() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.missed_response(422, true, Nanos::from_millis(100));
+        steps(&mut c, &[(DOWN, 101, 400), (DOWN, 200, 5)]);
+        let seen = c.current.unwrap();
+        assert_eq!((seen.down_records, seen.missed, seen.has_holes), (2, false, false));
+    }
+
+    #[test]
+    fn a_hole_in_a_response_makes_its_size_unknown() {
+        let mut c = connection(tls13());
+        steps(&mut c, &[(UP, 0, 36), (UP, 1, 700)]);
+        c.missed_response(900, false, Nanos::from_millis(80));
+        assert!(c.current.unwrap().missed, "the first bytes");
+        steps(&mut c, &[(DOWN, 90, 300)]);
+        let seen = c.current.unwrap();
+        assert!(!seen.missed && seen.has_holes, "the rest came");
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Handshake {
         !is_finished
     }
 
+    /// When the client's Finished came, in TLS 1.3.
+    pub(super) fn finished(&self) -> Option<Nanos> {
+        self.finished.filter(|_| !self.midway)
+    }
+
     /// Whether a server record is a session ticket: at most two, right after the handshake, alike.
     pub(super) fn is_ticket(&mut self, record: &Record) -> bool {
         let first = self.tickets == 0;

@@ -40,6 +40,9 @@ pub enum Edge {
         endpoint: Option<EndpointId>,
         /// When.
         at: Nanos,
+        /// When its client decided to send it: the first frame of its connection, if it was opened
+        /// for this request.
+        meant: Nanos,
         /// When the exchange before it on this connection was last heard of, if there was one.
         previous: Option<Nanos>,
     },
@@ -355,8 +358,10 @@ fn notice_miss(packets: &Packets, i: usize, flows: &FlowTable, exchanges: &mut E
     };
     let ack = headers.tcp.ack;
     let server = &flows.entry(flow).halves[Direction::ToClient.index()].tcp;
-    if headers.tcp.flags.ack() && server.lacks(ack) {
-        exchanges.connection(flow).missed_response(ack);
+    if headers.tcp.flags.ack()
+        && let Some((missed_bytes, ahead)) = server.missed(ack)
+    {
+        exchanges.connection(flow).missed_response(missed_bytes, ahead, packets.at[i]);
     }
 }
 
@@ -424,8 +429,10 @@ fn act_on(
             }
             // What is not TLS has exchanges too, and stays opaque.
             exchanges.count_as(flow, entry.class.visibility);
+            let (at, opened) = (record.at, entry.opened);
+            let meant = exchanges.connection(flow).meant(opened, at);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
-            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at: record.at, previous });
+            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous });
         }
         Step::Multiplexed(length) => {
             entry.class.visibility = Visibility::Mux;

@@ -131,11 +131,13 @@ impl FlowEntry {
             let end = tcp.seq.wrapping_add(data).wrapping_add(u32::from(tcp.flags.fin()));
             half.rtt.sent(tcp, end, arrived, at);
         }
+        if tcp.flags.ack() {
+            other.tcp.acknowledged(tcp.ack);
+        }
         if tcp.flags.ack() && !tcp.flags.rst() {
             if tcp.flags.syn() {
                 other.tcp.answered(tcp.ack);
             }
-            other.tcp.acknowledged(tcp.ack);
             other.rtt.acknowledged(tcp, at);
         }
         arrived

@@ -19,6 +19,12 @@ pub struct Progress {
     hole_end: u32,
     /// Sequence numbers in there that have not been seen.
     missing: u32,
+    /// Bytes that the receiver has acknowledged and that had not passed here.
+    missed_bytes: u32,
+    /// The acknowledgment that showed the last of them.
+    missed_at: u32,
+    /// What it has acknowledged ahead of `high`; those bytes are no hole.
+    ahead_to: Option<u32>,
     /// Payload bytes that passed again, and the frames that held them or another SYN or FIN.
     pub repeated_bytes: u32,
     /// Frames that repeated something.
@@ -85,8 +91,26 @@ impl Progress {
         if self.missing > 0 && distance(self.hole_start, ack) > 0 {
             self.hole_start = ack;
             let room = distance(ack, self.hole_end).max(0).cast_unsigned();
-            self.missing = self.missing.min(room);
+            let left = self.missing.min(room);
+            if left < self.missing {
+                self.missed_bytes = self.missed_bytes.wrapping_add(self.missing - left);
+                self.missed_at = ack;
+            }
+            self.missing = left;
         }
+        if self.lacks(ack) {
+            let ahead = distance(self.known(), ack).max(0).cast_unsigned();
+            if ahead > 0 {
+                self.missed_bytes = self.missed_bytes.wrapping_add(ahead);
+                self.missed_at = ack;
+                self.ahead_to = Some(ack);
+            }
+        }
+    }
+
+    /// The byte after the highest one that passed or is known to have passed elsewhere.
+    fn known(&self) -> u32 {
+        self.ahead_to.filter(|&to| distance(self.high, to) > 0).unwrap_or(self.high)
     }
 
     /// The receiver's SYN. One that acknowledges ours and not the data on it has refused them; they
@@ -126,11 +150,14 @@ impl Progress {
         let (skipped, beyond) = (distance(self.high, seq), distance(self.high, end));
         let mut fresh = beyond.max(0).cast_unsigned().min(length);
         if skipped > 0 {
-            if self.missing == 0 {
-                self.hole_start = self.high;
+            let hole = distance(self.known(), seq);
+            if hole > 0 && self.missing == 0 {
+                self.hole_start = self.known();
             }
-            self.hole_end = seq;
-            self.missing = self.missing.saturating_add(skipped.cast_unsigned());
+            if hole > 0 {
+                self.hole_end = seq;
+                self.missing = self.missing.saturating_add(hole.cast_unsigned());
+            }
         } else if self.missing > 0 {
             fresh += self.fill(seq, end);
         }
@@ -166,9 +193,16 @@ impl Progress {
         filled
     }
 
-    /// Whether the receiver acknowledges bytes that have not passed here.
+    /// The bytes missed so far, if it was no later acknowledgment than this that showed the last of
+    /// them; and whether nothing behind them had passed then.
     #[must_use]
-    pub fn lacks(&self, ack: u32) -> bool {
+    pub fn missed(&self, ack: u32) -> Option<(u32, bool)> {
+        let shown = self.missed_bytes > 0 && distance(self.missed_at, ack) >= 0;
+        shown.then_some((self.missed_bytes, self.ahead_to == Some(self.missed_at)))
+    }
+
+    /// Whether the receiver acknowledges bytes that have not passed here.
+    fn lacks(&self, ack: u32) -> bool {
         self.begun && (1..1 << 30).contains(&ack.wrapping_sub(self.high))
     }
 

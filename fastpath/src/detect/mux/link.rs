@@ -375,7 +375,9 @@ impl Group {
             let end = other.end.or_else(|| (alike == Likeness::Other).then_some(other.start));
             Earlier { alike, start: other.start, answered, end }
         });
-        let repeat = repeat::look(Asked { at: own.start, elsewhere: own.elsewhere }, earlier);
+        // A connection that carries several at once says nothing of who goes on.
+        let asked = Asked { at: own.start, elsewhere: own.elsewhere, continues: false };
+        let repeat = repeat::look(asked, earlier);
         let (hedge, restart) = (hedge::observe(&repeat), restart::observe(&repeat));
         let count = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
         let grounds = LinkGrounds {

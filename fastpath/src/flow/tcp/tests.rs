@@ -33,6 +33,23 @@ fn an_acknowledgment_of_more_than_passed_shows_a_loss() {
 }
 
 #[test]
+fn what_was_acknowledged_ahead_is_missed_once_and_leaves_no_hole() {
+    let mut progress = begun();
+    progress.acknowledged(180);
+    assert_eq!(progress.missed_bytes, 30);
+    progress.acknowledged(190);
+    assert_eq!(progress.missed_bytes, 40);
+    progress.advance(&segment(190, ACK), 10);
+    progress.acknowledged(200);
+    assert_eq!(progress.missed_bytes, 40);
+    assert!(progress.advance(&segment(200, ACK), 10).in_order);
+    progress.advance(&segment(240, ACK), 10);
+    progress.acknowledged(250);
+    assert_eq!(progress.missed(250), Some((70, false)), "a hole behind it");
+    assert_eq!(progress.missed(240), None, "not shown yet");
+}
+
+#[test]
 fn only_bytes_beyond_the_highest_are_new() {
     let mut progress = begun();
     let again = progress.advance(&segment(100, ACK), 50);
@@ -55,8 +72,10 @@ fn a_hole_that_the_receiver_has_acknowledged_is_none() {
     let mut progress = begun();
     progress.advance(&segment(170, ACK), 20);
     progress.acknowledged(150);
+    assert_eq!(progress.missed_bytes, 0, "it waits as we do");
     assert!(!progress.advance(&segment(190, ACK), 10).in_order);
     progress.acknowledged(200);
+    assert_eq!(progress.missed_bytes, 20);
     assert!(progress.advance(&segment(200, ACK), 10).in_order);
     assert!(progress.advance(&segment(150, ACK), 20).repeated);
 }
