@@ -77,18 +77,19 @@ impl Keys {
         Self { secret, current: Key::of(&secret, 1), previous: None, due: None }
     }
 
-    /// Time has passed: the next key takes over when it is time. Whoever was away for long finds
-    /// none of the old ones.
-    pub fn tick(&mut self, now: Nanos) {
+    /// Time has passed: the next key takes over when it is time, and then an old one is gone. Whoever
+    /// was away for long finds none of the old ones.
+    pub fn tick(&mut self, now: Nanos) -> bool {
         let due = *self.due.get_or_insert(now + KEY_LIFE);
         if now < due {
-            return;
+            return false;
         }
         self.rotate();
         if now >= due + KEY_LIFE {
             self.rotate();
         }
         self.due = Some(now + KEY_LIFE);
+        true
     }
 
     /// The hash of a value that belongs to something with this digest.

@@ -12,7 +12,7 @@ use crate::telemetry::event::{ExchangeId, Reason, Verdict};
 use crate::time::Nanos;
 
 /// Groups of an lcore, attempts and lengths of a group.
-const GROUPS: usize = 1024;
+pub const GROUPS: usize = 1024;
 const ATTEMPTS: usize = 64;
 const LENGTHS: usize = 64;
 /// Spans kept of one length: one more than any limit compares with.

@@ -59,6 +59,8 @@ use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
 #[derive(Debug)]
 pub struct Clients {
     keys: Keys,
+    /// Ticks for which there may be hashes under a key that is gone.
+    stale: usize,
     retries: RetryMemory,
     replies: ReplyMemory,
     patterns: Patterns,
@@ -144,6 +146,7 @@ impl Clients {
     pub fn for_slots(slots: usize, seed: Seed) -> Self {
         Self {
             keys: Keys::new(seed),
+            stale: 0,
             retries: RetryMemory::default(),
             replies: ReplyMemory::default(),
             patterns: Patterns::default(),
@@ -197,11 +200,16 @@ impl Clients {
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
     pub fn sweep(&mut self, now: Nanos, events: &mut EventSender) {
-        let Self { keys, retries, replies, streams, patterns, .. } = self;
-        keys.tick(now);
-        retries.sweep(keys, now);
-        replies.sweep(keys);
-        streams.sweep(keys);
+        let Self { keys, stale, retries, replies, streams, patterns, .. } = self;
+        if keys.tick(now) {
+            *stale = group::GROUPS.max(reply::SERVERS).max(mux::GROUPS);
+        }
+        retries.sweep(now, keys, *stale > 0);
+        if *stale > 0 {
+            replies.sweep(keys);
+            streams.sweep(keys);
+            *stale -= 1;
+        }
         patterns.tick(keys, now, events);
     }
 

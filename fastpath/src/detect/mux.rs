@@ -31,6 +31,8 @@ use crate::telemetry::event::{
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
 use link::{Links, Size};
+
+pub(super) use link::GROUPS;
 use shape::Shapes;
 
 /// What an lcore remembers of the clients and servers of HTTP/2.

@@ -70,7 +70,8 @@ struct Times {
     total: u8,
 }
 
-const SERVERS: usize = 256;
+/// Servers of an lcore.
+pub const SERVERS: usize = 256;
 const SAMPLE: usize = 16;
 /// Steps from the smallest size told apart up to 500 times it.
 const STEPS: usize = 128;
@@ -462,7 +463,10 @@ mod tests {
             replies.learn(&facts(Shape { down: &down, ..Shape::default() }), false, true);
         }
         let within = replies.errors_within();
-        assert!((200..250).contains(&(within.0 / 1_000_000)), "{within:?}");
+        assert!(
+            (150..250).contains(&(within.0 / 1_000_000)),
+            "half of nearly that, in steps: {within:?}"
+        );
         for _ in 0..200 {
             let down = stream(40);
             replies.learn(&facts(Shape { down: &down, ..Shape::default() }), false, true);

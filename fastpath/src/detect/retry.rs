@@ -263,11 +263,14 @@ impl RetryMemory {
         }
     }
 
-    /// Forgets what is too old, in one group a call, and what was hashed under a key that is gone.
-    pub fn sweep(&mut self, keys: &Keys, now: Nanos) {
+    /// Forgets what is too old, in one group a call. `stale`: what was hashed under a key that is
+    /// gone as well.
+    pub fn sweep(&mut self, now: Nanos, keys: &Keys, stale: bool) {
         let group = self.groups.next_in_round();
         group.forget_before(now.since(AGE_MAX));
-        group.forget_unknown(keys);
+        if stale {
+            group.forget_unknown(keys);
+        }
     }
 
     /// Forgets what was no exchange.

@@ -51,8 +51,11 @@ pub struct FlowTable {
 const HALF_OPEN_IDLE: Nanos = Nanos::from_secs(10);
 const CLOSED_IDLE: Nanos = Nanos::from_secs(2);
 const OPEN_IDLE: Nanos = Nanos::from_secs(660);
-/// Slots that one expiry step looks at, and candidates that one eviction compares.
+/// Expiry looks at every slot once in so many steps, as long as that takes no more slots a step than
+/// this.
+const EXPIRE_ROUND: usize = 25;
 const EXPIRE_STEP: usize = 1024;
+/// Candidates that one eviction compares.
 const EVICT_SAMPLE: usize = 32;
 
 impl FlowTable {
@@ -191,7 +194,7 @@ impl FlowTable {
 
     /// Ends flows that have been idle for too long, a bounded number of slots at a time.
     pub fn expire(&mut self, now: Nanos) {
-        for _ in 0..EXPIRE_STEP.min(self.slots_max) {
+        for _ in 0..self.slots.len().div_ceil(EXPIRE_ROUND).min(EXPIRE_STEP) {
             let flow = self.advance_hand();
             let is_idle = |entry: &FlowEntry| idle_limit(entry) < now.since(entry.last_seen);
             if self.live(flow).is_some_and(is_idle) {
@@ -203,7 +206,7 @@ impl FlowTable {
 
     /// Ends some of the flows, for the end of a capture; false when none is left.
     pub fn end_some(&mut self) -> bool {
-        for _ in 0..self.slots_max {
+        for _ in 0..self.slots.len() {
             let flow = self.advance_hand();
             if self.live(flow).is_some() {
                 self.end(flow);
@@ -265,9 +268,10 @@ impl FlowTable {
         }
     }
 
+    /// The next slot of those that have been used.
     fn advance_hand(&mut self) -> FlowId {
         let flow = FlowId(u32::try_from(self.hand).expect("there are fewer than 2^32 slots"));
-        self.hand = (self.hand + 1) % self.slots_max;
+        self.hand = (self.hand + 1) % self.slots.len();
         flow
     }
 
@@ -285,7 +289,7 @@ impl FlowTable {
         }
         let mut worst: Option<(u8, Nanos, FlowId)> = None;
         let mut compared = 0;
-        for _ in 0..self.slots_max {
+        for _ in 0..self.slots.len() {
             let flow = self.advance_hand();
             let Some(entry) = self.live(flow) else { continue };
             // Nobody answers, whatever the frames look like: a flood, or a one-sided tap.

@@ -93,7 +93,8 @@ pub(super) struct Decision {
     pub(super) end_of: Option<ExchangeId>,
 }
 
-const GROUPS: usize = 1024;
+/// Groups of an lcore.
+pub const GROUPS: usize = 1024;
 /// Attempts and ends of a group.
 const ATTEMPTS: usize = 64;
 const ENDS: usize = 64;

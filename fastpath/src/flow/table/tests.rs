@@ -54,15 +54,19 @@ fn a_flood_never_outgrows_the_table() {
 }
 
 #[test]
-fn idle_flows_expire_in_steps() {
-    let mut table = FlowTable::with_capacity(4);
-    table.open(key(1), true, Nanos::ZERO);
-    table.expire(OPEN_IDLE);
-    assert!(table.find(&key(1)).is_some());
-    for _ in 0..8 {
-        table.expire(OPEN_IDLE + Nanos(1));
-    }
-    assert_eq!((table.find(&key(1)), table.totals().expired), (None, 1));
+fn idle_flows_expire_within_a_round() {
+    let mut table = FlowTable::with_capacity(100);
+    (0..100).for_each(|n| assert!(table.open(key(n), true, Nanos::ZERO).is_some()));
+    let step = |table: &mut FlowTable, now| {
+        table.expire(now);
+        settle(table);
+        table.totals().expired
+    };
+    assert_eq!(step(&mut table, OPEN_IDLE), 0);
+    let expired: Vec<u64> =
+        (0..EXPIRE_ROUND).map(|_| step(&mut table, OPEN_IDLE + Nanos(1))).collect();
+    assert_eq!(expired.first(), Some(&4), "a part of them at a time");
+    assert_eq!(expired.last(), Some(&100));
 }
 
 /// What happens to a table.
@@ -155,7 +159,7 @@ proptest! {
                 }
                 Step::Expire { secs } => {
                     now += Nanos::from_secs(secs);
-                    table.expire(now); // there are fewer slots than it looks at
+                    (0..EXPIRE_ROUND).for_each(|_| table.expire(now));
                     settle(&mut table);
                     let limits = [HALF_OPEN_IDLE, CLOSED_IDLE, OPEN_IDLE];
                     let is_idle = |&(rank, seen, _): &(u8, Nanos, FlowId)| {
