@@ -51,8 +51,7 @@ pub struct Backend {
     /// Usual share of failures.
     past: f64,
     in_a_row: u32,
-    /// Clients that were answered and that were failed, a bit for each hash, this half minute and
-    /// the one before.
+    /// Clients that were answered and that were failed, this half minute and the one before.
     crowds: [Crowd; 2],
     crowd: u64,
     /// The most it answered in a window.
@@ -62,9 +61,13 @@ pub struct Backend {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Crowd {
-    answered: u64,
-    failed: u64,
+    answered: Two,
+    failed: Two,
 }
+
+/// The first two of several clients, as hashes: enough to tell one from many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Two([Option<u64>; 2]);
 
 /// How an exchange speaks of its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,16 +204,31 @@ impl Backend {
             self.crowds = [Crowd::default(), before];
             self.crowd = crowd;
         }
-        let bit = 1_u64 << (client % 64);
         let seen = &mut self.crowds[0];
-        if bad { seen.failed |= bit } else { seen.answered |= bit }
+        if bad { &mut seen.failed } else { &mut seen.answered }.add(client);
     }
 
     /// All failures are of one client, and another one is answered.
     fn is_one_client(&self) -> bool {
-        let failed = self.crowds[0].failed | self.crowds[1].failed;
-        let answered = self.crowds[0].answered | self.crowds[1].answered;
-        failed.count_ones() == 1 && answered & !failed != 0
+        let mut failed = self.crowds.iter().flat_map(|crowd| crowd.failed.iter());
+        let Some(first) = failed.next() else { return false };
+        let mut answered = self.crowds.iter().flat_map(|crowd| crowd.answered.iter());
+        failed.all(|other| other == first) && answered.any(|other| other != first)
+    }
+}
+
+impl Two {
+    fn add(&mut self, client: u64) {
+        let Self(seen) = self;
+        match seen {
+            [None, _] => seen[0] = Some(client),
+            [Some(first), None] if *first != client => seen[1] = Some(client),
+            [Some(_), _] => {}
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().copied().flatten()
     }
 }
 
