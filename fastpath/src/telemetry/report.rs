@@ -143,3 +143,22 @@ impl ReportReceiver {
         self.devices.pop()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_report_is_made_once_it_is_declined() {
+        let (mut sender, receiver) = channel();
+        let mut publish = |at| {
+            let (latency, endpoints) = (Latency::default(), EndpointStates::default());
+            sender.publish(at, 1, Totals::default(), &latency, &endpoints, Vec::new);
+        };
+        publish(Nanos(1));
+        assert_eq!(receiver.take().map(|report| report.at), Some(Nanos(1)));
+        receiver.decline();
+        publish(Nanos(2));
+        assert!(receiver.take().is_none());
+    }
+}
