@@ -18,7 +18,9 @@ pub fn observe(facts: &Facts) -> bool {
         return false;
     }
     // What was missed may have been the end.
-    seen.late_records >= 2 || (facts.is_streamed() && !facts.is_terminated() && !seen.missed)
+    seen.late_records >= 2
+        || facts.is_left()
+        || (facts.is_streamed() && !facts.is_terminated() && !seen.missed)
 }
 
 #[cfg(test)]
@@ -62,6 +64,12 @@ mod tests {
     fn a_reply_in_one_piece_that_was_read_is_none() {
         let shape = Shape { down: &[(400, 900)], client_closes: Some(420), ..Shape::default() };
         assert!(!observe(&facts(shape)));
+    }
+
+    #[test]
+    fn a_reply_that_comes_after_the_client_left_reaches_nobody() {
+        let shape = Shape { down: &[(2520, 207)], client_closes: Some(2500), ..Shape::default() };
+        assert!(observe(&facts(shape)));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::handshake::{Handshake, RTT_DEFAULT};
+use super::handshake::{Handshake, RTT_DEFAULT, Ticket};
 use crate::burst::{Direction, FlowId, Record};
 use crate::flow::entry::Classified;
 use crate::policy::snapshot::EndpointId;
@@ -135,6 +135,8 @@ pub struct Current {
     pub late_records: u16,
     /// Those of them that are longer than a terminator.
     pub late_data_records: u16,
+    /// One of those began anew: what came before it was not written together with it.
+    pub late_anew: bool,
     /// A terminator came before the client closed.
     pub terminated_in_time: bool,
     /// The client has acknowledged bytes of the response that never passed here, and nothing of it
@@ -168,6 +170,8 @@ const ALERT_RECORD: u16 = 19;
 const REQUEST_BYTES_MIN: u16 = 64;
 /// Records that follow one another faster than this are one burst.
 const BURST_GAP: Nanos = Nanos::from_millis(3);
+/// What a server writes at once arrives within this, also where its writes are sent apart.
+const WRITTEN_AT_ONCE: Nanos = Nanos::from_millis(8);
 /// Records of a response after which its silence is no thought any more.
 pub const STREAM_BEGUN_RECORDS: u16 = 4;
 /// A request that a connection was opened for follows its handshake within this; where the end of
@@ -196,10 +200,37 @@ impl Connection {
             self.alert(record.direction, record.at);
             return Err(Step::Close);
         }
-        if record.direction == Direction::ToClient && self.handshake.is_ticket(record) {
-            return Err(Step::Nothing);
+        let ticket = match record.direction {
+            Direction::ToServer => Ticket::No,
+            Direction::ToClient => self.handshake.ticket(record),
+        };
+        match (ticket, &mut self.current) {
+            (Ticket::No, _) => {}
+            (Ticket::Both, Some(current)) if current.down_records == 1 => {
+                current.withdraw_response();
+                return Err(Step::Nothing);
+            }
+            // Nothing takes back what a stream of HTTP/2 was given.
+            (Ticket::Both, _) if self.multiplexed => {}
+            (Ticket::One | Ticket::Both, _) => return Err(Step::Nothing),
         }
         Ok(record.length.saturating_sub(self.handshake.overhead))
+    }
+
+    /// Whether a record has the place and the size of a session ticket.
+    pub(super) fn may_be_ticket(&self, record: &Record) -> bool {
+        self.handshake.may_be_ticket(record)
+    }
+
+    /// The server is known, or not, for tickets as long as its next record.
+    pub(super) fn expect_ticket(&mut self, usual: bool) {
+        self.handshake.usual = usual;
+    }
+
+    /// Whether a record that comes next makes two equal tickets of itself and the one before.
+    pub(super) fn completes_tickets(&self, record: &Record) -> bool {
+        let sure = !self.multiplexed || self.handshake.has_ticket();
+        sure && self.handshake.are_twins(record)
     }
 
     /// A record of application data (in TLS 1.3: of anything encrypted).
@@ -406,6 +437,7 @@ impl Current {
             longest_gap: Nanos::ZERO,
             late_records: 0,
             late_data_records: 0,
+            late_anew: false,
             terminated_in_time: false,
             missed: false,
             has_holes: false,
@@ -430,7 +462,16 @@ impl Current {
         self.body_hash = hasher.hash_one((self.body_hash, length));
     }
 
+    /// The one record of the response was none.
+    fn withdraw_response(&mut self) {
+        (self.first_byte, self.last_down) = (None, Nanos::ZERO);
+        (self.down_bytes, self.down_records, self.bursts) = (0, 0, 0);
+        (self.last_length, self.late_records, self.late_data_records) = (0, 0, 0);
+        self.late_anew = false;
+    }
+
     fn response_record(&mut self, length: u16, at: Nanos, client_closed: Option<Nanos>) {
+        let anew = self.first_byte.is_none() || at.since(self.last_down) > WRITTEN_AT_ONCE;
         if self.first_byte.is_none() {
             self.first_byte = Some(at);
             self.bursts = 1;
@@ -453,6 +494,7 @@ impl Current {
             self.late_records = self.late_records.saturating_add(1);
             let is_data = length > TERMINATOR;
             self.late_data_records = self.late_data_records.saturating_add(u16::from(is_data));
+            self.late_anew |= is_data && anew;
         } else {
             self.terminated_in_time |= length == TERMINATOR;
         }
@@ -474,6 +516,14 @@ impl Facts {
         } else {
             self.last_is_terminator()
         }
+    }
+
+    /// The client left a response that was not whole: data came after that, and the mark of the end
+    /// neither before nor last. A client that reads to the end of a response is sent no more data;
+    /// one that reads no more than the head of a short one is still sent what was written with it.
+    #[must_use]
+    pub const fn is_left(&self) -> bool {
+        self.seen.late_anew && !self.seen.terminated_in_time && self.seen.last_length != TERMINATOR
     }
 
     /// The last record of all has the terminator's size.
@@ -555,6 +605,43 @@ mod tests {
         let seen = steps(&mut c, &[(UP, 0, 36), (DOWN, 20, 238), (DOWN, 21, 238), (UP, 22, 700)]);
         assert_eq!(seen, [Step::Nothing, Step::Nothing, Step::Nothing, Step::Request]);
         assert_eq!(c.current.unwrap().down_records, 0);
+    }
+
+    #[test]
+    fn two_equal_tickets_of_a_busy_server_are_no_response() {
+        let mut c = connection(tls13());
+        let tickets = [(DOWN, 900, 249), (DOWN, 900, 249)];
+        steps(&mut c, &[(UP, 0, 52), (UP, 1, 626), tickets[0], tickets[1]]);
+        let seen = c.current.unwrap();
+        assert_eq!((seen.down_records, seen.first_byte), (0, None));
+        let rest = [(UP, 1000, 350), (DOWN, 1600, 200), (DOWN, 1600, 200)];
+        assert_eq!(steps(&mut c, &rest), [Step::Nothing; 3], "the body of the request");
+        let seen = c.current.unwrap();
+        assert_eq!((seen.up_records, seen.down_records), (2, 2), "tickets come once");
+    }
+
+    #[test]
+    fn two_late_records_that_differ_or_come_apart_are_a_response() {
+        for second in [(DOWN, 900, 250), (DOWN, 901, 249)] {
+            let mut c = connection(tls13());
+            steps(&mut c, &[(UP, 0, 52), (UP, 1, 626), (DOWN, 900, 249), second]);
+            assert_eq!(c.current.unwrap().down_records, 2);
+        }
+    }
+
+    #[test]
+    fn data_of_its_own_after_the_client_left_shows_that_it_left_early() {
+        let left = |late: &[(Direction, u64, u16)]| {
+            let mut c = connection(tls13());
+            steps(&mut c, &[(UP, 0, 52), (UP, 1, 700), (DOWN, 300, 564), (DOWN, 320, 312)]);
+            c.closed(UP, false, Nanos::from_millis(322));
+            steps(&mut c, late);
+            c.facts(Ending::Running).unwrap().is_left()
+        };
+        assert!(left(&[(DOWN, 340, 317)]));
+        assert!(!left(&[(DOWN, 324, 317)]), "written with the data before it");
+        assert!(!left(&[(DOWN, 340, 317), (DOWN, 341, 5)]), "it was the last");
+        assert!(!left(&[]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Where a connection's handshake ends and its application begins, and what protocol that speaks:
 //! all of it from record lengths and the clear hellos.
 
+use std::ops::Range;
+
 use crate::burst::{Direction, Record, TlsVersion};
 use crate::flow::entry::Classified;
 use crate::time::Nanos;
@@ -20,10 +22,22 @@ pub(super) struct Handshake {
     /// The client's Finished, after which application data may flow.
     finished: Option<Nanos>,
     tickets: u8,
-    ticket_length: u16,
-    ticket_at: Nanos,
+    /// The server is known for tickets as long as its next record.
+    pub(super) usual: bool,
+    /// The first record of the server's application keys.
+    first_length: u16,
+    first_at: Nanos,
     server_records: u8,
     client_records: u8,
+}
+
+/// What a server record is to the session tickets of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    No,
+    One,
+    /// It is one, and so was the record before it.
+    Both,
 }
 
 /// A round trip, where none was measured.
@@ -32,6 +46,14 @@ pub(super) const RTT_DEFAULT: Nanos = Nanos::from_millis(20);
 const FINISHED_RECORDS: [u16; 2] = [53, 69];
 /// Session tickets a server sends after a handshake, at most.
 const TICKETS_MAX: u8 = 2;
+/// Lengths of their records.
+const TICKET_RECORDS: Range<u16> = 61..420;
+/// The tickets of one handshake are written together.
+const TICKETS_TOGETHER: Nanos = Nanos::from_millis(4);
+/// Two that are told by nothing but their equal length share a flight.
+const TICKETS_IN_FLIGHT: Nanos = Nanos::from_millis(1);
+/// How long after a round trip tickets are punctual.
+const PUNCTUAL: Nanos = Nanos::from_millis(25);
 /// First plaintext lengths of an HTTP/2 client: preface, SETTINGS, WINDOW_UPDATE in their usual
 /// groupings.
 const H2_PREFACES: [u16; 8] = [24, 45, 51, 57, 58, 64, 70, 82];
@@ -86,31 +108,61 @@ impl Handshake {
         self.finished.filter(|_| !self.midway)
     }
 
-    /// Whether a server record is a session ticket: at most two, right after the handshake, alike.
-    pub(super) fn is_ticket(&mut self, record: &Record) -> bool {
-        let first = self.tickets == 0;
-        let alike = first
-            || (record.length.abs_diff(self.ticket_length) <= 34
-                && record.at.since(self.ticket_at) < Nanos::from_millis(4));
-        let soon = self.finished.is_some_and(|finished| {
-            let limit = self.rtt.unwrap_or(RTT_DEFAULT) + Nanos::from_millis(25);
-            record.at.since(finished) <= limit
-        });
-        let is_ticket = self.tls13
+    /// Whether a server record has the place and the size of a session ticket: among the first that
+    /// follow the handshake.
+    pub(super) fn may_be_ticket(&self, record: &Record) -> bool {
+        self.tls13
+            && self.finished.is_some()
+            && record.direction == Direction::ToClient
             && self.tickets < TICKETS_MAX
-            && self.server_records == self.tickets
-            && (61..420).contains(&record.length)
-            && soon
-            && alike;
-        self.server_records = self.server_records.saturating_add(1);
-        if is_ticket {
-            self.tickets += 1;
-            if first {
-                self.ticket_length = record.length;
-                self.ticket_at = record.at;
-            }
+            && self.server_records < TICKETS_MAX
+            && TICKET_RECORDS.contains(&record.length)
+    }
+
+    /// Whether a server record is a session ticket (RFC 8446, 4.6.1).
+    ///
+    /// A server sends them as soon as it has read the client's Finished, and before any response. A
+    /// busy one reads that late: its tickets are known by their place and their lengths, and only
+    /// where those do not tell by time.
+    pub(super) fn ticket(&mut self, record: &Record) -> Ticket {
+        let may_be = self.may_be_ticket(record);
+        let usual = std::mem::take(&mut self.usual);
+        let twins = self.are_twins(record);
+        let place = self.server_records;
+        self.server_records = place.saturating_add(1);
+        if place == 0 {
+            (self.first_length, self.first_at) = (record.length, record.at);
         }
-        is_ticket
+        if !may_be {
+            return Ticket::No;
+        }
+        let together = record.at.since(self.first_at) < TICKETS_TOGETHER;
+        let alike = together && record.length.abs_diff(self.first_length) <= 34;
+        let soon = self.finished.is_some_and(|finished| {
+            record.at.since(finished) <= self.rtt.unwrap_or(RTT_DEFAULT) + PUNCTUAL
+        });
+        if place == self.tickets && alike && (soon || usual || place > 0) {
+            self.tickets += 1;
+            return Ticket::One;
+        }
+        if twins {
+            self.tickets = TICKETS_MAX;
+            return Ticket::Both;
+        }
+        Ticket::No
+    }
+
+    /// Whether a server record is the second of two tickets as OpenSSL writes them: equal, and at
+    /// once.
+    pub(super) fn are_twins(&self, record: &Record) -> bool {
+        self.may_be_ticket(record)
+            && self.server_records == 1
+            && record.length == self.first_length
+            && record.at.since(self.first_at) < TICKETS_IN_FLIGHT
+    }
+
+    pub(super) fn has_ticket(&self) -> bool {
+        self.tickets > 0
     }
 
     /// Whether a client record of this plaintext length shows that the connection is HTTP/2.

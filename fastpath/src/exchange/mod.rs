@@ -11,6 +11,7 @@ mod opaque;
 mod quic;
 pub mod recent;
 pub mod settle;
+mod tickets;
 
 use std::hash::RandomState;
 
@@ -26,6 +27,7 @@ use crate::time::Nanos;
 use h1::{Connection, Ending, Facts, Step};
 use mux::Muxes;
 use settle::{SETTLE, SettleQueue};
+use tickets::TicketLengths;
 
 /// Something that begins or ends.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,7 @@ pub struct Exchanges {
     /// Those of HTTP/2.
     pub mux: Muxes,
     next: u64,
+    tickets: TicketLengths,
     hasher: RandomState,
     /// Flows by what they have turned out to be.
     pub seen: FlowsSeen,
@@ -96,6 +99,7 @@ impl Exchanges {
             edges: Vec::with_capacity(EDGES),
             mux: Muxes::for_slots(slots, EDGES),
             next: 1,
+            tickets: TicketLengths::default(),
             hasher: RandomState::new(),
             seen: FlowsSeen::default(),
         }
@@ -373,9 +377,10 @@ fn closes(headers: &Headers, progress: &Progress) -> bool {
 fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     let flow = record.flow;
     let entry = flows.entry_mut(flow);
-    let Exchanges { connections, hasher, .. } = exchanges;
+    let Exchanges { connections, tickets, hasher, .. } = exchanges;
     let connection = &mut connections[flow.0 as usize];
     connection.meet(&entry.class, entry.rtt());
+    tickets.meet(connection, record, &entry.peers());
     let endpoint = entry.class.endpoint();
     let step = match record.content {
         ContentType::ApplicationData if connection.multiplexed => {
