@@ -317,6 +317,9 @@ fn formula(x: &ExchangeLine, fit: Fit) -> String {
     if fit.per_byte != 0.0 {
         terms.push(format!("{} for each byte ({})", fit.per_byte, bucket(x.down_bucket)));
     }
+    if fit.per_event != 0.0 {
+        terms.push(format!("{} for each event", fit.per_event));
+    }
     if fit.offset != 0.0 {
         terms.push(format!("{} in any case", fit.offset));
     }

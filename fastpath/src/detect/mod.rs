@@ -457,9 +457,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
     let entry = flows.entry(seen.flow);
     let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
     let datagrams = quic::is_between(&entry.peers());
-    let tokens = endpoint
-        .filter(|_| !datagrams)
-        .and_then(|endpoint| tokens::estimate(facts, outcome, endpoint));
+    let tokens = (!datagrams).then(|| tokens::estimate(facts, outcome, endpoint)).flatten();
     let price = endpoint.and_then(|endpoint| endpoint.price);
     Exchange {
         id: seen.id,

@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::cadence::Cadence;
 use super::handshake::{Handshake, RTT_DEFAULT, Ticket};
 use crate::burst::{Direction, FlowId, Record};
 use crate::flow::entry::Classified;
@@ -129,6 +130,8 @@ pub struct Current {
     pub second_length: u16,
     /// Length of the last response record.
     pub last_length: u16,
+    /// The events of a stream.
+    pub cadence: Cadence,
     /// Longest time between two response records, once a stream has begun.
     pub longest_gap: Nanos,
     /// Response records that came after the client had closed.
@@ -434,6 +437,7 @@ impl Current {
             bursts: 0,
             second_length: 0,
             last_length: 0,
+            cadence: Cadence::default(),
             longest_gap: Nanos::ZERO,
             late_records: 0,
             late_data_records: 0,
@@ -485,6 +489,9 @@ impl Current {
         self.last_down = at;
         self.missed = false;
         self.last_length = length;
+        if length != TERMINATOR {
+            self.cadence.record(length);
+        }
         self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
         self.down_records = self.down_records.saturating_add(1);
         if self.down_records == 2 {

@@ -4,6 +4,7 @@
 //! wire allows ([`mux`]). What comes out are edges; what an exchange *means* is the detectors'
 //! business.
 
+pub mod cadence;
 pub mod h1;
 mod handshake;
 pub mod mux;

@@ -68,8 +68,8 @@ pub struct Price {
     pub input_per_million: [f32; 3],
 }
 
-/// Output tokens = `perRecord` · data records + `perByte` · plaintext bytes + `offset`, not less
-/// than 0.
+/// Output tokens = `perRecord` · data records + `perByte` · plaintext bytes + `perEvent` · events +
+/// `offset`, not less than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Calibration {
@@ -97,6 +97,15 @@ pub struct Fit {
     /// Tokens a plaintext byte.
     #[serde(default)]
     pub per_byte: f32,
+    /// Tokens an event of a stream, over HTTP/1.1: bytes from the first event on by the length that
+    /// events have there. Headers and the form of events differ from server to server and do not
+    /// count.
+    #[serde(default)]
+    pub per_event: f32,
+    /// Records and bytes count from the first event on: what a stream opens with carries none. Over
+    /// HTTP/2 it is always so.
+    #[serde(default)]
+    pub events_only: bool,
     /// Tokens that are always there, usually negative: the prelude carries none.
     #[serde(default)]
     pub offset: f32,
@@ -105,6 +114,10 @@ pub struct Fit {
     pub tail: f32,
     /// Half-width of the range as a share of the likely value.
     pub spread: f32,
+    /// Half-width of the range that is always there, tokens: what the headers of a plain reply differ
+    /// by from server to server.
+    #[serde(default)]
+    pub margin: f32,
 }
 
 /// A host name, or all names below or before one.
@@ -160,8 +173,10 @@ impl Fit {
     /// Numbers that an estimate can be made of.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        let terms = [self.per_record, self.per_byte, self.offset, self.tail];
-        terms.iter().all(|term| term.is_finite()) && (0.0..=10.0).contains(&self.spread)
+        let terms = [self.per_record, self.per_byte, self.per_event, self.offset, self.tail];
+        terms.iter().all(|term| term.is_finite())
+            && (0.0..=10.0).contains(&self.spread)
+            && (0.0..=1e6).contains(&self.margin)
     }
 }
 

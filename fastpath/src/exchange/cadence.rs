@@ -1,0 +1,127 @@
+//! Where the events of a streamed response begin, and how long they are.
+//!
+//! Headers and what a stream opens with differ from server to server, by hundreds of bytes. The
+//! events after them are alike: one form, filled with a little text. So the records are told by
+//! their lengths: a majority vote (Boyer and Moore, 1981) over the first few finds the length that
+//! recurs, and the counts begin with it. State is O(1).
+
+/// The events of one response.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cadence {
+    /// Length of the event that the others are compared with, and its votes.
+    unit: u16,
+    votes: u16,
+    /// Records looked at.
+    seen: u16,
+    /// Records and bytes from the first event on, closing records included.
+    counts: (u16, u32),
+    /// Records and bytes of those that are one event.
+    events: (u16, u32),
+    /// Length of the latest of them, and by how much each differs from the one before, in all.
+    latest: u16,
+    swing: u32,
+}
+
+/// Among so many records a stream begins: headers, up to three events that open it, and its first
+/// text.
+const PRELUDE_RECORDS: u16 = 5;
+/// Events differ by the text they carry: a few tokens, which in a short event are much of it.
+const TEXT_BYTES: u16 = 24;
+const SHORT_EVENT: u16 = 160;
+
+impl Cadence {
+    /// A record of the response, terminators left out.
+    pub(super) fn record(&mut self, length: u16) {
+        self.seen = self.seen.saturating_add(1);
+        if self.votes == 0 {
+            return self.begin(length);
+        }
+        if self.is_event(length) {
+            self.votes = self.votes.saturating_add(1);
+            self.events.0 = self.events.0.saturating_add(1);
+            self.events.1 = self.events.1.saturating_add(u32::from(length));
+            self.swing = self.swing.saturating_add(u32::from(length.abs_diff(self.latest)));
+            self.latest = length;
+        } else if self.seen <= PRELUDE_RECORDS {
+            self.votes -= 1;
+            if self.votes == 0 {
+                return self.begin(length);
+            }
+        }
+        self.counts.0 = self.counts.0.saturating_add(1);
+        self.counts.1 = self.counts.1.saturating_add(u32::from(length));
+    }
+
+    /// Records and bytes from the first event on, closing records included.
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32) {
+        (u32::from(self.counts.0), self.counts.1)
+    }
+
+    /// Records that are one event.
+    #[must_use]
+    pub fn events(&self) -> u32 {
+        u32::from(self.events.0)
+    }
+
+    /// Mean length of an event, bytes; `None` before there is one.
+    #[must_use]
+    pub fn event_length(&self) -> Option<f32> {
+        (self.events.0 > 0).then(|| self.events.1 as f32 / f32::from(self.events.0))
+    }
+
+    /// By how many bytes an event differs from the one before, on average.
+    #[must_use]
+    pub fn swing(&self) -> f32 {
+        self.swing as f32 / f32::from(self.events.0.saturating_sub(1).max(1))
+    }
+
+    fn begin(&mut self, length: u16) {
+        let counts = (1, u32::from(length));
+        let seen = self.seen;
+        *self =
+            Self { unit: length, votes: 1, seen, counts, events: counts, latest: length, swing: 0 };
+    }
+
+    fn is_event(&self, length: u16) -> bool {
+        let text = if self.unit < SHORT_EVENT { self.unit / 4 } else { TEXT_BYTES };
+        length.abs_diff(self.unit) <= text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cadence(lengths: &[u16]) -> Cadence {
+        let mut cadence = Cadence::default();
+        lengths.iter().for_each(|&length| cadence.record(length));
+        cadence
+    }
+
+    #[test]
+    fn headers_and_what_a_stream_opens_with_are_left_out() {
+        for prelude in [&[788, 332, 123, 41][..], &[199, 269, 123, 41], &[1284], &[]] {
+            let lengths = [prelude, &[130, 126, 149, 124, 129]].concat();
+            assert_eq!(cadence(&lengths).counts(), (5, 658), "{prelude:?}");
+        }
+        for prelude in [&[1113, 365][..], &[1478], &[224, 390]] {
+            let lengths = [prelude, &[331; 9]].concat();
+            assert_eq!(cadence(&lengths).counts(), (9, 2979), "{prelude:?}");
+        }
+    }
+
+    #[test]
+    fn joined_events_and_closing_records_count_and_are_no_event() {
+        let cadence = cadence(&[1113, 365, 331, 331, 331, 331, 655, 331, 645, 19]);
+        assert_eq!(cadence.counts(), (8, 5 * 331 + 655 + 645 + 19));
+        assert_eq!((cadence.events(), cadence.event_length()), (5, Some(331.0)));
+    }
+
+    #[test]
+    fn events_of_one_token_hardly_differ() {
+        assert!(cadence(&[285, 286, 284, 287, 286]).swing() < 3.0);
+        assert!(cadence(&[285, 301, 290, 307, 288]).swing() > 10.0);
+        assert_eq!(cadence(&[]).event_length(), None);
+    }
+}
