@@ -1,7 +1,12 @@
 //! Late abort: the client leaves while a response is being made. What still arrives after it left
 //! is the proof.
 
-use crate::exchange::h1::{Ending, Facts};
+use crate::exchange::h1::{Current, Ending, Facts};
+use crate::time::Nanos;
+
+/// A server that sends at its cadence, and does not know that the client has left, is heard within
+/// so many gaps.
+const GAPS_HEARD: u64 = 2;
 
 /// Whether the client left a response that was under way. A client that only stops reading at the
 /// last event, or whose terminator is still on its way, has not.
@@ -11,6 +16,9 @@ pub fn observe(facts: &Facts) -> bool {
     if facts.ending != Ending::ClientClosed || seen.down_records == 0 {
         return false;
     }
+    if is_unread(facts) {
+        return true;
+    }
     let only_the_mark_was_late = seen.late_records > 0 && seen.late_data_records == 0;
     let read_to_the_last_event =
         facts.is_streamed() && (1..=2).contains(&seen.late_records) && facts.last_is_terminator();
@@ -18,9 +26,45 @@ pub fn observe(facts: &Facts) -> bool {
         return false;
     }
     // What was missed may have been the end.
-    seen.late_records >= 2
-        || facts.is_left()
-        || (facts.is_streamed() && !facts.is_terminated() && !seen.missed)
+    let was_cut = facts.is_streamed() && !facts.is_terminated() && !seen.missed;
+    seen.late_records >= 2 || facts.is_left() || (was_cut && !was_over(facts))
+}
+
+/// All that came, came to a client that had waited for longer than a round trip and had left: a
+/// proxy answers for the server that was not asked any more.
+fn is_unread(facts: &Facts) -> bool {
+    let waited = facts.closed.map(|closed| closed.since(facts.seen.last_up));
+    facts.seen.late_data_records > 0
+        && facts.seen.late_records == facts.seen.down_records
+        && waited.zip(facts.rtt).is_some_and(|(waited, rtt)| waited > rtt)
+}
+
+/// The client left soon after the last byte, and the server, which did not know for longer than any
+/// of its gaps and than two usual ones, sent nothing more: there was nothing more.
+#[must_use]
+pub fn was_over(facts: &Facts) -> bool {
+    let Some((closed, rtt)) = left_in_silence(facts) else { return false };
+    let Current { last_down, longest_gap, .. } = facts.seen;
+    let unaware = facts.server_closed.unwrap_or(closed + rtt).since(last_down);
+    closed.since(last_down) <= longest_gap.max(rtt)
+        && unaware >= longest_gap.max(Nanos(GAPS_HEARD * facts.usual_gap().0))
+}
+
+/// The client left long after the last byte, and the server sent nothing more. Where ends have no
+/// mark this is a connection that idled.
+#[must_use]
+pub fn had_idled(facts: &Facts) -> bool {
+    left_in_silence(facts).is_some_and(|(closed, rtt)| {
+        closed.since(facts.seen.last_down) > facts.seen.longest_gap.max(rtt)
+    })
+}
+
+/// When the client left, and its round trip, where no data came after that.
+fn left_in_silence(facts: &Facts) -> Option<(Nanos, Nanos)> {
+    let left = facts.ending == Ending::ClientClosed
+        && facts.seen.down_records > 0
+        && facts.seen.late_data_records == 0;
+    facts.closed.zip(facts.rtt).filter(|_| left)
 }
 
 #[cfg(test)]
@@ -36,6 +80,35 @@ mod tests {
     fn leaving_a_stream_is_an_abort() {
         let shape = Shape { down: &stream(10), client_closes: Some(290), ..Shape::default() };
         assert!(observe(&facts(shape)));
+    }
+
+    #[test]
+    fn leaving_a_fast_stream_that_sends_no_more_is_none() {
+        let fast: Vec<_> = (0..10).map(|n| (100 + 7 * n, 300)).collect();
+        let shape = Shape { down: &fast, client_closes: Some(164), ..Shape::default() };
+        assert!(!observe(&facts(shape)));
+        let running: Vec<_> = (0..12).map(|n| (100 + 7 * n, 300)).collect();
+        let shape = Shape { down: &running, client_closes: Some(164), ..Shape::default() };
+        assert!(observe(&facts(shape)), "more came");
+        let told = Shape { down: &fast, client_closes: Some(164), server_closes: Some(168) };
+        assert!(observe(&facts(told)), "the server knew before its next event");
+    }
+
+    #[test]
+    fn a_connection_that_idles_is_told_from_one_that_is_left() {
+        let idle = Shape { down: &stream(10), client_closes: Some(2000), ..Shape::default() };
+        assert!(had_idled(&facts(idle)));
+        let left = Shape { down: &stream(10), client_closes: Some(290), ..Shape::default() };
+        assert!(!had_idled(&facts(left)));
+    }
+
+    #[test]
+    fn what_answers_a_client_that_has_left_is_unread() {
+        let down = [(1022, 207)];
+        let late = Shape { down: &down, client_closes: Some(1000), ..Shape::default() };
+        assert!(observe(&facts(late)));
+        let crossing = Shape { down: &[(21, 207)], client_closes: Some(1), ..Shape::default() };
+        assert!(!observe(&facts(crossing)), "it only closed its half");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::time::Nanos;
 pub const LLM_BYTES_MAX: u32 = 2200;
 /// Likewise of an endpoint for embeddings.
 pub const EMBEDDING_BYTES_MAX: u32 = 1100;
+/// The longest error page, as proxies serve them.
+pub const PAGE_BYTES_MAX: u32 = 8192;
 /// No answer of a model is shorter than this.
 pub const LLM_BYTES_MIN: u32 = 520;
 /// An error is known at once; a model has to think. Where a model is known to think for longer, so

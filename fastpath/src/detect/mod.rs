@@ -351,6 +351,7 @@ fn ended(
         let error_shaped = failure::observe(facts, class, within);
         let replies = clients.replies.learn(server, facts.seen.last_heard);
         replies.learn(facts, error_shaped, outcome == Outcome::Complete);
+        replies.learn_page(facts, class);
     }
     clients.last_ended = Some((facts.seen.flow, outcome));
     let mut exchange = describe(facts, outcome, flows, policy);
@@ -445,10 +446,12 @@ fn kind_of(link: &Link) -> Option<SignalKind> {
 }
 
 /// What a server does: what its endpoint says, else what it was seen to be on other flows. Of a flow
-/// met in the middle nothing else is known, and the shapes of a model prove nothing.
+/// met in the middle nothing else is known, and the shapes of a model prove nothing, unless it has
+/// streamed.
 fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Class {
     let known = class.or(replies.and_then(|replies| replies.class));
-    known.unwrap_or(if midway { Class::Tool } else { Class::Llm })
+    let streams = replies.is_some_and(Replies::streams);
+    known.unwrap_or(if midway && !streams { Class::Tool } else { Class::Llm })
 }
 
 /// Everything about an ended exchange but what it is a retry of.
@@ -483,7 +486,8 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
         retry_of: None,
         hedge: false,
         restart: false,
-        stall: stall::observe(facts, policy.policy().limits.stall()).filter(|_| !datagrams),
+        stall: stall::observe(facts, is_cut_short(outcome), policy.policy().limits.stall())
+            .filter(|_| !datagrams),
         outcome_confidence: confidence(facts, outcome),
         retry_confidence: Link::UNKNOWN.confidence,
         up_bucket: length_bucket(seen.up_bytes.into()),

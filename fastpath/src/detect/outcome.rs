@@ -23,12 +23,17 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
     }
     let knows = |judge: fn(&Replies, &Facts) -> bool| replies.is_some_and(|r| judge(r, facts));
     let left = matches!(facts.ending, Ending::ClientClosed) || facts.ending.is_by_server();
+    // Vectors come whole, in as many records as it takes, and never as a stream.
+    let vectors = class == Class::Embedding && facts.seen.late_records == 0;
+    let over = facts.ending == Ending::ClientClosed
+        && (vectors || (abort::had_idled(facts) && replies.is_some_and(Replies::ends_unmarked)));
     let cut_short = left
+        && !over
         && !facts.seen.missed
         && !facts.is_streamed()
         && !facts.is_terminated()
         && knows(Replies::begins_like_a_stream);
-    if abort::observe(facts) {
+    if abort::observe(facts) && !over {
         return (Outcome::ClientAbort, OutcomeRule::ClientLeft);
     }
     if cut_short && !facts.ending.is_by_server() {
@@ -41,7 +46,8 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
         return (Outcome::ServerAbort, OutcomeRule::CutStream);
     }
     let within = replies.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
-    let error_shaped = failure::observe(facts, class, within) && !knows(Replies::is_ordinary);
+    let error_shaped = failure::observe(facts, class, within) && !knows(Replies::is_ordinary)
+        || replies.is_some_and(|replies| replies.is_error_page(facts, class));
     let known_error = match class {
         Class::Llm => knows(Replies::is_known_error) || knows(Replies::recurs_as_error),
         Class::Embedding => knows(Replies::is_known_error),

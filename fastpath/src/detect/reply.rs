@@ -9,10 +9,10 @@
 use std::collections::HashMap;
 
 use super::clusters::Clusters;
-use super::failure;
 use super::recurring::Recurring;
+use super::{abort, failure};
 use crate::burst::Address;
-use crate::exchange::h1::Facts;
+use crate::exchange::h1::{Ending, Facts};
 use crate::keyed::Keys;
 use crate::policy::endpoint::{Class, Endpoint};
 use crate::policy::learnt::{self, CLUSTERS_MAX, COUNT_MIN, Cluster, LearntHttp1, WEIGHT_MAX};
@@ -50,6 +50,11 @@ pub struct Replies {
     preludes: Clusters,
     /// From request to first byte, less the round trip, of replies that can be no errors.
     first_byte: Times,
+    /// Sizes of long replies that came as soon as errors do.
+    pages: Clusters,
+    /// Streams that were whole, with a mark at their end and without.
+    marked: u16,
+    unmarked: u16,
     complete: u16,
     /// Complete replies after which the server did not close at once.
     left_open: u16,
@@ -102,6 +107,18 @@ const HESITANT_MIN: u32 = 4;
 const HESITANT_KINDS: usize = 2;
 /// Error-shaped replies of so many kinds are no errors: errors of a server have few sizes.
 const KINDS_MIN: usize = 8;
+/// Whole streams without a mark that show that this server, or the proxy before it, sends none.
+const UNMARKED_MIN: u16 = 2;
+const UNMARKED_SHARE: u16 = 8;
+/// Streams of a server that is a model.
+const STREAMS_MIN: u32 = 3;
+/// Two error pages whose sizes differ by less than one part in so many are the same page.
+const PAGE_PART: u32 = 16;
+/// Replies that must be known before one is so much sooner that it is an error page, or late
+/// enough to be an answer.
+const KNOWN_MIN: u8 = 4;
+/// Pages of so many kinds are answers that were kept ready.
+const PAGES_KINDS: usize = 6;
 
 impl Default for ReplyMemory {
     fn default() -> Self {
@@ -196,6 +213,44 @@ impl Replies {
             && closed_promptly(facts)
     }
 
+    /// It has streamed: it is a model.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.preludes.total() >= STREAMS_MIN
+    }
+
+    /// Whole streams end without a mark of their own, often enough: what sends them joins the last
+    /// chunk to the last event.
+    #[must_use]
+    pub fn ends_unmarked(&self) -> bool {
+        self.unmarked >= UNMARKED_MIN && self.unmarked * UNMARKED_SHARE > self.marked
+    }
+
+    /// A page that is longer than errors usually are, and came sooner than half of what answers take
+    /// here, or recurs and came sooner than any of them. Answers that are kept ready come as soon, in
+    /// many sizes.
+    #[must_use]
+    pub fn is_error_page(&self, facts: &Facts, class: Class) -> bool {
+        let bytes = facts.seen.down_bytes;
+        let alike = self.pages.near(bytes, bytes / PAGE_PART);
+        let kept_ready = self.pages.kinds() >= PAGES_KINDS && alike * 4 <= self.pages.total();
+        let quickest = self.first_byte.quickest(KNOWN_MIN);
+        let sooner_than = |least: Nanos| failure::is_prompt(facts, least.min(PROMPT_MAX));
+        let too_soon = quickest.is_some_and(|least| sooner_than(Nanos(least.0 / 2)))
+            || (alike > 0 && quickest.is_none_or(sooner_than));
+        self.may_be_page(facts, class) && too_soon && !kept_ready
+    }
+
+    fn may_be_page(&self, facts: &Facts, class: Class) -> bool {
+        let sizes = failure::LLM_BYTES_MAX + 1..=failure::PAGE_BYTES_MAX;
+        class == Class::Llm
+            && !facts.is_streamed()
+            && !facts.seen.has_holes
+            && !facts.seen.missed
+            && sizes.contains(&facts.seen.down_bytes)
+            && failure::is_prompt(facts, self.errors_within())
+    }
+
     /// An error-shaped reply whose size is ordinary here, and recurs in no error, is an ordinary
     /// reply. So is one of many sizes, and a short one that took some thought where such are usual.
     #[must_use]
@@ -208,14 +263,18 @@ impl Replies {
             && self.hesitant.kinds() >= HESITANT_KINDS
             && !failure::is_prompt(facts, self.errors_within());
         let by_size = self.ordinary.up_to_a_step_above(bytes) >= 2;
-        one_of_many || (!recurs && (by_size || short_ones_are_usual))
+        let thinks = self.first_byte.quickest(KNOWN_MIN);
+        let took_thought = thinks.zip(facts.service_time()).is_some_and(|(least, took)| {
+            took >= least && !failure::is_prompt(facts, self.errors_within())
+        });
+        one_of_many || (!recurs && (by_size || short_ones_are_usual || took_thought))
     }
 
     /// How soon an error is known: sooner than half of what nearly all replies take that can be no
     /// errors, and in any case as soon as was measured elsewhere.
     #[must_use]
     pub fn errors_within(&self) -> Nanos {
-        let half = self.first_byte.quickest().map(|time| Nanos(time.0 / 2));
+        let half = self.first_byte.quickest(THOUGHT_MIN).map(|time| Nanos(time.0 / 2));
         half.unwrap_or_default().clamp(failure::SERVICE_TIME_MAX, PROMPT_MAX)
     }
 
@@ -288,7 +347,15 @@ impl Replies {
         } else if complete {
             self.ordinary.add(bytes);
         }
-        let no_error = facts.is_streamed() || bytes > failure::LLM_BYTES_MAX;
+        let whole = matches!(facts.ending, Ending::Reuse | Ending::Terminated);
+        if complete && facts.is_streamed() && (whole || abort::was_over(facts)) {
+            self.learn_mark(facts.is_terminated());
+        }
+        // A long page may be an error when it is prompt.
+        let no_error = facts.is_streamed()
+            || bytes > failure::PAGE_BYTES_MAX
+            || (bytes > failure::LLM_BYTES_MAX
+                && !failure::is_prompt(facts, failure::SERVICE_TIME_MAX));
         if no_error && complete {
             self.first_byte.add(facts.service_time());
         }
@@ -300,6 +367,22 @@ impl Replies {
             let closed = facts.ending.is_by_server() && closed_promptly(facts);
             self.left_open += u16::from(!closed);
         }
+    }
+
+    /// Learns from a prompt page, an error or not.
+    pub fn learn_page(&mut self, facts: &Facts, class: Class) {
+        if self.may_be_page(facts, class) {
+            let bytes = facts.seen.down_bytes;
+            self.pages.add(bytes, bytes / PAGE_PART);
+        }
+    }
+
+    fn learn_mark(&mut self, marked: bool) {
+        if self.marked + self.unmarked >= COMPLETE_MAX {
+            (self.marked, self.unmarked) = (self.marked / 2, self.unmarked / 2);
+        }
+        let count = if marked { &mut self.marked } else { &mut self.unmarked };
+        *count += 1;
     }
 }
 
@@ -375,14 +458,14 @@ impl Times {
     }
 
     /// What nineteen of twenty replies need at least, when enough have been seen.
-    fn quickest(&self) -> Option<Nanos> {
+    fn quickest(&self, known_min: u8) -> Option<Nanos> {
         let mut left = self.total / 20;
         let step = self.counts.iter().position(|&count| {
             let found = count > left;
             left = left.saturating_sub(count);
             found
         })?;
-        (self.total >= THOUGHT_MIN).then(|| Nanos::from_millis(millis_of(step).into()))
+        (self.total >= known_min).then(|| Nanos::from_millis(millis_of(step).into()))
     }
 }
 

@@ -1,21 +1,20 @@
 //! Stall: a response that had begun falls silent for longer than the limit.
 
-use crate::exchange::h1::{Ending, Facts, STREAM_BEGUN_RECORDS};
+use crate::exchange::h1::{Facts, STREAM_BEGUN_RECORDS};
 use crate::time::Nanos;
 
 /// The longest silence inside the response, if it is longer than `limit`. The silence before a
-/// close counts.
+/// close counts where the close `cut` the response; else the connection idled.
 #[must_use]
-pub fn observe(facts: &Facts, limit: Nanos) -> Option<Nanos> {
+pub fn observe(facts: &Facts, cut: bool, limit: Nanos) -> Option<Nanos> {
     let seen = &facts.seen;
     // Plain, or not begun to stream: its silence is thought.
     if seen.down_records < STREAM_BEGUN_RECORDS {
         return None;
     }
-    let cut_short = !matches!(facts.ending, Ending::Reuse | Ending::Terminated);
     let tail = facts
         .closed
-        .filter(|_| cut_short && facts.is_streamed() && !facts.is_terminated())
+        .filter(|_| cut && facts.is_streamed() && !facts.is_terminated())
         .map_or(Nanos::ZERO, |closed| closed.since(seen.last_down));
     let silence = seen.longest_gap.max(tail);
     (silence > limit).then_some(silence)
@@ -27,6 +26,10 @@ mod tests {
     use crate::detect::tests::{Shape, facts};
 
     const LIMIT: Nanos = Nanos::from_millis(500);
+
+    fn observe(facts: &Facts, limit: Nanos) -> Option<Nanos> {
+        super::observe(facts, true, limit)
+    }
 
     fn stream(gap_at: u64, gap: u64) -> Vec<(u64, u16)> {
         (0..12).map(|n| (100 + 20 * n + if n >= gap_at { gap } else { 0 }, 300)).collect()
@@ -58,6 +61,19 @@ mod tests {
         down.push((330, 5));
         let shape = Shape { down: &down, client_closes: Some(5000), ..Shape::default() };
         assert_eq!(observe(&facts(shape), LIMIT), None);
+    }
+
+    #[test]
+    fn idling_after_an_end_without_a_mark_is_none() {
+        let shape = Shape { down: &stream(0, 0), client_closes: Some(2320), ..Shape::default() };
+        assert_eq!(super::observe(&facts(shape), false, LIMIT), None);
+    }
+
+    #[test]
+    fn thought_after_a_prelude_of_many_records_is_none() {
+        let mut down = vec![(100, 199), (100, 269), (101, 123), (101, 41)];
+        down.extend((0..9).map(|n| (2600 + 20 * n, 150)));
+        assert_eq!(observe(&facts(Shape { down: &down, ..Shape::default() }), LIMIT), None);
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub struct Facts {
     pub ending: Ending,
     /// When one side closed, if it did.
     pub closed: Option<Nanos>,
+    /// When the server closed, first or not.
+    pub server_closed: Option<Nanos>,
     /// Round trip of its connection.
     pub rtt: Option<Nanos>,
     /// The connection was met in the middle: all of this is less sure.
@@ -132,7 +134,8 @@ pub struct Current {
     pub last_length: u16,
     /// The events of a stream.
     pub cadence: Cadence,
-    /// Longest time between two response records, once a stream has begun.
+    /// Longest time between two response records, once a stream has begun and its first burst is
+    /// over.
     pub longest_gap: Nanos,
     /// Response records that came after the client had closed.
     pub late_records: u16,
@@ -414,7 +417,8 @@ impl Connection {
             Ending::ServerClosed | Ending::ServerReset => self.close.server,
             Ending::Running | Ending::Reuse | Ending::Terminated | Ending::Gone => None,
         };
-        Some(Facts { seen, ending, closed, rtt: self.handshake.rtt, midway: self.handshake.midway })
+        let Handshake { rtt, midway, .. } = self.handshake;
+        Some(Facts { seen, ending, closed, server_closed: self.close.server, rtt, midway })
     }
 }
 
@@ -481,7 +485,8 @@ impl Current {
             self.bursts = 1;
         } else {
             let gap = at.since(self.last_down);
-            if self.down_records >= STREAM_BEGUN_RECORDS {
+            // Within the first burst nothing has a cadence: a model thinks after its prelude.
+            if self.down_records >= STREAM_BEGUN_RECORDS && self.bursts > 1 {
                 self.longest_gap = self.longest_gap.max(gap);
             }
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
@@ -550,6 +555,12 @@ impl Facts {
     #[must_use]
     pub fn span(&self) -> Nanos {
         self.seen.first_byte.map_or(Nanos::ZERO, |first| self.seen.last_down.since(first))
+    }
+
+    /// The usual time between two bursts of the response.
+    #[must_use]
+    pub fn usual_gap(&self) -> Nanos {
+        Nanos(self.span().0 / u64::from(self.seen.bursts.saturating_sub(1)).max(1))
     }
 
     /// Records and plaintext bytes of the response without its terminator.

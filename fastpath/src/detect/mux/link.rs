@@ -94,7 +94,7 @@ pub(super) struct Decision {
 }
 
 /// Groups of an lcore.
-pub const GROUPS: usize = 1024;
+pub(crate) const GROUPS: usize = 1024;
 /// Attempts and ends of a group.
 const ATTEMPTS: usize = 64;
 const ENDS: usize = 64;
