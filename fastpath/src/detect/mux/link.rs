@@ -111,6 +111,8 @@ const FIRST_BYTES: std::ops::RangeInclusive<u32> = 60..=400;
 /// Lengths that a joined request may have had before.
 const NEAR: usize = (COUNTER_NEW_BYTES + COUNTER_BYTES + 1) as usize;
 const FAR: usize = 341;
+/// Of the nearest, those that HPACK makes of one request on two connections.
+const ELSEWHERE: usize = 2 * COUNTER_NEW_BYTES as usize + 1;
 /// Least density, a second, of a gap that is one of a retry policy.
 const POLICY_DENSITY_MIN: f64 = 0.3;
 /// A copy or a repeat is one by its length alone.
@@ -343,11 +345,14 @@ impl Alike {
         self.own.joined && first != self.own.first
     }
 
-    /// How much another request is like this one.
-    fn likeness(&self, (hash, joined, first): (Kept, bool, bool)) -> Likeness {
+    /// How much another request is like this one. `elsewhere`: it is on another connection.
+    fn likeness(&self, (hash, joined, first): (Kept, bool, bool), elsewhere: bool) -> Likeness {
         match () {
             () if joined != self.own.joined || self.is_vague(first) => Likeness::Other,
             () if self.exact.is(hash) => Likeness::Same,
+            () if elsewhere && joined && self.near.iter().take(ELSEWHERE).any(|n| n.is(hash)) => {
+                Likeness::Same
+            }
             () if self.near.iter().any(|near| near.is(hash)) => Likeness::Near,
             () => Likeness::Other,
         }
@@ -370,7 +375,9 @@ impl Group {
                 let (hash, size) = running(other.place, other.id)?;
                 Some((hash, size.joined, size.first))
             };
-            let alike = told.or_else(seen).map_or(Likeness::Other, |size| hashes.likeness(size));
+            let alike = told.or_else(seen).map_or(Likeness::Other, |size| {
+                hashes.likeness(size, other.flow != own.flow && other.end.is_none())
+            });
             let answered = other.end.filter(|_| other.alone == Some(State::Complete));
             // What nothing is known of any more is over.
             let end = other.end.or_else(|| (alike == Likeness::Other).then_some(other.start));
@@ -528,6 +535,21 @@ mod tests {
         links.maybe_ended(1, FLOW.1, at(410));
         assert_eq!(retry_of(&mut links, 3, separate(900), 500), Some(1));
         assert_eq!(retry_of(&mut links, 4, separate(900), 600), None);
+    }
+
+    #[test]
+    fn a_copy_on_another_connection_may_differ_by_what_hpack_makes_of_it() {
+        let copy_of = |flow| {
+            let joined = |bytes| Size { bytes, joined: true, first: false };
+            let mut links = Links::default();
+            links.started(1, (ExchangeId(1), 0), FLOW, at(0));
+            links.started(1, (ExchangeId(2), 0), (FlowId(1), flow), at(400));
+            let running = |_, _| Some((true, Outcome::Open, at(400), joined(976)));
+            let own = (joined(972), RTT);
+            links.decide(&keys(), 1, ExchangeId(2), own, WINDOW, running).link.hedge
+        };
+        assert!(copy_of(FLOW.1 + 1));
+        assert!(!copy_of(FLOW.1), "on its own connection HPACK has seen it");
     }
 
     #[test]

@@ -57,6 +57,15 @@ const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
 /// [`failure::LLM_BYTES_MAX`]: crate::detect::failure::LLM_BYTES_MAX
 const ERROR_DATA_MAX: u32 = 700;
 const ERROR_BYTES_MAX: u32 = 1200;
+/// HEADERS and DATA of an error in one record, and a response without any DATA: no model, and no
+/// embedding, answers in so little, whatever it takes.
+const TOO_SHORT: u32 = 260;
+/// The same of DATA alone.
+const TOO_SHORT_DATA: u32 = 240;
+/// One in so many prompt answers of a tool that have one size is no coincidence.
+const CANNED_SHARE: u32 = 16;
+/// HEADERS take this much of it at least, once HPACK knows them.
+const TOO_SHORT_AMONG: RangeInclusive<u32> = 150..=260;
 /// An error is known at once; a model has to think.
 const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// For what is too short to be anything else; what takes no longer is quick.
@@ -97,11 +106,11 @@ impl Shapes {
         self.met = true;
     }
 
-    /// Whether a response that has come to its end is error-shaped. A tool's never is: any size, at
-    /// any speed, can be an ordinary answer.
+    /// Whether a response that has come to its end is error-shaped. A tool's is only by a size that
+    /// recurs: any size, at any speed, can be an ordinary answer.
     pub(super) fn is_error(&self, facts: &StreamFacts, class: Class) -> bool {
         match class {
-            Class::Tool => false,
+            Class::Tool => facts.stream.alone && self.is_canned_by_a_tool(facts),
             Class::Llm | Class::Embedding if facts.stream.alone => self.is_lone_error(facts, class),
             Class::Embedding => {
                 let small = facts.stream.down_bytes <= EMBEDDING_BYTES_MAX;
@@ -154,9 +163,29 @@ impl Shapes {
                 bytes <= EMBEDDING_BYTES_MAX && within(SERVICE_TIME_MAX)
             }
         };
+        if self.is_too_short(facts, data) && within(KNOWN_SERVICE_TIME_MAX) {
+            return true;
+        }
         let canned = within(SERVICE_TIME_MAX) && self.prompt.near(data, SAME_BYTES) >= CANNED_MIN;
         (self.is_known_error(data) && within(KNOWN_SERVICE_TIME_MAX))
             || ((small || canned) && !self.is_ordinary(data))
+    }
+
+    /// Less than any model or embedding answers in.
+    fn is_too_short(&self, facts: &StreamFacts, data: u32) -> bool {
+        match facts.stream.down_records {
+            1 => facts.stream.down_bytes <= TOO_SHORT,
+            _ => self.headers(facts).is_some() && data <= TOO_SHORT_DATA,
+        }
+    }
+
+    /// A short answer of a tool that has come at once, and of one size, again and again.
+    fn is_canned_by_a_tool(&self, facts: &StreamFacts) -> bool {
+        let prompt = facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX);
+        let data = self.data(facts);
+        let near = self.prompt.near(data, SAME_BYTES);
+        let recurs = near >= KNOWN_MIN && near * CANNED_SHARE >= self.prompt.total();
+        is_in_one_piece(facts) && prompt && recurs && facts.stream.down_bytes <= TOO_SHORT
     }
 
     /// Among others the time a response took is not known: its shape alone decides.
@@ -164,6 +193,7 @@ impl Shapes {
         let (front, data) = (facts.unit.headers, u32::from(facts.unit.data));
         let Some(headers) = self.headers.commonest() else {
             return WHOLE_ERROR.contains(&data)
+                || (front == 0 && TOO_SHORT_AMONG.contains(&data))
                 || (front > FRONT_MIN && ERROR_DATA.contains(&data));
         };
         let is_error = |data| error_data(headers).contains(&data) || self.is_known_error(data);
@@ -232,9 +262,32 @@ mod tests {
     fn a_short_prompt_answer_is_an_error_and_a_slow_one_none() {
         let shapes = Shapes::default();
         assert!(shapes.is_error(&reply(&[(60, 141), (60, 136)]), Class::Llm));
-        assert!(!shapes.is_error(&reply(&[(400, 141), (400, 136)]), Class::Llm));
+        assert!(!shapes.is_error(&reply(&[(400, 141), (400, 250)]), Class::Llm));
         assert!(!shapes.is_error(&reply(&[(60, 141), (60, 900)]), Class::Llm));
         assert!(!shapes.is_error(&reply(&[(60, 141), (60, 136)]), Class::Tool));
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_model_is_an_error_whatever_came_before() {
+        let mut shapes = Shapes::default();
+        for _ in 0..4 {
+            shapes.learn(&reply(&[(140, 224)]), false);
+        }
+        assert!(shapes.is_error(&reply(&[(240, 221)]), Class::Llm), "headers and data in one");
+        assert!(shapes.is_error(&reply(&[(400, 38)]), Class::Embedding), "headers alone");
+        assert!(!shapes.is_error(&reply(&[(400, 340)]), Class::Llm), "a word");
+    }
+
+    #[test]
+    fn a_short_prompt_answer_of_a_tool_is_an_error_once_it_recurs() {
+        let mut shapes = Shapes::default();
+        let short = reply(&[(40, 104), (40, 125)]);
+        for _ in 0..2 {
+            assert!(!shapes.is_error(&short, Class::Tool));
+            shapes.learn(&short, false);
+        }
+        assert!(shapes.is_error(&short, Class::Tool));
+        assert!(!shapes.is_error(&reply(&[(40, 104), (40, 900)]), Class::Tool));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Connection {
     first_at: Option<Nanos>,
     settings_seen: bool,
     ack_seen: bool,
+    /// Records of the server that came before its SETTINGS.
+    tickets: u8,
     /// The last two data records of the server: time and length.
     tail: [(Nanos, u16); 2],
     /// The stream that the last of them was given to.
@@ -57,6 +59,8 @@ const NO_DATA: [u16; 6] = [9, 13, 17, 26, 34, 39];
 const ACKS: [u16; 5] = [9, 18, 22, 31, 35];
 /// The server's SETTINGS are shorter than this.
 const SETTINGS_BELOW: u16 = 120;
+/// Servers send no more session tickets than this (RFC 8446, 4.6.1).
+const TICKETS_MAX: u8 = 4;
 /// HEADERS of a response in a record of their own, compressed.
 const HEADERS: std::ops::RangeInclusive<u16> = 30..=130;
 /// Records of one response in one piece come within this.
@@ -125,7 +129,8 @@ impl Connection {
         if self.is_preface(length, at) {
             return;
         }
-        if let Some(request) = self.splitter.answered(at, self.rtt) {
+        let control = [UPDATE_OR_RESET, GOAWAY, TWO_UPDATES].contains(&length);
+        if let Some(request) = self.splitter.answered(at, self.rtt, control) {
             self.request(&request, at, scene);
         }
         match length {
@@ -253,7 +258,9 @@ impl Connection {
             .first_at
             .is_none_or(|first| at <= first + self.rtt + nearly(self.rtt) + Nanos::from_millis(30));
         let answered = self.tail[1].1 > 0;
-        if !self.ack_seen && soon && !answered && ACKS.contains(&length) {
+        // However late: no response begins with an empty frame.
+        let is_ack = length == EMPTY || (soon && ACKS.contains(&length));
+        if !self.ack_seen && !answered && is_ack {
             self.ack_seen = true;
             return true;
         }
@@ -261,7 +268,11 @@ impl Connection {
             self.settings_seen = true;
             return true;
         }
-        false
+        // Nothing of HTTP/2 comes before SETTINGS (RFC 9113, 3.4): session tickets.
+        let too_long = length >= SETTINGS_BELOW;
+        let is_ticket = !self.settings_seen && too_long && self.tickets < TICKETS_MAX;
+        self.tickets += u8::from(is_ticket);
+        is_ticket
     }
 
     fn overlaps(&self, at: Nanos) -> bool {

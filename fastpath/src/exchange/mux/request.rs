@@ -23,7 +23,15 @@ pub(super) struct Splitter {
     last_at: Nanos,
     /// The last record was a whole DATA frame: the body goes on.
     unfinished: bool,
+    /// Empty frames of the client: its ACK of the server's SETTINGS, and the ends of bodies.
+    empties: u32,
+    /// Records that were taken for HEADERS of what followed, the latest last: they were DATA where
+    /// more bodies end than requests were seen.
+    swallowed: [Option<Held>; SWALLOWED],
 }
+
+/// Records that are remembered in case they were DATA.
+const SWALLOWED: usize = 8;
 
 /// A record that is kept back.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +87,8 @@ pub(super) enum Sent {
     More(u16),
 }
 
+/// Plaintext of a SETTINGS ACK, and of an empty DATA frame that ends a body.
+const EMPTY: u16 = 9;
 /// Plaintext lengths of control frames and their usual groupings: SETTINGS ACK, WINDOW_UPDATE,
 /// RST_STREAM, PING, GOAWAY.
 const CONTROL: [u16; 10] = [2, 9, 13, 14, 17, 18, 22, 26, 30, 39];
@@ -126,7 +136,13 @@ impl Splitter {
             if length > 30 {
                 self.small_at = Some(at);
             }
-            return Sent::Control;
+            self.empties += u32::from(length == EMPTY);
+            // One of them acknowledged the server's SETTINGS.
+            let exceeds = length == EMPTY && self.empties > self.requests + 1;
+            return match exceeds.then(|| self.unseen()).flatten() {
+                Some(request) => Sent::Request(request),
+                None => Sent::Control,
+            };
         }
         if self.unfinished && at.since(self.last_at) < FRAME_GAP {
             (self.unfinished, self.last_at) = (length >= FRAME_MAX, at);
@@ -141,16 +157,12 @@ impl Splitter {
         }
         let small = self.small_at.take().filter(|&small| at.since(small) < BURST_GAP);
         match self.held.take() {
-            // Too long for HEADERS alone: a whole request, and this record begins another.
-            Some(held) if self.requests == 0 && held.is_whole(at) => {
-                let request = self.release(held, true);
-                self.hold(Role::Headers, length, at);
-                Sent::Request(request)
-            }
             Some(held) if self.is_data_of(held, length, at) => {
+                self.swallow(held);
                 self.data(held.at, length, at, false)
             }
             Some(held) if held.role == Role::Headers && at.since(held.at) < HELD_MAX => {
+                self.swallow(held);
                 self.hold(Role::Headers, length, at)
             }
             Some(_) | None => match small {
@@ -162,18 +174,37 @@ impl Splitter {
         }
     }
 
+    fn swallow(&mut self, held: Held) {
+        self.swallowed.rotate_left(1);
+        self.swallowed[SWALLOWED - 1] = Some(held);
+    }
+
+    /// A request of a client that joins the HEADERS of several: more bodies have ended than
+    /// requests were seen, so a record that was taken for HEADERS was DATA.
+    fn unseen(&mut self) -> Option<Request> {
+        if let Some(held) = self.held {
+            return Some(self.release(held, false));
+        }
+        let data = self.swallowed[SWALLOWED - 1].take();
+        self.swallowed.rotate_right(1);
+        data.map(|data| self.open(data.at, data.at, data.length, false))
+    }
+
     /// The record that is kept back, once its time to be HEADERS is over. To be asked before every
     /// record of the connection.
     pub(super) fn due(&mut self, now: Nanos) -> Option<Request> {
         let held = self.held?;
         let over = held.role == Role::DataOrHeaders && now.since(held.at) >= BURST_GAP;
-        over.then(|| self.release(held, false))
+        let whole = self.requests == 0 && held.is_whole(now);
+        (over || whole).then(|| self.release(held, whole))
     }
 
     /// The server answers: what is kept back was a whole request, where that can be.
-    pub(super) fn answered(&mut self, now: Nanos, rtt: Nanos) -> Option<Request> {
+    /// Control frames alone, `control`, answer no HEADERS whose DATA is still to come.
+    pub(super) fn answered(&mut self, now: Nanos, rtt: Nanos, control: bool) -> Option<Request> {
         let held = self.held?;
-        if now.since(held.at) < super::nearly(rtt) {
+        let waits = control && held.length <= FIRST_HEADERS_MAX && now.since(held.at) < HELD_MAX;
+        if now.since(held.at) < super::nearly(rtt) || waits {
             return None;
         }
         self.close()

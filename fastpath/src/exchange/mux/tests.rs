@@ -114,11 +114,11 @@ fn headers_then_data_are_one_request() {
 }
 
 #[test]
-fn joined_headers_and_data_are_one_request_once_they_are_answered() {
+fn joined_headers_and_data_are_one_request_once_no_data_can_follow() {
     let mut rig = Rig::new();
-    rig.records(&[(UP, 0, 24), (UP, 0, 1800), (DOWN, 20, 40)]);
+    rig.records(&[(UP, 0, 24), (UP, 0, 1800), (DOWN, 1, 40)]);
     assert_eq!(rig.starts(), [] as [u64; 0], "settings answer no request");
-    rig.records(&[(DOWN, 90, 1130)]);
+    rig.records(&[(DOWN, 20, 9), (DOWN, 90, 1130)]);
     assert_eq!(rig.starts(), [0]);
     rig.records(&[(DOWN, 110, 9), (UP, 300, 1400)]);
     assert_eq!(rig.starts(), [0, 300], "the connection is known to join");
@@ -130,6 +130,43 @@ fn headers_of_several_requests_in_one_record_are_none() {
     rig.records(&[(UP, 0, 46), (UP, 0, 240), (UP, 0, 700), (DOWN, 20, 40), (DOWN, 50, 900)]);
     rig.records(&[(DOWN, 51, 9), (UP, 500, 1504), (UP, 501, 1923), (UP, 502, 1686)]);
     assert_eq!(rig.starts(), [0, 500, 502], "the first begins with its HEADERS");
+}
+
+#[test]
+fn a_first_request_that_is_given_up_unanswered_has_been_one() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 1382), (DOWN, 20, 233), (DOWN, 20, 51), (DOWN, 20, 9), (UP, 21, 9)]);
+    rig.records(&[(UP, 1000, 13), (UP, 1400, 1051), (DOWN, 1600, 94), (DOWN, 1600, 900)]);
+    assert_eq!(rig.starts(), [0, 1400]);
+    assert_eq!(rig.endings(), [StreamEnding::ClientReset]);
+}
+
+#[test]
+fn what_comes_before_settings_and_their_acknowledgement_answer_nothing() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 120), (UP, 0, 611), (DOWN, 300, 233), (DOWN, 300, 233)]);
+    rig.records(&[(DOWN, 300, 51), (DOWN, 300, 9), (DOWN, 800, 89), (DOWN, 800, 453)]);
+    assert_eq!(rig.endings(), []);
+    rig.records(&[(DOWN, 800, 9)]);
+    assert_eq!(rig.ends()[0].stream.down_bytes, 89 + 453);
+}
+
+#[test]
+fn ends_of_bodies_tell_how_many_requests_their_joined_headers_were() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 120), (UP, 0, 730), (UP, 0, 9), (DOWN, 20, 40)]);
+    rig.records(&[(UP, 21, 9), (DOWN, 50, 900), (DOWN, 50, 9)]);
+    // HEADERS of four, and a body short enough to be HEADERS.
+    rig.records(&[(UP, 500, 236), (UP, 501, 900), (UP, 510, 223), (UP, 511, 473), (UP, 511, 292)]);
+    rig.records(&[(UP, 512, 9), (UP, 512, 9), (UP, 512, 9), (UP, 512, 9)]);
+    assert_eq!(rig.starts().len(), 5);
+}
+
+#[test]
+fn control_frames_between_headers_and_their_data_are_no_answer() {
+    let mut rig = Rig::new();
+    rig.records(&[(UP, 0, 82), (UP, 0, 339), (DOWN, 20, 40), (DOWN, 21, 13), (UP, 36, 866)]);
+    assert_eq!(rig.starts(), [0]);
 }
 
 #[test]
