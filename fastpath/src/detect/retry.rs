@@ -434,19 +434,8 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
         let Attempt { id, start: at, meant, flow, carried, .. } = *attempt;
         let (body, before) = (size.body(self.keys), self.before(attempt));
-        let start = Start {
-            id,
-            at,
-            meant,
-            bytes,
-            hash,
-            body,
-            flow,
-            carried,
-            before,
-            rate_per_sec,
-            unique,
-        };
+        let start =
+            Start { id, at, meant, bytes, hash, body, flow, carried, before, rate_per_sec, unique };
         Some(start)
     }
 
@@ -568,7 +557,14 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 - if whole { 0.0 } else { BODY_ONLY }
                 + self.group.habit.connection(came);
             let failed = failed.id;
-            pairs.push(Pair { failed, failed_attempt, start: start.id, gap_secs, came, likelihood });
+            pairs.push(Pair {
+                failed,
+                failed_attempt,
+                start: start.id,
+                gap_secs,
+                came,
+                likelihood,
+            });
         }
     }
 
