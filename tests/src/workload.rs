@@ -24,6 +24,17 @@ pub enum Backoff {
     Loop(u64),
 }
 
+/// Who sends on which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All workers take what is free from one pool, the latest used first.
+    Pool,
+    /// Each worker has one of its own, as sessions of threads and pools of processes are.
+    Worker,
+    /// Every attempt opens one.
+    Attempt,
+}
+
 /// What a client does with a copy that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loser {
@@ -48,8 +59,8 @@ pub struct Workload {
     pub fail_percent: u64,
     /// What follows a failure.
     pub backoff: Backoff,
-    /// Every attempt opens a connection of its own.
-    pub own_connections: bool,
+    /// Who sends on which connection.
+    pub share: Share,
     /// A worker rests so many milliseconds at most between two pieces of work.
     pub rest_ms: u64,
     /// Round trip, milliseconds.
@@ -102,7 +113,7 @@ impl Default for Workload {
             lengths: 2,
             fail_percent: 15,
             backoff: Backoff::Sdk,
-            own_connections: false,
+            share: Share::Pool,
             rest_ms: 15,
             rtt_ms: 20,
             hedge_after_ms: None,
@@ -192,6 +203,8 @@ struct Turn {
 #[derive(Debug, Default)]
 struct Pool {
     connections: Vec<(Connection, u64)>,
+    /// Who opened each of them.
+    workers: Vec<usize>,
 }
 
 impl Workload {
@@ -264,13 +277,13 @@ impl Workload {
             slow * chance.between(90_000, 450_000)
         };
         let truth = Truth { retry_of: turn.before, hedge: false };
-        let index = pool.free(turn.at, self, None);
+        let index = pool.free(turn.at, self, turn.worker, None);
         let start = pool.request(index, turn.at, turn.length);
         made.attempts.push((pool.port(index), nanos(start), truth));
         let mut end = start + rtt + think;
         let hedge = self.hedge_after_ms.filter(|(after, _)| end > start + 1_000 * after + 4 * rtt);
         if let Some((after, loser)) = hedge {
-            let second = pool.free(start + 1_000 * after, self, Some(index));
+            let second = pool.free(start + 1_000 * after, self, turn.worker, Some(index));
             let copied = pool.request(second, start + 1_000 * after, turn.length);
             made.attempts.push((
                 pool.port(second),
@@ -290,7 +303,7 @@ impl Workload {
             return (end, false);
         }
         pool.answer(index, end, failed, chance);
-        if self.own_connections {
+        if self.share == Share::Attempt {
             pool.leave(index, end + 500);
         }
         (end, failed)
@@ -299,9 +312,14 @@ impl Workload {
 
 impl Pool {
     /// A connection that nobody uses at this time, the latest first; a new one when there is none.
-    fn free(&mut self, at: u64, workload: &Workload, taken: Option<usize>) -> usize {
+    fn free(&mut self, at: u64, workload: &Workload, worker: usize, taken: Option<usize>) -> usize {
         let reusable = |index: &usize| {
-            !workload.own_connections && taken != Some(*index) && self.connections[*index].1 < at
+            let shared = match workload.share {
+                Share::Pool => true,
+                Share::Worker => self.workers[*index] == worker,
+                Share::Attempt => false,
+            };
+            shared && taken != Some(*index) && self.connections[*index].1 < at
         };
         let idle = (0..self.connections.len()).filter(reusable);
         idle.max_by_key(|&index| self.connections[index].1).unwrap_or_else(|| {
@@ -312,6 +330,7 @@ impl Pool {
             connection.rtt = Nanos::from_millis(workload.rtt_ms);
             connection.open_up_to_finished("api.openai.com", &["http/1.1"]);
             self.connections.push((connection, 0));
+            self.workers.push(worker);
             self.connections.len() - 1
         })
     }

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use tests::play;
-use tests::workload::{Backoff, Loser, Score, Workload};
+use tests::workload::{Backoff, Loser, Score, Share, Workload};
 
 fn seeds() -> u64 {
     std::env::var("FERMATA_SEEDS").map_or(3, |n| n.parse().unwrap())
@@ -37,15 +37,21 @@ fn scores(name: &str, workload: Workload) -> (Score, Score) {
 #[test]
 fn retries_of_a_template_are_told_from_the_next_piece_of_work() {
     let plain = Workload::default();
+    let each = Workload { share: Share::Worker, ..plain };
     let cases = [
         ("sdk", plain, 0.85),
         ("sdk, one length", Workload { lengths: 1, ..plain }, 0.75),
-        ("sdk, eight workers", Workload { workers: 8, pieces: 25, ..plain }, 0.55),
+        ("sdk, eight workers", Workload { workers: 8, pieces: 25, ..plain }, 0.65),
         ("sdk, 5 % fail", Workload { fail_percent: 5, ..plain }, 0.85),
         ("sdk, 40 % fail", Workload { fail_percent: 40, ..plain }, 0.8),
         ("sdk, resting", Workload { rest_ms: 800, ..plain }, 0.75),
-        ("sdk, own connections", Workload { own_connections: true, ..plain }, 0.7),
-        ("sdk, own, 80 ms", Workload { own_connections: true, rtt_ms: 80, ..plain }, 0.7),
+        ("sdk, own connections", Workload { share: Share::Attempt, ..plain }, 0.7),
+        ("sdk, own, 80 ms", Workload { share: Share::Attempt, rtt_ms: 80, ..plain }, 0.7),
+        ("sdk, a connection each", each, 0.9),
+        ("sdk, each, resting", Workload { rest_ms: 800, ..each }, 0.95),
+        ("sdk, each, eight", Workload { workers: 8, pieces: 25, ..each }, 0.9),
+        ("sdk, each, sixteen", Workload { workers: 16, pieces: 15, ..each }, 0.9),
+        ("each, loop of 10 ms", Workload { backoff: Backoff::Loop(10), ..each }, 0.9),
         ("sdk, 80 ms", Workload { rtt_ms: 80, ..plain }, 0.85),
         ("loop of 10 ms", Workload { backoff: Backoff::Loop(10), ..plain }, 0.85),
         ("loop of 60 ms", Workload { backoff: Backoff::Loop(60), ..plain }, 0.85),
@@ -82,13 +88,10 @@ fn hedges_are_found_whatever_becomes_of_the_loser() {
     };
     for loser in [Loser::Leaves, Loser::Finishes] {
         for after in [600, 1_200] {
-            for own_connections in [false, true] {
+            for share in [Share::Pool, Share::Worker, Share::Attempt] {
                 let hedge_after_ms = Some((after, loser));
-                let workload = Workload { hedge_after_ms, own_connections, ..unique };
-                let name = format!(
-                    "{loser:?} after {after} ms{}",
-                    if own_connections { ", own" } else { "" }
-                );
+                let workload = Workload { hedge_after_ms, share, ..unique };
+                let name = format!("{loser:?} after {after} ms, {share:?}");
                 let (_, hedges) = scores(&name, workload);
                 assert!(hedges.all > 5, "{name}");
                 assert!(hedges.precision() >= 0.9 && hedges.recall() >= 0.9, "{name}: {hedges:?}");

@@ -4,6 +4,8 @@
 //! The mixture starts from what clients were measured to do and follows what this group of clients
 //! does.
 
+use super::continuity::{Came, Connections};
+
 /// What a group's retries looked like so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habit {
@@ -12,9 +14,8 @@ pub struct Habit {
     /// The last naive gaps, seconds.
     naive: [f64; NAIVE_KEPT],
     naive_count: usize,
-    /// Starts that were something else and starts that were retries: all, and those whose
-    /// connection had just completed another exchange.
-    starts: [[u32; 2]; 2],
+    /// On which connections they came, and everything else.
+    connections: Connections,
 }
 
 const NAIVE_KEPT: usize = 16;
@@ -27,12 +28,6 @@ const SDK_LATER: std::ops::Range<f64> = 0.74..1.06;
 /// Weights before anything was learnt, worth two links.
 const PRIOR: [f64; 3] = [0.30, 0.58, 0.12];
 const PRIOR_LINKS: f64 = 2.0;
-/// How many of both go on with their worker's connection, before anything was learnt: shares, worth
-/// so many starts.
-const CONTINUING_PRIOR: [f64; 2] = [0.45, 0.25];
-const CONTINUING_STARTS: f64 = 8.0;
-/// When this many starts were learnt, they count half.
-const STARTS_MAX: u32 = 256;
 /// Width of the kernel around a gap that was seen before, seconds.
 const KERNEL_SIGMA: f64 = 0.006;
 /// Mean of all other gaps, seconds.
@@ -67,30 +62,15 @@ impl Habit {
         self.links[kind] = self.links[kind].saturating_add(1);
     }
 
-    /// Log-likelihood ratio of a retry, of a start whose connection had just completed another
-    /// exchange, or had not. A worker that takes its next piece of work goes on at once; one that
-    /// waits to try again does not.
+    /// Log-likelihood ratio of a retry, by the connection that it came on.
     #[must_use]
-    pub fn worker(&self, continues: bool) -> f64 {
-        let share = |kind: usize| {
-            let [all, continuing] = self.starts[kind].map(f64::from);
-            let prior = CONTINUING_STARTS * CONTINUING_PRIOR[kind];
-            let share = (prior + continuing) / (CONTINUING_STARTS + all);
-            if continues { share } else { 1.0 - share }
-        };
-        let ratio = (share(1) / share(0)).ln();
-        // Whatever was learnt from decisions that were mistaken.
-        if continues { ratio.min(0.0) } else { ratio.max(0.0) }
+    pub fn connection(&self, came: Came) -> f64 {
+        self.connections.likelihood(came)
     }
 
-    /// Learns from a start that was decided.
-    pub fn learn_start(&mut self, retry: bool, continues: bool) {
-        let counts = &mut self.starts[usize::from(retry)];
-        if counts[0] >= STARTS_MAX {
-            counts.iter_mut().for_each(|count| *count /= 2);
-        }
-        counts[0] += 1;
-        counts[1] += u32::from(continues);
+    /// Learns from a start that was decided: the retry of an attempt, or something else.
+    pub fn learn_start(&mut self, retry: bool, came: Came) {
+        self.connections.learn(retry, came);
     }
 
     fn naive(&self, gap: f64) -> f64 {
@@ -122,17 +102,6 @@ mod tests {
         let habit = Habit::default();
         assert!(habit.density(0.45, 1) > 5.0 * habit.density(0.65, 1));
         assert!(habit.density(0.9, 2) > habit.density(0.9, 1));
-    }
-
-    #[test]
-    fn workers_that_go_on_at_once_are_learnt() {
-        let mut habit = Habit::default();
-        let (goes_on, waits) = (habit.worker(true), habit.worker(false));
-        assert!(goes_on < 0.0 && waits > 0.0);
-        for _ in 0..300 {
-            habit.learn_start(false, true);
-        }
-        assert!(habit.worker(true) < goes_on && habit.worker(false) > waits + 1.0);
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub struct Attempt {
     pub start: Nanos,
     /// When its client decided on it: earlier, if a connection had to be opened for it.
     pub meant: Nanos,
-    /// Its connection had completed another exchange just before.
-    pub continues: bool,
+    /// What its connection had carried before.
+    pub carried: Carried,
     /// When the same application of the client had last called another server; zero when never.
     pub elsewhere: Nanos,
     /// What it was decided to be.
@@ -73,6 +73,15 @@ pub struct Attempt {
     pub paid: bool,
     /// Where it stands.
     pub progress: Progress,
+}
+
+/// What a connection had carried before an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// End of the exchange before, if there was one.
+    pub previous: Option<Nanos>,
+    /// It was complete, and had ended just before.
+    pub continues: bool,
 }
 
 /// Where an attempt stands.

@@ -7,6 +7,7 @@ pub mod abort;
 pub mod calls;
 pub mod cascade;
 pub mod clusters;
+pub mod continuity;
 pub mod doomed;
 pub mod episode;
 pub mod failure;
@@ -49,7 +50,7 @@ use crate::telemetry::event::{
 };
 use crate::telemetry::grounds::Grounds;
 use crate::time::Nanos;
-use group::Place;
+use group::{Carried, Place};
 use outcome::{confidence, grounds, judge, outcome};
 use patterns::Patterns;
 use reply::{Replies, ReplyMemory};
@@ -264,7 +265,8 @@ pub fn observe(
                 let continues = clients.last_ended == Some((*flow, Outcome::Complete))
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
                 let caller = caller(flows, *flow);
-                let place = clients.retries.started(*id, *flow, (*meant, *at), &caller, continues);
+                let carried = Carried { previous: *previous, continues };
+                let place = clients.retries.started(*id, *flow, (*meant, *at), &caller, carried);
                 let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
                 let (entry, application) = (flows.entry(flow), caller.application);
                 let (peers, withdrawn, ended) = (entry.peers(), false, None);

@@ -12,7 +12,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::calls::Calls;
-use super::group::{Attempt, Completed, Debt, Group, Groups, Place, Progress};
+use super::continuity::{Before, Came};
+use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
 use super::{hedge, restart};
@@ -38,6 +39,8 @@ const BACKGROUND_PER_SEC: f64 = 0.002;
 const BODY_ONLY: f64 = 0.3;
 /// Seconds by which a retry may seem to start before the attempt that was cut has ended.
 const OVERLAP_MAX: f64 = 0.03;
+/// A rate is taken over at least this time, seconds.
+const OBSERVED_MIN_SECS: f64 = 0.3;
 /// Completed requests of one length that make it a template.
 const TEMPLATE_ABOVE: u32 = 2;
 /// Requests of one length that wait for an answer at once are a template before any has one.
@@ -105,6 +108,7 @@ struct Pair {
     failed_attempt: u16,
     start: ExchangeId,
     gap_secs: f64,
+    came: Came,
     likelihood: f64,
 }
 
@@ -117,7 +121,9 @@ struct Start {
     bytes: u32,
     hash: Fresh,
     body: Option<Body>,
-    continues: bool,
+    flow: FlowId,
+    carried: Carried,
+    before: Before,
     /// Completed requests of this very length a second; 0 unless it is a template.
     rate_per_sec: f64,
     /// Nothing of this length, or nearly, has completed lately.
@@ -167,15 +173,15 @@ impl Default for RetryMemory {
 }
 
 impl RetryMemory {
-    /// Remembers that an attempt was meant, and has started. `continues`: its connection had just
-    /// completed another exchange.
+    /// Remembers that an attempt was meant, and has started, on a connection that had carried
+    /// something else before or nothing.
     pub fn started(
         &mut self,
         id: ExchangeId,
         flow: FlowId,
         (meant, at): (Nanos, Nanos),
         caller: &Caller,
-        continues: bool,
+        carried: Carried,
     ) -> Place {
         let key = self.hasher.hash_one(caller);
         let application = self.hasher.hash_one((caller.client, caller.application));
@@ -192,7 +198,7 @@ impl RetryMemory {
                 flow,
                 start,
                 meant,
-                continues,
+                carried,
                 elsewhere,
                 link,
                 verdict,
@@ -314,15 +320,18 @@ impl RetryMemory {
         } else {
             assign(pairs, id)
         };
+        let mine = pairs.iter().filter(|pair| pair.start == id);
+        let likeliest = mine.max_by(|a, b| a.likelihood.total_cmp(&b.likelihood)).copied();
+        let likeliest = best.or(likeliest);
         let link = Link {
             attempt: best.map_or(1, |pair| pair.failed_attempt.saturating_add(1)),
             retry_of: best.map(|pair| pair.failed),
             confidence: confidence(pairs, id, best.is_some(), own.unique),
             hedge: best.is_none() && hedge::observe(&repeat),
             restart: best.is_none() && restart::observe(&repeat),
-            grounds: grounds(pairs, &own, best, starts.len(), &repeat),
+            grounds: grounds(likeliest, pairs, &own, starts.len(), &repeat),
         };
-        settle(group, keys, &own, link, best);
+        settle(group, keys, &own, link, (best, likeliest));
         link
     }
 
@@ -419,16 +428,45 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let at_once = self.at_once(attempt, bytes);
         let count = count + u32::try_from(running(0)).unwrap_or(u32::MAX);
         let count = if at_once >= AT_ONCE_MIN { count + at_once } else { count };
-        let observed = attempt.start.since(first).secs_f64().max(1.0);
+        let observed = attempt.start.since(first).secs_f64().max(OBSERVED_MIN_SECS);
         let rate_per_sec = if count > TEMPLATE_ABOVE || at_once >= AT_ONCE_MIN {
             f64::from(count) / observed
         } else {
             0.0
         };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
-        let Attempt { id, start: at, meant, continues, .. } = *attempt;
-        let body = size.body(self.keys);
-        Some(Start { id, at, meant, bytes, hash, body, continues, rate_per_sec, unique })
+        let Attempt { id, start: at, meant, flow, carried, .. } = *attempt;
+        let (body, before) = (size.body(self.keys), self.before(attempt));
+        let start =
+            Start { id, at, meant, bytes, hash, body, flow, carried, before, rate_per_sec, unique };
+        Some(start)
+    }
+
+    /// What the connection of an attempt had carried before.
+    fn before(&self, attempt: &Attempt) -> Before {
+        let Carried { previous, continues } = attempt.carried;
+        let failed = |other: &Attempt| match other.progress {
+            Progress::Failed(_, debt) if other.id < attempt.id && !other.paid => {
+                other.flow == attempt.flow && previous == Some(debt.end)
+            }
+            _ => false,
+        };
+        match previous {
+            None => Before::Nothing,
+            Some(_) if continues => Before::Answered,
+            Some(_) if self.group.attempts.iter().any(failed) => Before::Failed,
+            Some(_) => Before::Other,
+        }
+    }
+
+    /// The connection of a start, beside that of a failed attempt.
+    fn came(&self, start: &Start, failed: &Attempt, debt: Debt) -> Came {
+        let closed = self.exchanges.closed_at(failed.flow);
+        Came {
+            before: start.before,
+            same: start.flow == failed.flow && start.carried.previous == Some(debt.end),
+            open: closed.is_none_or(|closed| closed > start.meant),
+        }
     }
 
     /// How many attempts of this length were waiting for an answer when this one started.
@@ -473,8 +511,8 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let alike = size.alike(start, &near);
             Some(Earlier { alike, start: other.start, answered, end })
         });
-        let &Attempt { start: at, elsewhere, continues, .. } = attempt;
-        let asked = Asked { at, elsewhere, continues };
+        let &Attempt { start: at, elsewhere, carried, .. } = attempt;
+        let asked = Asked { at, elsewhere, continues: carried.continues };
         repeat::look(asked, completed.chain(others))
     }
 
@@ -516,12 +554,20 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 continue;
             }
             let failed_attempt = failed.link.map_or(1, |link| link.attempt);
+            let came = self.came(start, failed, debt);
             let likelihood = self.group.habit.density(gap_secs, failed_attempt).ln()
                 - (start.rate_per_sec + BACKGROUND_PER_SEC).ln()
                 - if whole { 0.0 } else { BODY_ONLY }
-                + self.group.habit.worker(start.continues);
+                + self.group.habit.connection(came);
             let failed = failed.id;
-            pairs.push(Pair { failed, failed_attempt, start: start.id, gap_secs, likelihood });
+            pairs.push(Pair {
+                failed,
+                failed_attempt,
+                start: start.id,
+                gap_secs,
+                came,
+                likelihood,
+            });
         }
     }
 
@@ -587,19 +633,17 @@ fn confidence(pairs: &[Pair], id: ExchangeId, linked: bool, unique: bool) -> f64
 
 /// What a decision rests on: the pair that was chosen, else the likeliest one of the start.
 fn grounds(
+    pair: Option<Pair>,
     pairs: &[Pair],
     own: &Start,
-    best: Option<Pair>,
     starts: usize,
     repeat: &Repeat,
 ) -> LinkGrounds {
     let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-    let mine = || pairs.iter().filter(|pair| pair.start == own.id);
-    let likeliest = || mine().max_by(|a, b| a.likelihood.total_cmp(&b.likelihood)).copied();
-    let pair = best.or_else(likeliest);
+    let mine = pairs.iter().filter(|pair| pair.start == own.id);
     LinkGrounds {
         rule: if own.unique { LinkRule::Unique } else { LinkRule::Assigned },
-        candidates: count(mine().count()),
+        candidates: count(mine.count()),
         rivals: count(starts.saturating_sub(1)),
         gap_seconds: pair.map(|pair| pair.gap_secs),
         log_likelihood: pair.map(|pair| pair.likelihood),
@@ -611,10 +655,16 @@ fn grounds(
 }
 
 /// Writes a decision down: in the attempt, in the one it repeats, and in the group's habit.
-fn settle(group: &mut Group, keys: &Keys, own: &Start, link: Link, best: Option<Pair>) {
-    let &Start { id, unique, continues, .. } = own;
-    if !unique {
-        group.habit.learn_start(best.is_some(), continues);
+fn settle(
+    group: &mut Group,
+    keys: &Keys,
+    own: &Start,
+    link: Link,
+    (best, likeliest): (Option<Pair>, Option<Pair>),
+) {
+    let &Start { id, unique, .. } = own;
+    if let Some(pair) = likeliest {
+        group.habit.learn_start(best.is_some(), pair.came);
     }
     if let Some(pair) = best {
         if unique || pair.likelihood > LEARN_ABOVE {

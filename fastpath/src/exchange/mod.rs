@@ -125,6 +125,12 @@ impl Exchanges {
         self.connections.get(flow.0 as usize).map_or(0, |connection| connection.exchanges)
     }
 
+    /// When the first side of a flow closed it.
+    #[must_use]
+    pub fn closed_at(&self, flow: FlowId) -> Option<Nanos> {
+        self.connections.get(flow.0 as usize)?.closed_at()
+    }
+
     fn connection(&mut self, flow: FlowId) -> &mut Connection {
         &mut self.connections[flow.0 as usize]
     }
