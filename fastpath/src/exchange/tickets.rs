@@ -45,8 +45,9 @@ impl TicketLengths {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "less than SLOTS")]
 fn slot(tag: u64) -> usize {
-    tag as usize % SLOTS
+    (tag % SLOTS as u64) as usize
 }
 
 #[cfg(test)]
