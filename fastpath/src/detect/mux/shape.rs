@@ -192,7 +192,7 @@ impl Shapes {
     fn is_error_unit(&self, facts: &StreamFacts) -> bool {
         let (front, data) = (facts.unit.headers, u32::from(facts.unit.data));
         let Some(headers) = self.headers.commonest() else {
-            return WHOLE_ERROR.contains(&data)
+            return (WHOLE_ERROR.contains(&data) && !self.compresses_headers())
                 || (front == 0 && TOO_SHORT_AMONG.contains(&data))
                 || (front > FRONT_MIN && ERROR_DATA.contains(&data));
         };
@@ -202,6 +202,12 @@ impl Shapes {
             true => is_error(data.saturating_sub(headers)),
             false => front > FRONT_MIN && is_error(data),
         }
+    }
+
+    /// What this server has sent in one record with its headers is too short for headers in full.
+    fn compresses_headers(&self) -> bool {
+        let mut whole = self.stream_headers.iter().chain(self.errors.iter());
+        whole.any(|(length, _)| length < FULL_HEADERS_MIN)
     }
 
     fn is_known_error(&self, data: u32) -> bool {

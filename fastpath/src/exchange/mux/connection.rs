@@ -129,8 +129,8 @@ impl Connection {
         if self.is_preface(length, at) {
             return;
         }
-        let control = [UPDATE_OR_RESET, GOAWAY, TWO_UPDATES].contains(&length);
-        if let Some(request) = self.splitter.answered(at, self.rtt, control) {
+        let no_data = [UPDATE_OR_RESET, GOAWAY, TWO_UPDATES].contains(&length);
+        if let Some(request) = self.splitter.answered(at, self.rtt, no_data) {
             self.request(&request, at, scene);
         }
         match length {
@@ -270,7 +270,8 @@ impl Connection {
         }
         // Nothing of HTTP/2 comes before SETTINGS (RFC 9113, 3.4): session tickets.
         let too_long = length >= SETTINGS_BELOW;
-        let is_ticket = !self.settings_seen && too_long && self.tickets < TICKETS_MAX;
+        let begun = self.settings_seen || self.ack_seen;
+        let is_ticket = !begun && too_long && self.tickets < TICKETS_MAX;
         self.tickets += u8::from(is_ticket);
         is_ticket
     }

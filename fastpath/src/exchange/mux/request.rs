@@ -200,10 +200,10 @@ impl Splitter {
     }
 
     /// The server answers: what is kept back was a whole request, where that can be.
-    /// Control frames alone, `control`, answer no HEADERS whose DATA is still to come.
-    pub(super) fn answered(&mut self, now: Nanos, rtt: Nanos, control: bool) -> Option<Request> {
+    /// Frames without data, `no_data`, answer no HEADERS whose DATA is still to come.
+    pub(super) fn answered(&mut self, now: Nanos, rtt: Nanos, no_data: bool) -> Option<Request> {
         let held = self.held?;
-        let waits = control && held.length <= FIRST_HEADERS_MAX && now.since(held.at) < HELD_MAX;
+        let waits = no_data && held.length <= FIRST_HEADERS_MAX && now.since(held.at) < HELD_MAX;
         if now.since(held.at) < super::nearly(rtt) || waits {
             return None;
         }

@@ -152,6 +152,15 @@ fn what_comes_before_settings_and_their_acknowledgement_answer_nothing() {
 }
 
 #[test]
+fn settings_that_were_acknowledged_have_come() {
+    let mut rig = Rig::new();
+    // The server's own came with its Finished.
+    rig.records(&[(UP, 0, 1388), (DOWN, 21, 22), (DOWN, 490, 451), (DOWN, 510, 314)]);
+    rig.records(&[(DOWN, 530, 314), (DOWN, 530, 9)]);
+    assert_eq!(rig.ends()[0].stream.down_records, 3);
+}
+
+#[test]
 fn ends_of_bodies_tell_how_many_requests_their_joined_headers_were() {
     let mut rig = Rig::new();
     rig.records(&[(UP, 0, 82), (UP, 0, 120), (UP, 0, 730), (UP, 0, 9), (DOWN, 20, 40)]);
