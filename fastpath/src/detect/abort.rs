@@ -1,17 +1,29 @@
 //! Late abort: the client leaves while a response is being made. What still arrives after it left
 //! is the proof.
 
-use crate::exchange::h1::{Current, Ending, Facts};
+use crate::exchange::h1::{Ending, Facts};
 use crate::time::Nanos;
+
+/// How the whole streams of a server end, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Nobody knows.
+    Unknown,
+    /// With a mark of their own: a stream without it is not whole.
+    Marked,
+    /// Often without: the last chunk is joined to the last event.
+    Unmarked,
+}
 
 /// A server that sends at its cadence, and does not know that the client has left, is heard within
 /// so many gaps.
 const GAPS_HEARD: u64 = 2;
 
-/// Whether the client left a response that was under way. A client that only stops reading at the
+/// Whether the client left a response that was under way, of a server whose streams have such
+/// `ends`. A client that only stops reading at the
 /// last event, or whose terminator is still on its way, has not.
 #[must_use]
-pub fn observe(facts: &Facts) -> bool {
+pub fn observe(facts: &Facts, ends: Ends) -> bool {
     let seen = &facts.seen;
     if facts.ending != Ending::ClientClosed || seen.down_records == 0 {
         return false;
@@ -27,7 +39,7 @@ pub fn observe(facts: &Facts) -> bool {
     }
     // What was missed may have been the end.
     let was_cut = facts.is_streamed() && !facts.is_terminated() && !seen.missed;
-    seen.late_records >= 2 || facts.is_left() || (was_cut && !was_over(facts))
+    seen.late_records >= 2 || facts.is_left() || (was_cut && !is_over(facts, ends))
 }
 
 /// All that came, came to a client that had waited for longer than a round trip and had left: a
@@ -39,21 +51,37 @@ fn is_unread(facts: &Facts) -> bool {
         && waited.zip(facts.rtt).is_some_and(|(waited, rtt)| waited > rtt)
 }
 
-/// The client left soon after the last byte, and the server, which did not know for longer than any
-/// of its gaps and than two usual ones, sent nothing more: there was nothing more.
+/// Whether there was nothing more to be sent to a client that left a stream without a mark.
 #[must_use]
-pub fn was_over(facts: &Facts) -> bool {
-    let Some((closed, rtt)) = left_in_silence(facts) else { return false };
-    let Current { last_down, longest_gap, .. } = facts.seen;
-    let unaware = facts.server_closed.unwrap_or(closed + rtt).since(last_down);
-    closed.since(last_down) <= longest_gap.max(rtt)
-        && unaware >= longest_gap.max(Nanos(GAPS_HEARD * facts.usual_gap().0))
+pub fn is_over(facts: &Facts, ends: Ends) -> bool {
+    match ends {
+        Ends::Marked => false,
+        Ends::Unknown => was_over(facts),
+        Ends::Unmarked => went_quiet(facts) || had_idled(facts),
+    }
 }
 
-/// The client left long after the last byte, and the server sent nothing more. Where ends have no
-/// mark this is a connection that idled.
+/// The client left soon after the last byte, and the server, which did not know for longer than any
+/// of its gaps and than two usual ones, sent nothing more.
 #[must_use]
-pub fn had_idled(facts: &Facts) -> bool {
+pub fn was_over(facts: &Facts) -> bool {
+    let gaps = facts.seen.longest_gap.max(Nanos(GAPS_HEARD * facts.usual_gap().0));
+    !had_idled(facts) && unaware(facts).is_some_and(|quiet| quiet >= gaps)
+}
+
+/// It sent nothing more for longer than usual.
+fn went_quiet(facts: &Facts) -> bool {
+    unaware(facts).is_some_and(|quiet| quiet > facts.usual_gap())
+}
+
+/// How long the server was silent before it knew that the client had left.
+fn unaware(facts: &Facts) -> Option<Nanos> {
+    let (closed, rtt) = left_in_silence(facts)?;
+    Some(facts.server_closed.unwrap_or(closed + rtt).since(facts.seen.last_down))
+}
+
+/// The client left long after the last byte, as connections that idle are left.
+fn had_idled(facts: &Facts) -> bool {
     left_in_silence(facts).is_some_and(|(closed, rtt)| {
         closed.since(facts.seen.last_down) > facts.seen.longest_gap.max(rtt)
     })
@@ -71,6 +99,10 @@ fn left_in_silence(facts: &Facts) -> Option<(Nanos, Nanos)> {
 mod tests {
     use super::*;
     use crate::detect::tests::{Shape, facts};
+
+    fn observe(facts: &Facts) -> bool {
+        super::observe(facts, Ends::Unknown)
+    }
 
     fn stream(n: u64) -> Vec<(u64, u16)> {
         (0..n).map(|n| (100 + 20 * n, 300)).collect()
@@ -92,14 +124,18 @@ mod tests {
         assert!(observe(&facts(shape)), "more came");
         let told = Shape { down: &fast, client_closes: Some(164), server_closes: Some(168) };
         assert!(observe(&facts(told)), "the server knew before its next event");
+        let marked = Shape { down: &fast, client_closes: Some(164), ..Shape::default() };
+        assert!(super::observe(&facts(marked), Ends::Marked), "the mark is missing");
     }
 
     #[test]
-    fn a_connection_that_idles_is_told_from_one_that_is_left() {
-        let idle = Shape { down: &stream(10), client_closes: Some(2000), ..Shape::default() };
-        assert!(had_idled(&facts(idle)));
-        let left = Shape { down: &stream(10), client_closes: Some(290), ..Shape::default() };
-        assert!(!had_idled(&facts(left)));
+    fn a_connection_that_idles_is_left_where_ends_are_marked() {
+        let by = |ends| {
+            let down = stream(10);
+            let shape = Shape { down: &down, client_closes: Some(2000), ..Shape::default() };
+            super::observe(&facts(shape), ends)
+        };
+        assert_eq!([Ends::Marked, Ends::Unknown, Ends::Unmarked].map(by), [true, true, false]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! How an exchange ended: the detectors' answers in order, corrected by what is known of its
 //! server.
 
+use super::abort::{self, Ends};
 use super::reply::Replies;
-use super::{abort, failure, partial};
+use super::{failure, partial};
 use crate::exchange::h1::{Ending, Facts};
 use crate::policy::endpoint::Class;
 use crate::telemetry::event::Outcome;
@@ -23,17 +24,17 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
     }
     let knows = |judge: fn(&Replies, &Facts) -> bool| replies.is_some_and(|r| judge(r, facts));
     let left = matches!(facts.ending, Ending::ClientClosed) || facts.ending.is_by_server();
+    let ends = replies.map_or(Ends::Unknown, Replies::ends);
     // Vectors come whole, in as many records as it takes, and never as a stream.
     let vectors = class == Class::Embedding && facts.seen.late_records == 0;
-    let over = facts.ending == Ending::ClientClosed
-        && (vectors || (abort::had_idled(facts) && replies.is_some_and(Replies::ends_unmarked)));
+    let over = facts.ending == Ending::ClientClosed && (vectors || abort::is_over(facts, ends));
     let cut_short = left
         && !over
         && !facts.seen.missed
         && !facts.is_streamed()
         && !facts.is_terminated()
         && knows(Replies::begins_like_a_stream);
-    if abort::observe(facts) && !over {
+    if abort::observe(facts, ends) && !over {
         return (Outcome::ClientAbort, OutcomeRule::ClientLeft);
     }
     if cut_short && !facts.ending.is_by_server() {

@@ -8,9 +8,10 @@
 
 use std::collections::HashMap;
 
+use super::abort::{self, Ends};
 use super::clusters::Clusters;
+use super::failure;
 use super::recurring::Recurring;
-use super::{abort, failure};
 use crate::burst::Address;
 use crate::exchange::h1::{Ending, Facts};
 use crate::keyed::Keys;
@@ -107,9 +108,12 @@ const HESITANT_MIN: u32 = 4;
 const HESITANT_KINDS: usize = 2;
 /// Error-shaped replies of so many kinds are no errors: errors of a server have few sizes.
 const KINDS_MIN: usize = 8;
-/// Whole streams without a mark that show that this server, or the proxy before it, sends none.
+/// Whole streams without a mark, so many and more than one in so many, show that this server, or
+/// the proxy before it, does not always send one.
 const UNMARKED_MIN: u16 = 2;
-const UNMARKED_SHARE: u16 = 8;
+const UNMARKED_SHARE: u32 = 8;
+/// So many with one, and hardly any without, show that it does.
+const MARKED_MIN: u16 = 3;
 /// Streams of a server that is a model.
 const STREAMS_MIN: u32 = 3;
 /// Two error pages whose sizes differ by less than one part in so many are the same page.
@@ -219,11 +223,17 @@ impl Replies {
         self.preludes.total() >= STREAMS_MIN
     }
 
-    /// Whole streams end without a mark of their own, often enough: what sends them joins the last
-    /// chunk to the last event.
+    /// How whole streams end here.
     #[must_use]
-    pub fn ends_unmarked(&self) -> bool {
-        self.unmarked >= UNMARKED_MIN && self.unmarked * UNMARKED_SHARE > self.marked
+    pub fn ends(&self) -> Ends {
+        let unmarked_share = u32::from(self.unmarked) * UNMARKED_SHARE;
+        match () {
+            () if self.unmarked >= UNMARKED_MIN && unmarked_share > self.marked.into() => {
+                Ends::Unmarked
+            }
+            () if self.marked >= MARKED_MIN => Ends::Marked,
+            () => Ends::Unknown,
+        }
     }
 
     /// A page that is longer than errors usually are, and came sooner than half of what answers take
@@ -347,9 +357,10 @@ impl Replies {
         } else if complete {
             self.ordinary.add(bytes);
         }
-        let whole = matches!(facts.ending, Ending::Reuse | Ending::Terminated);
-        if complete && facts.is_streamed() && (whole || abort::was_over(facts)) {
-            self.learn_mark(facts.is_terminated());
+        let marked = facts.is_terminated();
+        let whole = marked || facts.ending == Ending::Reuse || abort::was_over(facts);
+        if complete && facts.is_streamed() && whole {
+            self.learn_mark(marked);
         }
         // A long page may be an error when it is prompt.
         let no_error = facts.is_streamed()
@@ -492,6 +503,54 @@ mod tests {
         replies.learn(&plain(901, 30), true, false);
         assert!(replies.is_known_error(&plain(901, 400)));
         assert!(!replies.is_known_error(&plain(950, 400)));
+    }
+
+    #[test]
+    fn streams_that_are_followed_without_a_mark_show_that_there_is_none() {
+        let stream: Vec<_> = (0..9).map(|n| (400 + 20 * n, 300)).collect();
+        let marked: Vec<_> = stream.iter().copied().chain([(570, 5)]).collect();
+        let whole = |down: &[(u64, u16)]| Facts {
+            ending: Ending::Reuse,
+            ..facts(Shape { down, ..Shape::default() })
+        };
+        let mut replies = Replies::default();
+        assert_eq!(replies.ends(), Ends::Unknown);
+        (0..3).for_each(|_| replies.learn(&whole(&marked), false, true));
+        assert_eq!(replies.ends(), Ends::Marked);
+        (0..2).for_each(|_| replies.learn(&whole(&stream), false, true));
+        assert_eq!(replies.ends(), Ends::Unmarked);
+    }
+
+    #[test]
+    fn a_long_page_that_came_sooner_than_any_answer_is_an_error() {
+        let mut replies = Replies::default();
+        let page = plain(4100, 35);
+        assert!(!replies.is_error_page(&page, Class::Llm), "nothing is known");
+        replies.learn_page(&page, Class::Llm);
+        assert!(replies.is_error_page(&plain(4190, 35), Class::Llm), "it recurs");
+        let mut replies = Replies::default();
+        let stream: Vec<_> = (0..9).map(|n| (400 + 20 * n, 300)).collect();
+        let whole = facts(Shape { down: &stream, ..Shape::default() });
+        (0..4).for_each(|_| replies.learn(&whole, false, true));
+        assert!(replies.is_error_page(&page, Class::Llm));
+        assert!(!replies.is_error_page(&plain(4100, 300), Class::Llm));
+        assert!(!replies.is_error_page(&page, Class::Embedding));
+        for n in 0..8 {
+            replies.learn_page(&plain(2300 + 700 * n, 35), Class::Llm);
+        }
+        assert!(!replies.is_error_page(&plain(5100, 35), Class::Llm), "answers kept ready");
+    }
+
+    #[test]
+    fn a_short_answer_that_took_as_long_as_others_is_one() {
+        let mut replies = Replies::default();
+        let stream: Vec<_> = (0..9).map(|n| (400 + 20 * n, 300)).collect();
+        let whole = facts(Shape { down: &stream, ..Shape::default() });
+        (0..3).for_each(|_| replies.learn(&whole, false, true));
+        assert!(!replies.is_ordinary(&plain(300, 500)), "not known yet");
+        replies.learn(&whole, false, true);
+        assert!(replies.is_ordinary(&plain(300, 500)));
+        assert!(!replies.is_ordinary(&plain(300, 40)));
     }
 
     #[test]
