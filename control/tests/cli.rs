@@ -252,7 +252,7 @@ fn a_retry_that_would_have_been_held_is_explained_with_rule_law_and_figures() {
     for said in [
         &format!("Retry of {before}: "),
         &format!("Attempt before {before}: attempt"),
-        "ended with a gap of",
+        "between this one and it was a gap of",
         "log-likelihood ratio",
         "at most 2,200 bytes",
         "names the name in the ClientHello, confidence 1.00",

@@ -165,12 +165,15 @@ fn a_retry_is_known_across_the_change_of_the_key() {
 }
 
 /// Lists that may hold times, each with why it does not grow and what it is for.
-const MAY_HOLD_TIMES: [(&str, &str); 4] = [
+const MAY_HOLD_TIMES: [(&str, &str); 5] = [
     // Two directions.
     ("FlowEntry", "halves"),
     // The last two records of a multiplexed connection: which of them ended a response is known
     // only from the next.
     ("Connection", "tail"),
+    // At most eight records of requests that were joined: which of them were requests of their own
+    // is known only when their bodies end.
+    ("Splitter", "swallowed"),
     // Open streams, sixteen or sixty-four: one entry a request that runs.
     ("OpenStreams", "few"),
     ("OpenStreams", "room"),

@@ -28,9 +28,6 @@ pub fn observe(facts: &Facts, ends: Ends) -> bool {
     if facts.ending != Ending::ClientClosed || seen.down_records == 0 {
         return false;
     }
-    if is_unread(facts) {
-        return true;
-    }
     let only_the_mark_was_late = seen.late_records > 0 && seen.late_data_records == 0;
     let read_to_the_last_event =
         facts.is_streamed() && (1..=2).contains(&seen.late_records) && facts.last_is_terminator();
@@ -40,15 +37,6 @@ pub fn observe(facts: &Facts, ends: Ends) -> bool {
     // What was missed may have been the end.
     let was_cut = facts.is_streamed() && !facts.is_terminated() && !seen.missed;
     seen.late_records >= 2 || facts.is_left() || (was_cut && !is_over(facts, ends))
-}
-
-/// All that came, came to a client that had waited for longer than a round trip and had left: a
-/// proxy answers for the server that was not asked any more.
-fn is_unread(facts: &Facts) -> bool {
-    let waited = facts.closed.map(|closed| closed.since(facts.seen.last_up));
-    facts.seen.late_data_records > 0
-        && facts.seen.late_records == facts.seen.down_records
-        && waited.zip(facts.rtt).is_some_and(|(waited, rtt)| waited > rtt)
 }
 
 /// Whether there was nothing more to be sent to a client that left a stream without a mark.

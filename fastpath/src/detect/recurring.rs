@@ -62,6 +62,14 @@ impl Recurring {
         self.answers.iter().any(|known| known.size == size && known.is_error)
     }
 
+    /// Whether one request alone has had this answer, and more than once: a list that is asked for
+    /// again.
+    #[must_use]
+    pub fn is_of_one_request(&self, size: u32) -> bool {
+        let same = |known: &&Answers| known.size == size && known.count > 1;
+        self.answers.iter().find(same).is_some_and(|known| !known.requests_differ)
+    }
+
     /// Learns from an answer.
     pub fn learn(&mut self, answer: &Answer, keys: &Keys) {
         if self.seen >= SEEN_MAX {

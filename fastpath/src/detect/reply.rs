@@ -238,7 +238,7 @@ impl Replies {
 
     /// A page that is longer than errors usually are, and came sooner than half of what answers take
     /// here, or recurs and came sooner than any of them. Answers that are kept ready come as soon, in
-    /// many sizes.
+    /// many sizes, or always to one request.
     #[must_use]
     pub fn is_error_page(&self, facts: &Facts, class: Class) -> bool {
         let bytes = facts.seen.down_bytes;
@@ -248,7 +248,8 @@ impl Replies {
         let sooner_than = |least: Nanos| failure::is_prompt(facts, least.min(PROMPT_MAX));
         let too_soon = quickest.is_some_and(|least| sooner_than(Nanos(least.0 / 2)))
             || (alike > 0 && quickest.is_none_or(sooner_than));
-        self.may_be_page(facts, class) && too_soon && !kept_ready
+        let listed = self.recurring.is_of_one_request(bytes);
+        self.may_be_page(facts, class) && too_soon && !kept_ready && !listed
     }
 
     fn may_be_page(&self, facts: &Facts, class: Class) -> bool {

@@ -53,7 +53,7 @@ const CLOSED_IDLE: Nanos = Nanos::from_secs(2);
 const OPEN_IDLE: Nanos = Nanos::from_secs(660);
 /// Expiry looks at every slot once in so many steps, as long as that takes no more slots a step than
 /// this.
-const EXPIRE_ROUND: usize = 25;
+const EXPIRE_ROUND: usize = 5;
 const EXPIRE_STEP: usize = 1024;
 /// Candidates that one eviction compares.
 const EVICT_SAMPLE: usize = 32;

@@ -65,7 +65,7 @@ fn idle_flows_expire_within_a_round() {
     assert_eq!(step(&mut table, OPEN_IDLE), 0);
     let expired: Vec<u64> =
         (0..EXPIRE_ROUND).map(|_| step(&mut table, OPEN_IDLE + Nanos(1))).collect();
-    assert_eq!(expired.first(), Some(&4), "a part of them at a time");
+    assert_eq!(expired.first(), Some(&20), "a part of them at a time");
     assert_eq!(expired.last(), Some(&100));
 }
 
