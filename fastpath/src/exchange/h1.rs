@@ -479,7 +479,10 @@ impl Current {
     }
 
     fn response_record(&mut self, length: u16, at: Nanos, client_closed: Option<Nanos>) {
-        let anew = self.first_byte.is_none() || at.since(self.last_down) > WRITTEN_AT_ONCE;
+        // Segments that are merged on the way come with the last of them: before anything else came,
+        // what counts is how long the client had been gone.
+        let since = self.first_byte.map_or(client_closed, |_| Some(self.last_down));
+        let anew = since.is_some_and(|since| at.since(since) > WRITTEN_AT_ONCE);
         if self.first_byte.is_none() {
             self.first_byte = Some(at);
             self.bursts = 1;
