@@ -294,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn two_failing_clients_are_two_whatever_their_hashes() {
+        let mut backend = Backend::default();
+        // The first two agree in their last six bits.
+        let clients = [0, 64, 1].into_iter().cycle();
+        let told = (0..60).zip(clients).find_map(|(n, client)| {
+            let sign = if client == 1 { Answered } else { Failed };
+            let at = Nanos::from_millis(100_000 + 100 * n);
+            backend.ended(at, sign, client, subject(n), Others::default(), &Limits::default())
+        });
+        assert!(told.is_some_and(|(kind, ..)| kind == SignalKind::Outage));
+    }
+
+    #[test]
     fn a_backend_fails_alone_when_others_are_well() {
         let well = Others { answered: 30, failed: 1 };
         assert_eq!(scope(0.5, well), Scope::Backend);
