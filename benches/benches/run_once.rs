@@ -64,7 +64,7 @@ fn flow_track(criterion: &mut Criterion) {
     let (mut parser, mut passes) = (Parser::default(), Passes::default());
     stage(&mut group, |table, burst| {
         parse::headers(burst, &mut parser, &mut passes);
-        flow::track(&mut burst.packets, table, &mut passes);
+        flow::track(&mut burst.packets, table, 1, &mut passes);
         table.take_ended(|_, _| {});
     });
 }
@@ -80,7 +80,7 @@ fn client_hello(criterion: &mut Criterion) {
     let flows = u32::try_from(BURST_FRAMES).expect("a burst is small");
     port(Traffic::Hellos, flows).rx_burst(&mut burst);
     parse::headers(&mut burst, &mut parser, &mut passes);
-    flow::track(&mut burst.packets, &mut table, &mut passes);
+    flow::track(&mut burst.packets, &mut table, 1, &mut passes);
     let mut streams = Fresh(vec![[Stream::new(0); 2]; table.slots()]);
     let mut group = criterion.benchmark_group("client_hello");
     group.throughput(Throughput::Elements(1));

@@ -37,7 +37,7 @@ fn main() {
             *column = Some(headers(number, flags));
         }
         let start = Instant::now();
-        track(&mut burst.packets, &mut table, &mut passes);
+        track(&mut burst.packets, &mut table, 1, &mut passes);
         let took = start.elapsed();
         table.take_ended(|_, _| {});
         (took, table.totals().live)

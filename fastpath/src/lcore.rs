@@ -102,6 +102,7 @@ impl<P: Port> Lcore<P> {
     pub fn new(port: P, config: LcoreConfig, policy: Subscriber) -> (Self, Outlets) {
         let (events, receiver) = ring(config.events);
         let flows = FlowTable::with_capacity(config.flows);
+        let exchanges = Exchanges::for_slots(flows.slots());
         let classifier = Classifier::new(config.names);
         let parser = Parser::for_flows(config.flows);
         let (reports, report_receiver) = channel();
@@ -116,8 +117,8 @@ impl<P: Port> Lcore<P> {
             mode: config.mode,
             policy,
             burst: Burst::new(),
-            exchanges: Exchanges::for_slots(flows.slots()),
-            clients: Clients::for_slots(flows.slots(), config.seed),
+            clients: Clients::for_places(exchanges.places(), config.seed),
+            exchanges,
             flows,
             parser,
             classifier,
@@ -139,7 +140,8 @@ impl<P: Port> Lcore<P> {
         let policy = self.policy.refresh();
         let rx = self.port.rx_burst(&mut self.burst);
         parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
-        flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
+        let revision = policy.revision();
+        flow::track(&mut self.burst.packets, &mut self.flows, revision, &mut self.passes);
         parse::handshakes(&mut self.burst, &mut self.flows, &mut self.parser);
         let packets = &mut self.burst.packets; // from here on nobody sees payload
         classify::endpoints(
@@ -185,7 +187,7 @@ impl<P: Port> Lcore<P> {
     pub fn finish(&mut self) -> bool {
         let policy = self.policy.current();
         self.burst.begin(self.burst.packets.now + detect::retry::DECIDE_AFTER);
-        self.flows.begin_burst();
+        self.flows.begin_burst(policy.revision());
         let more = self.flows.end_some();
         let packets = &self.burst.packets;
         exchange::follow(packets, &mut self.flows, &mut self.exchanges);

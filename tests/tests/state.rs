@@ -166,8 +166,8 @@ fn a_retry_is_known_across_the_change_of_the_key() {
 
 /// Lists that may hold times, each with why it does not grow and what it is for.
 const MAY_HOLD_TIMES: [(&str, &str); 5] = [
-    // Two directions.
-    ("FlowEntry", "halves"),
+    // The first datagram of each direction: round trips, and what is a probe of the path.
+    ("Path", "first"),
     // The last two records of a multiplexed connection: which of them ended a response is known
     // only from the next.
     ("Connection", "tail"),
@@ -295,7 +295,7 @@ impl Types {
 #[test]
 fn no_state_of_a_flow_holds_a_list_of_times() {
     let types = Types::read(&["flow", "exchange", "parse", "burst", "time.rs"]);
-    let found = types.lists_of_times(&["FlowEntry", "Connection"]);
+    let found = types.lists_of_times(&["FlowEntry", "FlowDetail", "Followed", "Connection"]);
     let allowed = MAY_HOLD_TIMES.map(|(name, field)| (name.to_owned(), field.to_owned()));
     assert_eq!(found, BTreeSet::from(allowed));
 }

@@ -29,6 +29,18 @@ impl Address {
         self.0
     }
 
+    /// The 32 bits of an IPv4 address, the first byte highest.
+    #[inline]
+    #[must_use]
+    pub const fn v4_bits(self) -> Option<u32> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => {
+                Some(u32::from_be_bytes([a, b, c, d]))
+            }
+            _ => None,
+        }
+    }
+
     /// The address as the standard library has it.
     #[must_use]
     pub fn ip(self) -> IpAddr {
@@ -157,6 +169,11 @@ impl TcpFlags {
     #[must_use]
     pub const fn rst(self) -> bool {
         self.0 & 0x04 != 0
+    }
+    /// Neither FIN, SYN nor RST.
+    #[must_use]
+    pub const fn is_plain(self) -> bool {
+        self.0 & 0x07 == 0
     }
     /// ACK.
     #[must_use]

@@ -28,6 +28,56 @@ pub const BURST_FRAMES: usize = 64;
 /// holds 300; what does not fit is counted and its stream resynchronises.
 pub const BURST_RECORDS: usize = 4096;
 
+/// A set of frames of a burst, by their index. Iterates in frame order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames(u64);
+
+const _: () = assert!(BURST_FRAMES == 64);
+
+impl Frames {
+    /// All frames that there may be.
+    pub const ALL: Self = Self(u64::MAX);
+    /// No frame.
+    pub const NONE: Self = Self(0);
+
+    /// Puts a frame in.
+    #[inline]
+    pub fn insert(&mut self, frame: usize) {
+        self.0 |= 1 << frame;
+    }
+
+    /// Those of both sets.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those before the frame `end`.
+    #[must_use]
+    pub fn before(self, end: usize) -> Self {
+        let below = if end < BURST_FRAMES { (1 << end) - 1 } else { u64::MAX };
+        Self(self.0 & below)
+    }
+
+    /// Whether a frame is among them.
+    #[must_use]
+    pub fn contains(self, frame: usize) -> bool {
+        self.0 >> frame & 1 != 0
+    }
+}
+
+impl Iterator for Frames {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let frame = self.0.trailing_zeros() as usize;
+        // Clears the lowest bit that is set.
+        self.0 &= self.0.wrapping_sub(1);
+        (frame < BURST_FRAMES).then_some(frame)
+    }
+}
+
 /// A port of the wire by its number, as it was configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortIndex(pub u16);
@@ -78,6 +128,10 @@ pub struct Packets {
     pub flow: Vec<Option<(FlowId, Direction)>>,
     /// Payload bytes that had not been seen before, from `flow::track`.
     pub fresh_bytes: Vec<u32>,
+    /// Frames that later stages must look at, from `flow::track`: all but the ordinary ones.
+    pub marked: Frames,
+    /// Ordinary frames with payload of flows that may carry an exchange.
+    pub carrying: Frames,
     /// How it will leave. Forward, until a stage says otherwise.
     pub fate: Vec<Fate>,
     /// TLS record headers seen in this burst, in frame order, from `parse::records`.
@@ -188,6 +242,8 @@ impl Packets {
             headers: Vec::with_capacity(BURST_FRAMES),
             flow: Vec::with_capacity(BURST_FRAMES),
             fresh_bytes: Vec::with_capacity(BURST_FRAMES),
+            marked: Frames::ALL,
+            carrying: Frames::NONE,
             fate: Vec::with_capacity(BURST_FRAMES),
             records: Vec::with_capacity(BURST_RECORDS),
             client_hellos: Vec::with_capacity(BURST_FRAMES),
@@ -246,6 +302,7 @@ impl Packets {
         self.flow.clear();
         self.fresh_bytes.clear();
         self.fate.clear();
+        (self.marked, self.carrying) = (Frames::ALL, Frames::NONE);
         self.clear_found();
     }
 
@@ -261,6 +318,16 @@ impl Packets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_of_frames_is_told_in_order() {
+        let mut frames = Frames::NONE;
+        [63, 0, 7].into_iter().for_each(|frame| frames.insert(frame));
+        assert_eq!(frames.collect::<Vec<_>>(), [0, 7, 63]);
+        assert_eq!(frames.before(63).union(Frames::NONE).collect::<Vec<_>>(), [0, 7]);
+        assert!(frames.contains(63) && !frames.contains(62));
+        assert_eq!(Frames::ALL.before(BURST_FRAMES).count(), BURST_FRAMES);
+    }
 
     #[test]
     fn frames_added_together_have_the_columns_of_frames_added_one_by_one() {

@@ -11,9 +11,10 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use crate::burst::{
-    Alpn, Carrier, ClientHello, Direction, HelloNames, Ja4, Packets, ServerHello, TlsVersion,
+    Alpn, Carrier, ClientHello, Direction, FlowId, HelloNames, Ja4, Packets, ServerHello,
+    TlsVersion,
 };
-use crate::flow::entry::{Classified, FlowEntry};
+use crate::flow::entry::{Classified, Flow};
 use crate::flow::table::FlowTable;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{Call, Event, EventSender, Evidence, Hello, Peers, Visibility};
@@ -87,36 +88,60 @@ pub fn endpoints(
     classifier: &mut Classifier,
     events: &mut EventSender,
 ) {
-    for &(flow, _) in packets.flow.iter().flatten() {
-        let entry = flows.entry_mut(flow);
-        // New flows have revision 0; the others met another policy.
-        if entry.class.revision != policy.revision() {
-            entry.class.call = classifier.call_again(entry, policy);
-            entry.class.revision = policy.revision();
+    for i in packets.marked.before(packets.len()) {
+        let Some((flow, _)) = packets.flow[i] else { continue };
+        // New flows have met no policy; the others may have met another one.
+        if !flows.meet_policy(flow) {
+            let call = classifier.call_again(&flows.flow(flow), policy);
+            note_call(flow, call, flows);
         }
     }
     for n in 0..packets.client_hellos.len() {
         let hello = packets.client_hellos[n];
-        let entry = flows.entry_mut(hello.flow);
         if hello.direction == Direction::ToClient {
+            let entry = flows.flow(hello.flow);
             // Who has sent the SYN, or a hello, is the client, whatever the other side sends.
-            if entry.class.hello || entry.halves[0].tcp.syn().is_some() {
+            if entry.class.hello || entry.client_is_sure() {
                 continue;
             }
-            entry.turn();
+            flows.turn(hello.flow);
             packets.turn(hello.flow);
         }
         let at = packets.at[usize::from(hello.packet)];
-        let told = classifier.meet(&hello, &packets.hello_names, entry, policy, at);
+        let entry = flows.flow(hello.flow);
+        let peers = entry.peers();
+        let from_middle = hello.carrier == Carrier::Tcp && entry.from_middle();
+        let Some(class) = flows.class_mut(hello.flow) else { continue };
+        let met = Met { peers, from_middle, at };
+        let told = classifier.meet(&hello, &packets.hello_names, &met, class, policy);
         events.send(Event::Hello(told));
     }
     for hello in &packets.server_hellos {
-        let entry = flows.entry_mut(hello.flow);
-        answer(hello, &mut entry.class);
+        if let Some(class) = flows.class_mut(hello.flow) {
+            answer(hello, class);
+        }
+        let entry = flows.flow(hello.flow);
         if entry.class.call.is_none() && !entry.class.hello {
-            entry.class.call = classifier.call_again(entry, policy);
+            let call = classifier.call_again(&entry, policy);
+            note_call(hello.flow, call, flows);
         }
     }
+}
+
+/// Notes what a flow calls. One that calls nothing, and called nothing before, needs no room for it.
+fn note_call(flow: FlowId, call: Option<Call>, flows: &mut FlowTable) {
+    if (call.is_some() || flows.flow(flow).class.call.is_some())
+        && let Some(class) = flows.class_mut(flow)
+    {
+        class.call = call;
+    }
+}
+
+/// The flow of a ClientHello.
+struct Met {
+    peers: Peers,
+    from_middle: bool,
+    at: Nanos,
 }
 
 impl Classifier {
@@ -125,17 +150,14 @@ impl Classifier {
         &mut self,
         hello: &ClientHello,
         names: &HelloNames,
-        entry: &mut FlowEntry,
+        &Met { peers, from_middle, at }: &Met,
+        class: &mut Classified,
         policy: &Snapshot,
-        at: Nanos,
     ) -> Hello {
-        let peers = entry.peers();
-        let from_middle = hello.carrier == Carrier::Tcp && entry.from_middle();
-        let first = !std::mem::replace(&mut entry.class.hello, true);
+        let first = !std::mem::replace(&mut class.hello, true);
         let sni = hello.sni.map(|name| names.get(name));
         let alpn = Alpn::new(names.get(hello.alpn));
         let name = sni.and_then(|name| std::str::from_utf8(name).ok());
-        let class = &mut entry.class;
         class.sni = sni.and_then(|name| self.names.intern(name));
         class.hidden = name.is_none() || (hello.ech && !self.is_in_clear(class.sni));
         class.application = self.hasher.hash_one(hello.ja4.ciphers());
@@ -188,8 +210,8 @@ impl Classifier {
     }
 
     /// The endpoint of a flow that opens, or that meets another policy than it opened under.
-    fn call_again(&self, entry: &FlowEntry, policy: &Snapshot) -> Option<Call> {
-        let Classified { call, sni, hidden, hello, application, .. } = entry.class;
+    fn call_again(&self, entry: &Flow<'_>, policy: &Snapshot) -> Option<Call> {
+        let Classified { call, sni, hidden, hello, application, .. } = *entry.class;
         let peers = entry.peers();
         let name = sni.and_then(|id| self.names.text(id));
         if let Some(call) = known(&peers, || policy.by_name(name?), hidden, policy) {

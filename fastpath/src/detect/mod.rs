@@ -38,7 +38,7 @@ use std::collections::VecDeque;
 
 use crate::burst::{FlowId, Packets};
 use crate::exchange::h1::Facts;
-use crate::exchange::{Edge, Exchanges};
+use crate::exchange::{self, Edge, Exchanges};
 use crate::flow::table::FlowTable;
 use crate::keyed::{Keys, Seed};
 use crate::policy::endpoint::Class;
@@ -70,8 +70,8 @@ pub struct Clients {
     undecided: VecDeque<Undecided>,
     /// Attempts that were decided in this burst.
     decided: Vec<Decided>,
-    /// What was decided of the exchange that runs on each flow: however long it runs, and whoever
-    /// pushed it out of the retry memory meanwhile.
+    /// What was decided of the exchange that runs on each flow, by its place among the exchanges:
+    /// however long it runs, and whoever pushed it out of the retry memory meanwhile.
     running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
@@ -104,6 +104,8 @@ pub struct Decided {
     /// What it asks of whom, as far as its request has been seen.
     pub work: Option<Work>,
     flow: FlowId,
+    /// Of its flow among the exchanges, if it runs.
+    running: Option<exchange::Place>,
     /// Where the retry memory has it; nowhere over HTTP/2.
     place: Option<Place>,
 }
@@ -142,9 +144,9 @@ const DECISIONS_PER_BURST: usize = 16;
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
 impl Clients {
-    /// For a flow table with this many slots; lengths are hashed under keys of this seed.
+    /// For this many flows that carry exchanges; lengths are hashed under keys of this seed.
     #[must_use]
-    pub fn for_slots(slots: usize, seed: Seed) -> Self {
+    pub fn for_places(places: usize, seed: Seed) -> Self {
         Self {
             keys: Keys::new(seed),
             stale: 0,
@@ -153,7 +155,7 @@ impl Clients {
             patterns: Patterns::default(),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
-            running: vec![None; slots],
+            running: Vec::with_capacity(places),
             finished: Vec::with_capacity(1024),
             last_ended: None,
             streams: mux::Streams::default(),
@@ -174,8 +176,9 @@ impl Clients {
             return;
         };
         self.retries.note_verdict(place, decided.id, verdict);
-        let running = &mut self.running[decided.flow.0 as usize];
-        if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
+        let running =
+            decided.running.and_then(|place| self.running.get_mut(place.index())?.as_mut());
+        if let Some(running) = running.filter(|running| running.id == decided.id) {
             running.verdict = verdict;
         }
         self.note_finished(decided.id, verdict);
@@ -268,7 +271,7 @@ pub fn observe(
                 let carried = Carried { previous: *previous, continues };
                 let place = clients.retries.started(*id, *flow, (*meant, *at), &caller, carried);
                 let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
-                let (entry, application) = (flows.entry(flow), caller.application);
+                let (entry, application) = (flows.flow(flow), caller.application);
                 let (peers, withdrawn, ended) = (entry.peers(), false, None);
                 let waiting = Undecided {
                     id,
@@ -288,7 +291,7 @@ pub fn observe(
                 }
                 clients.undecided.push_back(waiting);
             }
-            Edge::Ended(facts) => ended(facts, flows, clients, policy, events),
+            Edge::Ended(facts) => ended(facts, flows, exchanges, clients, policy, events),
             Edge::Withdrawn(id, _) => {
                 if let Some(waiting) = clients.waiting_mut(*id) {
                     waiting.withdrawn = true;
@@ -323,12 +326,13 @@ pub fn observe(
 fn ended(
     facts: &Facts,
     flows: &FlowTable,
+    exchanges: &Exchanges,
     clients: &mut Clients,
     policy: &Snapshot,
     events: &mut EventSender,
 ) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let peers = flows.entry(facts.seen.flow).peers();
+    let peers = flows.flow(facts.seen.flow).peers();
     let (server, datagrams) = (peers.server, quic::is_between(&peers));
     let class = endpoint.map(|endpoint| endpoint.class);
     if let (Some(id), Some(endpoint)) = (facts.seen.endpoint, endpoint) {
@@ -365,7 +369,8 @@ fn ended(
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {
-            let running = clients.running[facts.seen.flow.0 as usize].take();
+            let running = exchanges.place(facts.seen.flow);
+            let running = running.and_then(|place| clients.running.get_mut(place.index())?.take());
             let running = running.filter(|running| running.id == exchange.id);
             // The retry memory knows better, where it still knows: a link can turn out to be
             // mistaken.
@@ -410,6 +415,7 @@ fn decide_next(
     });
     let link = if datagrams { Link::UNKNOWN } else { link };
     let at = start + DECIDE_AFTER;
+    let running = exchanges.place(flow).filter(|_| waiting.ended.is_none());
     clients.decided.push(Decided {
         id,
         at,
@@ -422,6 +428,7 @@ fn decide_next(
         application,
         work,
         flow,
+        running,
         place: Some(place),
     });
     if let Some(kind) = kind_of(&link) {
@@ -431,8 +438,11 @@ fn decide_next(
     match waiting.ended {
         Some(exchange) => clients.finished.push(complete(exchange, link)),
         None => {
-            let running = Running { id, link, verdict: NO_VERDICT };
-            clients.running[flow.0 as usize] = Some(running);
+            let Some(place) = running.map(exchange::Place::index) else { return };
+            if clients.running.len() <= place {
+                clients.running.resize(place + 1, None);
+            }
+            clients.running[place] = Some(Running { id, link, verdict: NO_VERDICT });
         }
     }
 }
@@ -459,7 +469,7 @@ fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Cl
 /// Everything about an ended exchange but what it is a retry of.
 fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapshot) -> Exchange {
     let seen = &facts.seen;
-    let entry = flows.entry(seen.flow);
+    let entry = flows.flow(seen.flow);
     let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
     let datagrams = quic::is_between(&entry.peers());
     let tokens = (!datagrams).then(|| tokens::estimate(facts, outcome, endpoint)).flatten();
@@ -477,7 +487,7 @@ fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapsho
             _ => Visibility::H1,
         },
         from_middle: entry.from_middle(),
-        rtt: entry.halves.map(|half| half.rtt.smoothed()),
+        rtt: entry.smoothed_rtts(),
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_heard.max(seen.last_down).max(seen.last_up),
@@ -556,7 +566,7 @@ fn signal_end(exchange: &Exchange, events: &mut EventSender) {
 }
 
 fn caller(flows: &FlowTable, flow: FlowId) -> Caller {
-    let entry = flows.entry(flow);
+    let entry = flows.flow(flow);
     let peers = entry.peers();
     Caller { client: peers.client, server: peers.server, application: entry.class.application }
 }

@@ -135,7 +135,7 @@ pub(super) fn observe(
                 let streams = &mut clients.streams;
                 let caller = caller(flows, flow);
                 let key = streams.links.key(&caller);
-                let entry = flows.entry(flow);
+                let entry = flows.flow(flow);
                 let started = (id, caller.application);
                 streams.links.started(key, started, (flow, entry.number), at);
                 let peers = entry.peers();
@@ -150,7 +150,7 @@ pub(super) fn observe(
             MuxEdge::MaybeReset { flow, at } => {
                 let links = &mut clients.streams.links;
                 let key = links.key(&caller(flows, flow));
-                links.maybe_ended(key, flows.entry(flow).number, at);
+                links.maybe_ended(key, flows.flow(flow).number, at);
             }
         }
     }
@@ -270,6 +270,7 @@ fn decide_next(
         application: caller.application,
         work: None,
         flow,
+        running: None,
         place: None,
     });
     match ended {
@@ -362,7 +363,7 @@ fn describe(
     policy: &Snapshot,
 ) -> Exchange {
     let seen = &facts.stream;
-    let entry = flows.entry(facts.flow);
+    let entry = flows.flow(facts.flow);
     let endpoint = facts.endpoint.map(|id| policy.endpoint(id));
     let streamed = seen.is_streamed();
     let (head_records, head_bytes) = seen.head;
@@ -385,7 +386,7 @@ fn describe(
         sni: entry.class.sni,
         visibility: Visibility::Mux,
         from_middle: entry.from_middle(),
-        rtt: entry.halves.map(|half| half.rtt.smoothed()),
+        rtt: entry.smoothed_rtts(),
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_down.max(seen.last_up),

@@ -9,6 +9,7 @@ pub mod h1;
 mod handshake;
 pub mod mux;
 mod opaque;
+mod places;
 mod quic;
 pub mod recent;
 pub mod settle;
@@ -19,14 +20,15 @@ use std::hash::RandomState;
 use crate::burst::{
     BURST_RECORDS, ContentType, Datagram, Direction, FlowId, Headers, Packets, Protocol, Record,
 };
-use crate::flow::entry::FlowEntry;
+use crate::flow::entry::Flow;
 use crate::flow::table::FlowTable;
-use crate::flow::tcp::Progress;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{ExchangeId, Visibility};
 use crate::time::Nanos;
 use h1::{Connection, Ending, Facts, Step};
 use mux::Muxes;
+pub use places::Place;
+use places::{Followed, Places};
 use settle::{SETTLE, SettleQueue};
 use tickets::TicketLengths;
 
@@ -58,8 +60,8 @@ pub enum Edge {
 /// The exchanges of an lcore's flows.
 #[derive(Debug)]
 pub struct Exchanges {
-    connections: Vec<Connection>,
-    paths: Vec<quic::Path>,
+    /// The connections of flows that carry TLS, QUIC or plain inference.
+    places: Places,
     settling: SettleQueue,
     edges: Vec<Edge>,
     /// Those of HTTP/2.
@@ -94,8 +96,7 @@ impl Exchanges {
     #[must_use]
     pub fn for_slots(slots: usize) -> Self {
         Self {
-            connections: vec![Connection::default(); slots],
-            paths: vec![quic::Path::default(); slots],
+            places: Places::for_slots(slots),
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
             mux: Muxes::for_slots(slots, EDGES),
@@ -115,29 +116,53 @@ impl Exchanges {
     /// The exchange `id` as it stands, if it is the one running on `flow`.
     #[must_use]
     pub fn facts(&self, flow: FlowId, id: ExchangeId) -> Option<Facts> {
-        let facts = self.connections.get(flow.0 as usize)?.facts(Ending::Running)?;
+        let facts = self.connection(flow)?.facts(Ending::Running)?;
         (facts.seen.id == id).then_some(facts)
     }
 
     /// How many exchanges a flow has carried.
     #[must_use]
     pub fn count(&self, flow: FlowId) -> u32 {
-        self.connections.get(flow.0 as usize).map_or(0, |connection| connection.exchanges)
+        self.connection(flow).map_or(0, |connection| connection.exchanges)
     }
 
     /// When the first side of a flow closed it.
     #[must_use]
     pub fn closed_at(&self, flow: FlowId) -> Option<Nanos> {
-        self.connections.get(flow.0 as usize)?.closed_at()
+        self.connection(flow)?.closed_at()
     }
 
-    fn connection(&mut self, flow: FlowId) -> &mut Connection {
-        &mut self.connections[flow.0 as usize]
+    /// The place of a flow that may carry exchanges, below [`places`](Self::places).
+    #[must_use]
+    pub fn place(&self, flow: FlowId) -> Option<Place> {
+        self.places.of(flow)
+    }
+
+    /// How many flows can have a place at once.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places.capacity()
+    }
+
+    /// Flows that found no place, and whose exchanges are not followed.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.places.refused
+    }
+
+    fn connection(&self, flow: FlowId) -> Option<&Connection> {
+        self.places.of(flow).map(|place| &self.places[place].connection)
+    }
+
+    fn connection_mut(&mut self, flow: FlowId) -> Option<&mut Connection> {
+        self.places.of(flow).map(|place| &mut self.places[place].connection)
     }
 
     /// Counts a flow as what it has turned out to be, and no longer as what it seemed before.
     fn count_as(&mut self, flow: FlowId, visibility: Visibility) {
-        let before = std::mem::replace(&mut self.connection(flow).counted, visibility);
+        let Some(place) = self.places.take(flow) else { return };
+        let counted = &mut self.places[place].connection.counted;
+        let before = std::mem::replace(counted, visibility);
         if before == visibility {
             return;
         }
@@ -150,29 +175,27 @@ impl Exchanges {
     }
 
     fn end(&mut self, flow: FlowId, ending: Ending) {
-        let facts = self.connection(flow).end(ending);
+        let facts = self.connection_mut(flow).and_then(|connection| connection.end(ending));
         self.edges.extend(facts.map(Edge::Ended));
     }
 
     /// The server's close ends an exchange at once. A client's close ends it when the server has
     /// closed too, or after a while: what the server still sends tells an abort from a goodbye.
-    fn after_close(&mut self, flow: FlowId, entry: &FlowEntry, at: Nanos) {
-        let connection = self.connection(flow);
-        if let Some(ending) = connection.closing() {
-            let closed = (ending, connection.both_closed());
-            let since = connection.closed_at().unwrap_or(at);
-            self.mux.closed(flow, entry, closed, since, &mut self.next);
-        }
-        let connection = self.connection(flow);
-        match connection.closing() {
-            None => {}
-            Some(Ending::ClientClosed) if !connection.both_closed() => self.let_settle(flow, at),
-            Some(ending) => self.end(flow, ending),
+    fn after_close(&mut self, flow: FlowId, entry: &Flow<'_>, at: Nanos) {
+        let Some(connection) = self.connection(flow) else { return };
+        let Some(ending) = connection.closing() else { return };
+        let both = connection.both_closed();
+        let since = connection.closed_at().unwrap_or(at);
+        self.mux.closed(flow, entry, (ending, both), since, &mut self.next);
+        match ending {
+            Ending::ClientClosed if !both => self.let_settle(flow, at),
+            _ => self.end(flow, ending),
         }
     }
 
     fn let_settle(&mut self, flow: FlowId, at: Nanos) {
-        if let Some(current) = &mut self.connections[flow.0 as usize].current
+        let Some(place) = self.places.of(flow) else { return };
+        if let Some(current) = &mut self.places[place].connection.current
             && !current.queued
         {
             current.queued = self.settling.push(at, flow, current.id);
@@ -183,8 +206,8 @@ impl Exchanges {
     fn settle(&mut self, now: Nanos) {
         for _ in 0..SETTLED_PER_BURST {
             let Some((flow, id)) = self.settling.due(now) else { break };
-            let datagrams = self.connection(flow).counted == Visibility::Quic;
-            let connection = self.connection(flow);
+            let Some(connection) = self.connection_mut(flow) else { continue };
+            let datagrams = connection.counted == Visibility::Quic;
             let closing = connection.closing();
             let Some(current) = connection.current.as_mut().filter(|current| current.id == id)
             else {
@@ -196,7 +219,7 @@ impl Exchanges {
                 connection.facts(Ending::Running).is_some_and(|facts| facts.last_is_terminator());
             match closing {
                 Some(ending) => self.end(flow, ending),
-                None if datagrams && quic::is_over(self.connection(flow), now) => {
+                None if datagrams && quic::is_over(connection, now) => {
                     self.end(flow, Ending::Gone);
                 }
                 None if datagrams => self.let_settle(flow, now),
@@ -209,8 +232,8 @@ impl Exchanges {
 
     /// A flow taken for HTTP/1.1 is HTTP/2: what it had been seen to send belongs to its preface and
     /// first request.
-    fn turn_to_mux(&mut self, flow: FlowId, entry: &FlowEntry) {
-        let connection = self.connection(flow);
+    fn turn_to_mux(&mut self, flow: FlowId, entry: &Flow<'_>) {
+        let Some(connection) = self.connection_mut(flow) else { return };
         connection.multiplexed = true;
         let (midway, current) = (connection.is_midway(), connection.current.take());
         let adopted = current.map(|c| (c.start, c.up_bytes, c.down_records > 0));
@@ -218,19 +241,24 @@ impl Exchanges {
         self.mux.begin(flow, entry, midway, adopted.filter(|_| !midway));
     }
 
-    fn multiplexed(&mut self, record: &Record, length: u16, entry: &FlowEntry) {
-        let closing = self.connection(record.flow).closing();
+    fn multiplexed(&mut self, record: &Record, length: u16, entry: &Flow<'_>) {
+        let closing = self.connection(record.flow).and_then(Connection::closing);
         let record_seen = (record.direction, length, record.at);
         self.mux.record(record.flow, entry, record_seen, closing, &mut self.next);
+    }
+
+    /// How and when a flow was closed.
+    fn closing(&self, flow: FlowId) -> Option<(Ending, Nanos)> {
+        let connection = self.connection(flow)?;
+        connection.closing().zip(connection.closed_at())
     }
 
     /// The same for multiplexed connections.
     fn settle_mux(&mut self, flows: &FlowTable, now: Nanos) {
         for _ in 0..SETTLED_PER_BURST {
             let Some(flow) = self.mux.due(now) else { break };
-            let connection = self.connection(flow);
-            let closing = connection.closing().zip(connection.closed_at());
-            self.mux.settle(flow, flows.entry(flow), closing, now, &mut self.next);
+            let closing = self.closing(flow);
+            self.mux.settle(flow, &flows.flow(flow), closing, now, &mut self.next);
         }
     }
 }
@@ -250,7 +278,7 @@ impl FlowsSeen {
 /// Lets what a policy says of an endpoint be known of its servers before they answer.
 pub fn meet(packets: &Packets, flows: &FlowTable, policy: &Snapshot, exchanges: &mut Exchanges) {
     for hello in &packets.client_hellos {
-        let entry = flows.entry(hello.flow);
+        let entry = flows.flow(hello.flow);
         let endpoint = entry.class.endpoint().map(|id| policy.endpoint(id));
         if let Some(learnt) = endpoint.and_then(|endpoint| endpoint.learnt.as_ref()) {
             exchanges.mux.meet(entry.peers().server, &learnt.http2, packets.now);
@@ -262,67 +290,93 @@ pub fn meet(packets: &Packets, flows: &FlowTable, policy: &Snapshot, exchanges: 
 pub fn follow(packets: &Packets, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     exchanges.edges.clear();
     exchanges.mux.clear();
-    for &flow in flows.fresh() {
-        *exchanges.connection(flow) = Connection::default();
-        exchanges.paths[flow.0 as usize] = quic::Path::default();
-    }
+    exchanges.places.free_ended();
     let clients = packets.client_hellos.iter().map(|hello| hello.flow);
     for flow in clients.chain(packets.server_hellos.iter().map(|hello| hello.flow)) {
-        let visibility = flows.entry(flow).class.visibility;
+        let visibility = flows.flow(flow).class.visibility;
         // What HTTP/1.1 has to show before it counts is an exchange.
         let h1 = visibility == Visibility::H1;
         exchanges.count_as(flow, if h1 { Visibility::Opaque } else { visibility });
     }
     let mut records = packets.records.iter().peekable();
-    for i in 0..packets.len() {
+    for i in packets.marked.union(packets.carrying).before(packets.len()) {
+        if !packets.marked.contains(i) {
+            heard(packets, i, exchanges);
+            continue;
+        }
         // What a request acknowledges belongs to the response before it.
         notice_miss(packets, i, flows, exchanges);
         while let Some(record) = records.next_if(|record| usize::from(record.packet) == i) {
             follow_record(record, flows, exchanges);
         }
-        if let (Some(headers), Some((flow, direction))) = (&packets.headers[i], packets.flow[i]) {
-            let at = packets.at[i];
-            let fresh_bytes = packets.fresh_bytes[i];
-            if fresh_bytes > 0 {
-                exchanges.connection(flow).heard(at);
-                let entry = flows.entry(flow);
-                if entry.class.visibility == Visibility::Mux
-                    && entry.halves[direction.index()].stream.is_searching()
-                {
-                    exchanges.mux.lost(flow);
-                }
-                if opaque::is_ours(entry) {
-                    let packet = u16::try_from(i).unwrap_or(u16::MAX);
-                    let record = opaque::segment(packet, at, (flow, direction), fresh_bytes);
-                    follow_segment(&record, flows, exchanges);
-                }
-            }
-            let progress = &flows.entry(flow).halves[direction.index()].tcp;
-            if closes(headers, progress) {
-                exchanges.connection(flow).closed(direction, headers.tcp.flags.rst(), at);
-                if progress.fin_ahead() && !headers.tcp.flags.rst() {
-                    // What is still missing may be the end of the response.
-                    exchanges.let_settle(flow, at);
-                } else {
-                    exchanges.after_close(flow, flows.entry(flow), at);
-                }
-            }
-            if headers.protocol == Protocol::Udp {
-                let packet = u16::try_from(i).unwrap_or(u16::MAX);
-                let record = quic::datagram(packet, at, (flow, direction), headers);
-                follow_datagram(headers, &record, flows, exchanges);
-            }
-        }
+        follow_frame(packets, i, flows, exchanges);
     }
     exchanges.settle(packets.now);
     exchanges.settle_mux(flows, packets.now);
     flows.take_ended(|flow, entry| {
         exchanges.end(flow, Ending::Gone);
-        let connection = exchanges.connection(flow);
-        let closing = connection.closing().zip(connection.closed_at());
-        let closing = closing.unwrap_or((Ending::Gone, packets.now));
+        let closing = exchanges.closing(flow).unwrap_or((Ending::Gone, packets.now));
         exchanges.mux.end(flow, entry, closing, &mut exchanges.next);
+        exchanges.places.ended(flow);
     });
+}
+
+/// New payload has passed on a flow.
+fn heard(packets: &Packets, i: usize, exchanges: &mut Exchanges) {
+    let connection = packets.flow[i].and_then(|(flow, _)| exchanges.connection_mut(flow));
+    if let Some(connection) = connection {
+        connection.heard(packets.at[i]);
+    }
+}
+
+/// What a frame says beside its records.
+fn follow_frame(packets: &Packets, i: usize, flows: &mut FlowTable, exchanges: &mut Exchanges) {
+    let (Some(headers), Some((flow, direction))) = (&packets.headers[i], packets.flow[i]) else {
+        return;
+    };
+    let (at, fresh_bytes) = (packets.at[i], packets.fresh_bytes[i]);
+    let packet = u16::try_from(i).unwrap_or(u16::MAX);
+    if fresh_bytes > 0 {
+        heard(packets, i, exchanges);
+        let entry = flows.flow(flow);
+        if entry.class.visibility == Visibility::Mux && entry.has_no_place(direction) {
+            exchanges.mux.lost(flow);
+        }
+        if opaque::is_ours(&entry) {
+            let record = opaque::segment(packet, at, (flow, direction), fresh_bytes);
+            follow_segment(&record, flows, exchanges);
+        }
+    }
+    if headers.protocol == Protocol::Udp {
+        let record = quic::datagram(packet, at, (flow, direction), headers);
+        follow_datagram(headers, &record, flows, exchanges);
+    } else if headers.tcp.flags.fin() || headers.tcp.flags.rst() {
+        follow_close(headers, (flow, direction), at, flows, exchanges);
+    }
+}
+
+/// A FIN, or an RST that `flow` took for genuine.
+fn follow_close(
+    headers: &Headers,
+    (flow, direction): (FlowId, Direction),
+    at: Nanos,
+    flows: &FlowTable,
+    exchanges: &mut Exchanges,
+) {
+    let entry = flows.flow(flow);
+    let progress = entry.progress(direction);
+    let flags = headers.tcp.flags;
+    let Some(connection) = exchanges.connection_mut(flow) else { return };
+    if !flags.fin() && !progress.rst {
+        return;
+    }
+    connection.closed(direction, flags.rst(), at);
+    if progress.fin_ahead() && !flags.rst() {
+        // What is still missing may be the end of the response.
+        exchanges.let_settle(flow, at);
+    } else {
+        exchanges.after_close(flow, &entry, at);
+    }
 }
 
 /// Any UDP that is followed and is not DTLS is QUIC, also where its hello was not seen.
@@ -333,24 +387,28 @@ fn follow_datagram(
     exchanges: &mut Exchanges,
 ) {
     let flow = record.flow;
-    let class = &mut flows.entry_mut(flow).class;
-    if !class.hello && class.visibility == Visibility::Opaque && headers.datagram != Datagram::Dtls
+    let class = flows.flow(flow).class;
+    if !class.hello
+        && class.visibility == Visibility::Opaque
+        && headers.datagram != Datagram::Dtls
+        && let Some(class) = flows.class_mut(flow)
     {
         class.visibility = Visibility::Quic;
         exchanges.count_as(flow, Visibility::Quic);
     }
-    let entry = flows.entry(flow);
-    if headers.is_part() || entry.class.visibility != Visibility::Quic || !quic::is_ours(entry) {
+    let entry = flows.flow(flow);
+    if headers.is_part() || entry.class.visibility != Visibility::Quic || !quic::is_ours(&entry) {
         return;
     }
-    let Exchanges { connections, paths, hasher, .. } = exchanges;
-    let (connection, path) = (&mut connections[flow.0 as usize], &mut paths[flow.0 as usize]);
+    let Exchanges { places, hasher, .. } = exchanges;
+    let Some(place) = places.take(flow) else { return };
+    let Followed { connection, path } = &mut places[place];
     let meaning = path.follow(connection, record, headers.datagram, hasher);
     let endpoint = entry.class.endpoint();
     let step = match meaning {
         quic::Meaning::Step(step) => step,
         quic::Meaning::Instead => {
-            let probe = exchanges.connection(flow).current.take();
+            let probe = connection.current.take();
             exchanges.edges.extend(probe.map(|probe| Edge::Withdrawn(probe.id, probe.endpoint)));
             Step::Request
         }
@@ -368,32 +426,29 @@ fn notice_miss(packets: &Packets, i: usize, flows: &FlowTable, exchanges: &mut E
         return;
     };
     let ack = headers.tcp.ack;
-    let server = &flows.entry(flow).halves[Direction::ToClient.index()].tcp;
+    let server = flows.flow(flow).progress(Direction::ToClient);
     if headers.tcp.flags.ack()
         && let Some((missed_bytes, ahead)) = server.missed(ack)
+        && let Some(connection) = exchanges.connection_mut(flow)
     {
-        exchanges.connection(flow).missed_response(missed_bytes, ahead, packets.at[i]);
+        connection.missed_response(missed_bytes, ahead, packets.at[i]);
     }
-}
-
-/// A FIN, or an RST that `flow` took for genuine.
-fn closes(headers: &Headers, progress: &Progress) -> bool {
-    headers.tcp.flags.fin() || (headers.tcp.flags.rst() && progress.rst)
 }
 
 fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
     let flow = record.flow;
-    let entry = flows.entry_mut(flow);
-    let Exchanges { connections, tickets, hasher, .. } = exchanges;
-    let connection = &mut connections[flow.0 as usize];
-    connection.meet(&entry.class, entry.rtt());
+    let entry = flows.flow(flow);
+    let Exchanges { places, tickets, hasher, .. } = exchanges;
+    let Some(place) = places.take(flow) else { return };
+    let connection = &mut places[place].connection;
+    connection.meet(entry.class, entry.rtt());
     tickets.meet(connection, record, &entry.peers());
     let endpoint = entry.class.endpoint();
     let step = match record.content {
         ContentType::ApplicationData if connection.multiplexed => {
             match connection.plaintext(record) {
                 Ok(length) => {
-                    exchanges.multiplexed(record, length, entry);
+                    exchanges.multiplexed(record, length, &entry);
                     Step::Nothing
                 }
                 Err(step) => step,
@@ -411,9 +466,10 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
 
 /// The same for new payload of a flow that is not TLS.
 fn follow_segment(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchanges) {
-    let Exchanges { connections, hasher, .. } = exchanges;
-    let connection = &mut connections[record.flow.0 as usize];
-    let entry = flows.entry(record.flow);
+    let Exchanges { places, hasher, .. } = exchanges;
+    let Some(place) = places.take(record.flow) else { return };
+    let connection = &mut places[place].connection;
+    let entry = flows.flow(record.flow);
     let step = opaque::follow(connection, record, entry.rtt(), hasher);
     let endpoint = entry.class.endpoint();
     act_on(step, record, endpoint, flows, exchanges);
@@ -427,30 +483,38 @@ fn act_on(
     exchanges: &mut Exchanges,
 ) {
     let flow = record.flow;
-    let entry = flows.entry_mut(flow);
     match step {
         Step::Nothing => {}
-        Step::Close => exchanges.after_close(flow, entry, record.at),
+        Step::Close => exchanges.after_close(flow, &flows.flow(flow), record.at),
         Step::Terminator => exchanges.let_settle(flow, record.at),
         Step::Request => {
             exchanges.end(flow, Ending::Reuse);
             let id = ExchangeId(exchanges.next);
             exchanges.next += 1;
-            if entry.class.visibility == Visibility::Both {
-                entry.class.visibility = Visibility::H1;
+            if flows.flow(flow).class.visibility == Visibility::Both {
+                note_visibility(flow, Visibility::H1, flows);
             }
+            let entry = flows.flow(flow);
             // What is not TLS has exchanges too, and stays opaque.
             exchanges.count_as(flow, entry.class.visibility);
             let (at, opened) = (record.at, entry.opened);
-            let meant = exchanges.connection(flow).meant(opened, at);
-            let previous = exchanges.connection(flow).open(id, endpoint, record);
+            let Some(connection) = exchanges.connection_mut(flow) else { return };
+            let meant = connection.meant(opened, at);
+            let previous = connection.open(id, endpoint, record);
             exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous });
         }
         Step::Multiplexed(length) => {
-            entry.class.visibility = Visibility::Mux;
+            note_visibility(flow, Visibility::Mux, flows);
             exchanges.count_as(flow, Visibility::Mux);
-            exchanges.turn_to_mux(flow, entry);
-            exchanges.multiplexed(record, length, entry);
+            let entry = flows.flow(flow);
+            exchanges.turn_to_mux(flow, &entry);
+            exchanges.multiplexed(record, length, &entry);
         }
+    }
+}
+
+fn note_visibility(flow: FlowId, visibility: Visibility, flows: &mut FlowTable) {
+    if let Some(class) = flows.class_mut(flow) {
+        class.visibility = visibility;
     }
 }

@@ -12,7 +12,7 @@ mod request;
 mod stream;
 
 use crate::burst::{Address, Direction, FlowId};
-use crate::flow::entry::FlowEntry;
+use crate::flow::entry::Flow;
 use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::ExchangeId;
@@ -33,8 +33,8 @@ pub const STREAMS_MAX: usize = 64;
 const CONNECTIONS_MAX: usize = 4096;
 /// Servers whose habits are remembered.
 const SERVERS_MAX: usize = 256;
-/// No connection.
-const NONE: u32 = u32::MAX;
+/// No connection; places count from 1, so that memory of flows without one is not touched.
+const NONE: u32 = 0;
 
 /// Something that begins or ends on a multiplexed connection.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ impl Muxes {
     pub(super) fn begin(
         &mut self,
         flow: FlowId,
-        entry: &FlowEntry,
+        entry: &Flow<'_>,
         midway: bool,
         adopted: Option<(Nanos, u32, bool)>,
     ) {
@@ -149,7 +149,7 @@ impl Muxes {
             self.refused += 1;
             return;
         };
-        self.index[flow.0 as usize] = place;
+        self.index[flow.0 as usize] = place + 1;
         let connection = &mut self.pool[place as usize];
         connection.begin(entry.rtt().unwrap_or(RTT_DEFAULT), midway);
         if let Some((at, bytes, answered)) = adopted {
@@ -161,7 +161,7 @@ impl Muxes {
     pub(super) fn record(
         &mut self,
         flow: FlowId,
-        entry: &FlowEntry,
+        entry: &Flow<'_>,
         (direction, length, at): (Direction, u16, Nanos),
         closing: Option<Ending>,
         next: &mut u64,
@@ -183,7 +183,7 @@ impl Muxes {
     pub(super) fn closed(
         &mut self,
         flow: FlowId,
-        entry: &FlowEntry,
+        entry: &Flow<'_>,
         (ending, both): (Ending, bool),
         at: Nanos,
         next: &mut u64,
@@ -209,7 +209,7 @@ impl Muxes {
     pub(super) fn end(
         &mut self,
         flow: FlowId,
-        entry: &FlowEntry,
+        entry: &Flow<'_>,
         (ending, at): (Ending, Nanos),
         next: &mut u64,
     ) {
@@ -238,7 +238,7 @@ impl Muxes {
     pub(super) fn settle(
         &mut self,
         flow: FlowId,
-        entry: &FlowEntry,
+        entry: &Flow<'_>,
         closing: Option<(Ending, Nanos)>,
         now: Nanos,
         next: &mut u64,
@@ -258,7 +258,7 @@ impl Muxes {
     }
 
     fn place(&self, flow: FlowId) -> Option<usize> {
-        self.index.get(flow.0 as usize).filter(|&&place| place != NONE).map(|&place| place as usize)
+        self.index.get(flow.0 as usize)?.checked_sub(1).map(|place| place as usize)
     }
 
     fn new_place(&mut self) -> Option<u32> {
@@ -274,7 +274,7 @@ impl Muxes {
     fn on(
         &mut self,
         flow: FlowId,
-        entry: &FlowEntry,
+        entry: &Flow<'_>,
         at: Nanos,
         next: &mut u64,
         act: impl FnOnce(&mut Connection, &mut Scene<'_>) -> bool,

@@ -8,7 +8,7 @@ use std::hash::RandomState;
 
 use super::h1::{Connection, Step, TERMINATOR};
 use crate::burst::{ContentType, Direction, FlowId, Record};
-use crate::flow::entry::FlowEntry;
+use crate::flow::entry::Flow;
 use crate::time::Nanos;
 
 /// vLLM and others; Ollama.
@@ -17,10 +17,10 @@ const INFERENCE_PORTS: [u16; 2] = [8000, 11434];
 const TOGETHER: Nanos = Nanos::from_millis(1);
 
 /// Whether this flow is to be followed: it is not TLS, and its server may be one of inference.
-pub(super) fn is_ours(entry: &FlowEntry) -> bool {
-    let foreign = entry.halves.iter().any(|half| half.stream.is_foreign());
+pub(super) fn is_ours(entry: &Flow<'_>) -> bool {
+    let foreign = entry.is_foreign();
     // Neither side has sent anything that looks like a record, since it is watched.
-    let unknown = entry.halves.iter().all(|half| half.stream.is_searching());
+    let unknown = entry.is_unknown();
     let plain_port = INFERENCE_PORTS.contains(&entry.peers().server_port);
     let known = entry.class.endpoint().is_some() || plain_port;
     let midway = unknown && plain_port && entry.from_middle();

@@ -12,7 +12,7 @@ use std::hash::RandomState;
 use super::h1::{self, Ending, Step};
 use super::handshake::RTT_DEFAULT;
 use crate::burst::{ContentType, Datagram, Direction, FlowId, Headers, Record};
-use crate::flow::entry::FlowEntry;
+use crate::flow::entry::Flow;
 use crate::time::Nanos;
 
 /// What is known of a connection beside its exchange.
@@ -83,7 +83,7 @@ impl Default for Path {
 }
 
 /// Whether this flow is to be followed: its handshake was read, or it is known whom it calls.
-pub(super) fn is_ours(entry: &FlowEntry) -> bool {
+pub(super) fn is_ours(entry: &Flow<'_>) -> bool {
     entry.class.hello || entry.class.endpoint().is_some()
 }
 

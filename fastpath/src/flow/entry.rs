@@ -1,64 +1,96 @@
 //! What is kept of a flow. O(1): no list of anything.
+//!
+//! Every flow has a [`FlowEntry`] of two cache lines. An ordinary segment of a flow that is known
+//! touches the first; the second has its round trips. What a handshake, a loss or a policy adds is a
+//! [`FlowDetail`], which a flow gets when it first needs one.
+//!
+//! ```text
+//!  0   last_seen  8 | bytes      16
+//! 24   halves    16 | key        12
+//! 52   frames     4 | policy      4 | state      4
+//! 64   timings   40 | opened      8
+//! 112  starts     8 | detail      4
+//! ```
 
-use super::key::FlowKey;
-use super::rtt::RoundTrip;
-use super::tcp::{Arrived, Progress};
+use super::key::{FlowKey, Kind, ShortKey};
+use super::rtt::{RoundTrip, Sample, Timing};
+use super::state::{Of, State};
+use super::tcp::{Arrived, Loss, Progress, lacks};
 use crate::burst::{Direction, Headers, Protocol, TlsVersion};
 use crate::parse::handshake::Handshake;
-use crate::parse::tls::Stream;
+use crate::parse::tls::{self, Stream};
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::{Call, Peers, Visibility};
 use crate::telemetry::names::NameId;
 use crate::time::Nanos;
 
-/// One flow, in whole cache lines. The first one is what a look-up reads; the others are the two
-/// directions, and what is read when something begins or ends.
+/// What every flow has.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub struct FlowEntry {
-    /// Its 5-tuple.
-    pub key: FlowKey,
-    /// Whether the lower end of the key is the client.
-    pub client_is_low: bool,
-    /// It has not ended.
-    pub(super) is_live: bool,
+#[repr(C, align(128))]
+pub(super) struct FlowEntry {
     /// Latest frame.
-    pub last_seen: Nanos,
-    /// First frame.
-    pub opened: Nanos,
-    /// Its number, unique in the lcore's life.
-    pub number: u64,
+    pub(super) last_seen: Nanos,
+    /// Bytes of frames on the wire, to the server and to the client.
+    bytes: [u64; 2],
     /// To the server, to the client.
-    pub halves: [Half; 2],
-    /// What the ClientHello and the policy say.
-    pub class: Classified,
-    /// Handshake of a UDP flow.
-    pub handshake: Handshake,
+    pub(super) halves: [Half; 2],
+    /// Its 5-tuple.
+    pub(super) key: ShortKey,
+    /// Frames of both directions.
+    frames: u32,
+    /// The policy that it was classified by, in the count of the table; 0: by none.
+    pub(super) policy: u32,
+    /// What has happened.
+    pub(super) state: State,
+    /// Round trips from here to the receiver of each direction and back.
+    timings: [Timing; 2],
+    /// First frame.
+    pub(super) opened: Nanos,
+    /// Sequence number of each SYN.
+    starts: [u32; 2],
+    /// Its detail.
+    pub(super) detail: DetailIndex,
 }
 
-const _: () = assert!(std::mem::offset_of!(FlowEntry, halves) == 64);
+const _: () = assert!(size_of::<FlowEntry>() == 128);
+const _: () = assert!(std::mem::offset_of!(FlowEntry, timings) == 64);
 
-/// One direction of a flow.
+/// Where one direction of a TCP connection is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Half {
+    /// The sequence number after the highest one seen.
+    pub(super) high: u32,
+    /// That of the next byte to be looked at, while records are walked.
+    pub(super) next: u32,
+}
+
+/// The place of a detail; 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DetailIndex(pub(super) u32);
+
+impl DetailIndex {
+    /// No detail.
+    pub(super) const NONE: Self = Self(0);
+}
+
+/// What a flow has beyond its entry, once it needs it.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-pub struct Half {
-    /// TLS record walk.
-    pub stream: Stream,
-    /// TCP progress.
-    pub tcp: Progress,
-    /// Round trips from here to its receiver and back.
-    pub rtt: RoundTrip,
-    /// Frames.
-    pub frames: u64,
-    /// Bytes of frames on the wire.
-    pub bytes: u64,
+pub(super) struct FlowDetail {
+    /// Its number, unique in the lcore's life.
+    pub(super) number: u64,
+    /// What the ClientHello and the policy say.
+    pub(super) class: Classified,
+    /// TLS record walks, to the server and to the client.
+    pub(super) streams: [Stream; 2],
+    /// What is missing of each direction.
+    pub(super) losses: [Loss; 2],
+    /// Handshake of a UDP flow.
+    pub(super) handshake: Handshake,
 }
 
 /// What is known of a flow's ends beyond addresses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Classified {
-    /// Revision of the policy that the endpoint is by.
-    pub revision: u64,
     /// The endpoint called, if it is a known one.
     pub call: Option<Call>,
     /// The name asked for.
@@ -89,107 +121,303 @@ impl Classified {
     }
 }
 
+/// A flow as the stages behind `track` read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow<'a> {
+    /// Its 5-tuple.
+    pub key: FlowKey,
+    /// First frame.
+    pub opened: Nanos,
+    /// Latest frame.
+    pub last_seen: Nanos,
+    /// A number that no other flow of the lcore ever has; 0 while it has shown neither payload nor
+    /// an endpoint.
+    pub number: u64,
+    /// What the ClientHello and the policy say.
+    pub class: &'a Classified,
+    entry: &'a FlowEntry,
+    detail: &'a FlowDetail,
+}
+
 impl FlowEntry {
-    /// A flow whose first frame has just been seen. Streams are numbered from the flow's number.
-    #[must_use]
-    pub fn new(key: FlowKey, client_is_low: bool, number: u64, at: Nanos) -> Self {
-        let half = |n| Half {
-            stream: Stream::new(2 * number + n),
-            tcp: Progress::default(),
-            rtt: RoundTrip::default(),
-            frames: 0,
-            bytes: 0,
-        };
+    /// A flow whose first frame has just been seen.
+    pub(super) fn new(key: ShortKey, kind: Kind, client_is_low: bool, at: Nanos) -> Self {
         Self {
-            key,
-            client_is_low,
-            is_live: true,
-            number,
-            opened: at,
             last_seen: at,
-            halves: [half(0), half(1)],
-            handshake: Handshake::new(number),
-            class: Classified::default(),
+            bytes: [0; 2],
+            halves: [Half::default(); 2],
+            key,
+            frames: 0,
+            policy: 0,
+            state: State::opened(kind, client_is_low),
+            timings: [Timing::default(); 2],
+            opened: at,
+            starts: [0; 2],
+            detail: DetailIndex::NONE,
         }
+    }
+
+    /// A place without a flow.
+    pub(super) fn vacant() -> Self {
+        let mut entry = Self::new(ShortKey::default(), Kind::default(), false, Nanos::ZERO);
+        entry.state.end();
+        entry
+    }
+
+    /// Counts a frame.
+    #[inline]
+    pub(super) fn count(&mut self, direction: Direction, wire_bytes: u32, at: Nanos) {
+        self.last_seen = at;
+        self.frames = self.frames.wrapping_add(1);
+        self.bytes[direction.index()] += u64::from(wire_bytes);
+        self.state.set(direction, Of::SEEN);
+    }
+
+    /// Takes in a TCP segment that only goes on where its flow was, and tells how much payload it
+    /// has; `None`, and nothing is changed, when there is more to it than that.
+    ///
+    /// Such a segment has neither SYN, FIN nor RST; it is an acknowledgment, or a part of a record's
+    /// body that comes in order. Nothing is missing in either direction, and it acknowledges nothing
+    /// that has not passed.
+    #[inline]
+    pub(super) fn ordinary(
+        &mut self,
+        headers: &Headers,
+        direction: Direction,
+        at: Nanos,
+    ) -> Option<u32> {
+        let Headers { tcp, payload_bytes: bytes, .. } = headers;
+        let way = direction.index();
+        let [half, other] = [self.halves[way], self.halves[1 - way]];
+        let whole = *bytes == headers.payload_wire_bytes && headers.fragment.is_none();
+        let plain = tcp.flags.is_plain()
+            && self.state.is_undisturbed()
+            && self.state.has(direction, Of::BEGUN);
+        let ahead = tcp.flags.ack()
+            && self.state.has(direction.reverse(), Of::BEGUN)
+            && lacks(other.high, tcp.ack);
+        if !whole || !plain || ahead {
+            return None;
+        }
+        if *bytes > 0 {
+            let walked =
+                self.state.has(direction, Of::WALKING) && tls::is_body(half.next, tcp.seq, *bytes);
+            if tcp.seq != half.high || !walked {
+                return None;
+            }
+            let end = half.high.wrapping_add(*bytes);
+            self.halves[way].high = end;
+            let arrived = Arrived { fresh_bytes: *bytes, repeated: false, in_order: true };
+            self.measure(direction, |rtt| rtt.sent(tcp, end, arrived, at));
+        }
+        if tcp.flags.ack() && self.state.sample(direction.reverse()) != Sample::None {
+            self.measure(direction.reverse(), |rtt| {
+                rtt.acknowledged(tcp, at);
+            });
+        }
+        Some(*bytes)
+    }
+
+    /// Whether a TCP segment can hold nothing of interest for the walk of its records.
+    #[inline]
+    pub(super) fn tells_nothing(&self, headers: &Headers, direction: Direction) -> bool {
+        let Headers { tcp, payload_bytes: bytes, payload_wire_bytes, .. } = headers;
+        let waits = self.state.has(direction.reverse(), Of::WAITING);
+        if tcp.flags.syn() || bytes != payload_wire_bytes || waits {
+            return false;
+        }
+        let next = self.halves[direction.index()].next;
+        *bytes == 0
+            || (self.state.has(direction, Of::WALKING) && tls::is_body(next, tcp.seq, *bytes))
     }
 
     /// The sender of this hello is the client, whatever the ports had suggested.
-    pub fn turn(&mut self) {
-        self.client_is_low = !self.client_is_low;
+    pub(super) fn turn(&mut self) {
+        self.state.turn();
+        self.bytes.swap(0, 1);
         self.halves.swap(0, 1);
+        self.timings.swap(0, 1);
+        self.starts.swap(0, 1);
     }
 
-    /// Takes a TCP segment in.
+    /// TCP progress of a direction that lacks this.
+    pub(super) fn progress(&self, direction: Direction, loss: &Loss) -> Progress {
+        let has = |what| self.state.has(direction, what);
+        Progress {
+            isn: self.starts[direction.index()],
+            high: self.halves[direction.index()].high,
+            loss: if has(Of::LOSS) { *loss } else { Loss::default() },
+            has_syn: has(Of::HAS_SYN),
+            syn_data: has(Of::SYN_DATA),
+            begun: has(Of::BEGUN),
+            fin: has(Of::FIN),
+            rst: has(Of::RST),
+        }
+    }
+
+    /// Keeps the progress of a direction, but for what it lacks.
+    pub(super) fn keep(&mut self, direction: Direction, progress: &Progress) {
+        let &Progress { isn, high, ref loss, has_syn, syn_data, begun, fin, rst } = progress;
+        self.halves[direction.index()].high = high;
+        self.starts[direction.index()] = isn;
+        let bits = [
+            (Of::LOSS, loss.is_some()),
+            (Of::HAS_SYN, has_syn),
+            (Of::SYN_DATA, syn_data),
+            (Of::BEGUN, begun),
+            (Of::FIN, fin),
+            (Of::RST, rst),
+        ];
+        bits.into_iter().for_each(|(bit, on)| self.state.put(direction, bit, on));
+        if has_syn {
+            self.state.set(direction, Of::STARTED);
+        }
+    }
+
+    /// The other side answers a SYN that was not seen: its direction starts before `ack`.
+    pub(super) fn infer_start(&mut self, direction: Direction, ack: u32) {
+        if !self.state.has(direction, Of::STARTED) {
+            self.starts[direction.index()] = ack.wrapping_sub(1);
+            self.state.set(direction, Of::STARTED);
+        }
+    }
+
+    /// Sequence number of a direction's first byte, if a SYN has told it.
+    pub(super) fn start(&self, direction: Direction) -> Option<u32> {
+        let started = self.state.has(direction, Of::STARTED);
+        started.then(|| self.starts[direction.index()].wrapping_add(1))
+    }
+
+    /// Does something to the round trips of a direction.
     #[inline]
-    pub fn segment(&mut self, headers: &Headers, direction: Direction, at: Nanos) -> Arrived {
-        let Headers { tcp, payload_wire_bytes, .. } = headers;
-        let [half, other] = direction.first_of(&mut self.halves);
-        let arrived = half.tcp.advance(tcp, *payload_wire_bytes);
-        if arrived.in_order || arrived.repeated {
-            // Data on a SYN may be refused; the SYN itself is answered in any case.
-            let data = if tcp.flags.syn() { 1 } else { *payload_wire_bytes };
-            let end = tcp.seq.wrapping_add(data).wrapping_add(u32::from(tcp.flags.fin()));
-            half.rtt.sent(tcp, end, arrived, at);
-        }
-        if tcp.flags.ack() {
-            other.tcp.acknowledged(tcp.ack);
-        }
-        if tcp.flags.ack() && !tcp.flags.rst() {
-            if tcp.flags.syn() {
-                other.tcp.answered(tcp.ack);
-            }
-            other.rtt.acknowledged(tcp, at);
-        }
-        arrived
+    pub(super) fn measure(&mut self, direction: Direction, act: impl FnOnce(&mut RoundTrip)) {
+        let mut rtt = RoundTrip {
+            timing: self.timings[direction.index()],
+            sample: self.state.sample(direction),
+        };
+        act(&mut rtt);
+        self.timings[direction.index()] = rtt.timing;
+        self.state.put_sample(direction, rtt.sample);
     }
 
-    /// The shortest round trip from here to the server and back.
-    #[must_use]
-    pub fn rtt(&self) -> Option<Nanos> {
-        self.halves[Direction::ToServer.index()].rtt.minimum()
-    }
-
-    /// Its beginning was not seen: no SYN of either side, or of UDP no ClientHello.
-    #[must_use]
-    pub fn from_middle(&self) -> bool {
-        match self.key.protocol {
-            Protocol::Tcp => self.halves.iter().all(|half| half.tcp.syn().is_none()),
-            Protocol::Udp => !self.class.hello,
-        }
+    /// Keeps where the walk of a direction is.
+    pub(super) fn note_walk(&mut self, direction: Direction, stream: &Stream) {
+        self.halves[direction.index()].next = stream.next();
+        self.state.put(direction, Of::WALKING, stream.is_walking());
+        self.state.put(direction, Of::WAITING, stream.is_waiting());
     }
 
     /// Which way a frame goes whose source is, or is not, the lower end of the key.
-    #[must_use]
-    pub fn direction(&self, source_is_low: bool) -> Direction {
-        if source_is_low == self.client_is_low { Direction::ToServer } else { Direction::ToClient }
+    #[inline]
+    pub(super) fn direction(&self, source_is_low: bool) -> Direction {
+        if source_is_low == self.state.client_is_low() {
+            Direction::ToServer
+        } else {
+            Direction::ToClient
+        }
+    }
+
+    /// Sequence number of a direction's SYN, if it was seen.
+    pub(super) fn syn(&self, direction: Direction) -> Option<u32> {
+        self.state.has(direction, Of::HAS_SYN).then_some(self.starts[direction.index()])
     }
 
     /// Both ends have closed, or one has reset.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        let [up, down] = [&self.halves[0].tcp, &self.halves[1].tcp];
-        up.rst || down.rst || (up.fin && down.fin)
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.any(Of::RST) || self.state.both(Of::FIN)
     }
 
     /// Nothing came back from the server yet.
-    #[must_use]
-    pub fn is_half_open(&self) -> bool {
-        self.key.protocol == Protocol::Tcp
-            && self.halves[1].frames == 0
-            && self.halves[0].tcp.syn().is_some()
+    pub(super) fn is_half_open(&self) -> bool {
+        !self.state.kind().udp
+            && !self.state.has(Direction::ToClient, Of::SEEN)
+            && self.state.has(Direction::ToServer, Of::HAS_SYN)
+    }
+}
+
+impl FlowDetail {
+    /// Of a flow of which nothing is known. Streams are numbered from the number.
+    pub(super) fn new(number: u64) -> Self {
+        Self {
+            number,
+            class: Classified::default(),
+            streams: [0, 1].map(|n| Stream::new(2 * number + n)),
+            losses: [Loss::default(); 2],
+            handshake: Handshake::new(number),
+        }
+    }
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn new(key: FlowKey, entry: &'a FlowEntry, detail: &'a FlowDetail) -> Self {
+        let &FlowEntry { opened, last_seen, .. } = entry;
+        let FlowDetail { number, class, .. } = detail;
+        Self { key, opened, last_seen, number: *number, class, entry, detail }
     }
 
     /// Client and server.
     #[must_use]
     pub fn peers(&self) -> Peers {
         let FlowKey { low, high, protocol } = self.key;
-        let (client, server) = if self.client_is_low { (low, high) } else { (high, low) };
+        let (client, server) =
+            if self.entry.state.client_is_low() { (low, high) } else { (high, low) };
         Peers {
             client: client.0,
             client_port: client.1,
             server: server.0,
             server_port: server.1,
             protocol,
+        }
+    }
+
+    /// TCP progress of a direction.
+    #[must_use]
+    pub fn progress(&self, direction: Direction) -> Progress {
+        self.entry.progress(direction, &self.detail.losses[direction.index()])
+    }
+
+    /// One of the directions is not TLS.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.detail.streams.iter().any(Stream::is_foreign)
+    }
+
+    /// No direction has shown anything that looks like a TLS record.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.detail.streams.iter().all(Stream::is_searching)
+    }
+
+    /// Where the records of a direction begin is not known.
+    #[must_use]
+    pub fn has_no_place(&self, direction: Direction) -> bool {
+        self.detail.streams[direction.index()].is_searching()
+    }
+
+    /// The shortest round trip from here to the server and back.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Nanos> {
+        self.entry.timings[Direction::ToServer.index()].minimum()
+    }
+
+    /// Round trips from here to the server and to the client and back, smoothed.
+    #[must_use]
+    pub fn smoothed_rtts(&self) -> [Option<Nanos>; 2] {
+        self.entry.timings.map(|timing| timing.smoothed())
+    }
+
+    /// The client's SYN was seen.
+    #[must_use]
+    pub fn client_is_sure(&self) -> bool {
+        self.entry.syn(Direction::ToServer).is_some()
+    }
+
+    /// Its beginning was not seen: no SYN of either side, or of UDP no ClientHello.
+    #[must_use]
+    pub fn from_middle(&self) -> bool {
+        match self.key.protocol {
+            Protocol::Tcp => !self.entry.state.any(Of::HAS_SYN),
+            Protocol::Udp => !self.class.hello,
         }
     }
 }

@@ -1,60 +1,59 @@
 //! Who is talking: finds or makes the flow of each frame and follows its TCP state.
 
+mod detail;
 pub mod entry;
 mod index;
 pub mod key;
 pub mod rtt;
+mod state;
 pub mod table;
 pub mod tcp;
 
-use crate::burst::{BURST_FRAMES, Datagram, Direction, FlowId, Headers, Packets, Protocol};
+use crate::burst::{BURST_FRAMES, Datagram, Direction, FlowId, Frames, Headers, Packets, Protocol};
 use crate::telemetry::counters::Passes;
 use crate::telemetry::reasons::PassReason;
 use crate::time::Nanos;
-use entry::FlowEntry;
-use index::KeyHash;
-use key::FlowKey;
+use entry::{DetailIndex, FlowEntry};
+use key::{FlowKey, Sought};
+use state::Of;
 use table::FlowTable;
 
 /// The UDP port of QUIC to a web server: all UDP on it is followed. On other ports a handshake of
 /// QUIC or DTLS opens a flow.
 const QUIC_PORT: u16 = 443;
 
-/// Finds or makes the flow of each parsed frame, and counts it there.
+/// Finds or makes the flow of each parsed frame, counts it there, and marks the frames that other
+/// stages must look at: all but the ordinary segments of flows that are known.
 ///
 /// Three passes: the first two only load what the third looks at, for all frames at once. A frame
 /// without a flow passes: it belongs to nothing we follow, or the table is full.
-pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) {
-    flows.begin_burst();
-    let mut hashes = [KeyHash::default(); BURST_FRAMES];
-    for (hash, headers) in hashes.iter_mut().zip(&packets.headers) {
+pub fn track(packets: &mut Packets, flows: &mut FlowTable, revision: u64, passes: &mut Passes) {
+    flows.begin_burst(revision);
+    let mut sought = [Sought::default(); BURST_FRAMES];
+    for (sought, headers) in sought.iter_mut().zip(&packets.headers) {
         if let Some(headers) = headers {
-            *hash = flows.hash(&FlowKey::of(headers).0);
-            flows.prefetch_index(*hash);
+            *sought = flows.sought(headers);
+            flows.prefetch_index(sought.hash);
         }
     }
     let mut likely = [None; BURST_FRAMES];
-    for (likely, hash) in likely.iter_mut().zip(&hashes).take(packets.len()) {
-        *likely = flows.prefetch_likely(*hash);
+    for (likely, sought) in likely.iter_mut().zip(&sought).take(packets.len()) {
+        *likely = flows.prefetch_likely(sought.hash);
     }
-    let sought = hashes.iter().zip(&likely);
-    for (i, (headers, sought)) in packets.headers.iter().zip(sought).enumerate() {
-        let Some(headers) = headers else { continue };
+    packets.marked = Frames::NONE;
+    for (i, (sought, likely)) in sought.iter().zip(likely).enumerate().take(packets.len()) {
+        let Some(headers) = &packets.headers[i] else { continue };
         let at = packets.at[i];
-        match find_or_open(headers, sought, at, flows) {
+        match find_or_open(headers, sought, likely, at, flows) {
             Ok((flow, direction)) => {
                 packets.flow[i] = Some((flow, direction));
-                let entry = flows.entry_mut(flow);
-                entry.last_seen = at;
-                let half = &mut entry.halves[direction.index()];
-                half.frames += 1;
-                half.bytes += u64::from(packets.wire_bytes[i]);
-                if headers.protocol == Protocol::Tcp && !headers.is_part() {
-                    let arrived = entry.segment(headers, direction, at);
-                    packets.fresh_bytes[i] = arrived.fresh_bytes;
-                    if arrived.repeated {
-                        flows.count_repeated(headers.payload_wire_bytes - arrived.fresh_bytes);
-                    }
+                let frame = Arrival { headers, direction, at, wire_bytes: packets.wire_bytes[i] };
+                let (taken, fresh_bytes) = take_in(&frame, flow, flows);
+                packets.fresh_bytes[i] = fresh_bytes;
+                match taken {
+                    Taken::Ordinary => {}
+                    Taken::Carrying => packets.carrying.insert(i),
+                    Taken::Other => packets.marked.insert(i),
                 }
             }
             Err(reason) => passes.add(reason),
@@ -62,21 +61,65 @@ pub fn track(packets: &mut Packets, flows: &mut FlowTable, passes: &mut Passes) 
     }
 }
 
+/// A frame of a flow.
+struct Arrival<'a> {
+    headers: &'a Headers,
+    direction: Direction,
+    at: Nanos,
+    wire_bytes: u32,
+}
+
+/// What a frame was for its flow.
+enum Taken {
+    /// Nobody else needs to look at it.
+    Ordinary,
+    /// The same, but that an exchange may go on with it.
+    Carrying,
+    /// Anything else.
+    Other,
+}
+
+/// Brings a flow up to date.
+#[inline]
+fn take_in(frame: &Arrival<'_>, flow: FlowId, flows: &mut FlowTable) -> (Taken, u32) {
+    let &Arrival { headers, direction, at, wire_bytes } = frame;
+    let entry = flows.entry_mut(flow);
+    entry.count(direction, wire_bytes, at);
+    if headers.protocol != Protocol::Tcp || headers.is_part() {
+        return (Taken::Other, 0);
+    }
+    if let Some(bytes) = entry.ordinary(headers, direction, at) {
+        let carries = bytes > 0 && entry.detail != DetailIndex::NONE;
+        let kind = match flows.is_classified(flow) {
+            true if carries => Taken::Carrying,
+            true => Taken::Ordinary,
+            false => Taken::Other,
+        };
+        return (kind, bytes);
+    }
+    let arrived = flows.segment(flow, headers, direction, at);
+    if arrived.repeated {
+        flows.count_repeated(headers.payload_wire_bytes - arrived.fresh_bytes);
+    }
+    (Taken::Other, arrived.fresh_bytes)
+}
+
 fn find_or_open(
     headers: &Headers,
-    (&hash, &likely): (&KeyHash, &Option<FlowId>),
+    sought: &Sought,
+    likely: Option<FlowId>,
     at: Nanos,
     flows: &mut FlowTable,
 ) -> Result<(FlowId, Direction), PassReason> {
-    let (key, source_is_low) = FlowKey::of(headers);
-    if let Some(flow) = flows.find_likely(&key, hash, likely) {
+    let source_is_low = sought.source_is_low;
+    if let Some(flow) = flows.find_likely(sought, || FlowKey::of(headers).0, likely) {
         let entry = flows.entry(flow);
         if !reuses_ports(entry, headers, source_is_low) {
             return Ok((flow, entry.direction(source_is_low)));
         }
         flows.end(flow);
     }
-    open(key, headers, source_is_low, at, flows)
+    open(FlowKey::of(headers).0, headers, source_is_low, at, flows)
 }
 
 #[cold]
@@ -101,10 +144,14 @@ fn open(
 fn reuses_ports(entry: &FlowEntry, headers: &Headers, source_is_low: bool) -> bool {
     let flags = headers.tcp.flags;
     let is_first = flags.syn() && !flags.ack();
-    let half = &entry.halves[entry.direction(source_is_low).index()];
+    if !is_first {
+        return false;
+    }
+    let direction = entry.direction(source_is_low);
     // A flow met in the middle has shown no SYN; one that comes later is not its own.
-    let another = half.tcp.syn().map_or(half.frames > 0, |syn| syn != headers.tcp.seq);
-    is_first && (entry.is_closed() || another)
+    let seen = entry.state.has(direction, Of::SEEN);
+    let another = entry.syn(direction).map_or(seen, |syn| syn != headers.tcp.seq);
+    entry.is_closed() || another
 }
 
 /// The direction of a flow's first frame, or `None` when it opens none.

@@ -10,9 +10,16 @@ use super::tcp::{Arrived, distance};
 use crate::burst::Tcp;
 use crate::time::Nanos;
 
-/// Round trips between here and the receiver of one direction. Times are microseconds.
+/// Round trips between here and the receiver of one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundTrip {
+    pub(super) timing: Timing,
+    pub(super) sample: Sample,
+}
+
+/// What was measured, and when the sample in flight began. Times are microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timing {
     /// 0 before the first sample.
     smoothed: u32,
     minimum: u32,
@@ -22,12 +29,11 @@ pub struct RoundTrip {
     end: u32,
     /// Its timestamp, if it had one.
     value: u32,
-    sample: Sample,
 }
 
 /// The sample in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Sample {
+pub(super) enum Sample {
     #[default]
     None,
     /// Of a segment that has passed once.
@@ -45,7 +51,7 @@ impl RoundTrip {
     /// A segment of this direction has passed; `end` is the sequence number that follows it.
     pub fn sent(&mut self, tcp: &Tcp, end: u32, arrived: Arrived, at: Nanos) {
         if self.sample != Sample::None
-            && (arrived.repeated || micros(at).wrapping_sub(self.sent) > SAMPLE_MAX)
+            && (arrived.repeated || micros(at).wrapping_sub(self.timing.sent) > SAMPLE_MAX)
         {
             self.sample = if self.tells_apart(tcp, end) { Sample::Repeated } else { Sample::None };
         } else if self.sample == Sample::None && arrived.in_order {
@@ -53,54 +59,54 @@ impl RoundTrip {
         } else {
             return;
         }
-        (self.sent, self.end) = (micros(at), end);
-        self.value = tcp.timestamps.map_or(0, |stamps| stamps.value);
+        (self.timing.sent, self.timing.end) = (micros(at), end);
+        self.timing.value = tcp.timestamps.map_or(0, |stamps| stamps.value);
     }
 
     /// An acknowledgment of this direction has come back. Returns the sample that it completes.
     pub fn acknowledged(&mut self, tcp: &Tcp, at: Nanos) -> Option<Nanos> {
-        if self.sample == Sample::None || distance(self.end, tcp.ack) < 0 {
+        if self.sample == Sample::None || distance(self.timing.end, tcp.ack) < 0 {
             return None;
         }
         let sample = std::mem::take(&mut self.sample);
-        let echoed = || tcp.timestamps.is_some_and(|stamps| stamps.echo == self.value);
-        let took = micros(at).wrapping_sub(self.sent);
+        let echoed = || tcp.timestamps.is_some_and(|stamps| stamps.echo == self.timing.value);
+        let took = micros(at).wrapping_sub(self.timing.sent);
         let counts = took <= SAMPLE_MAX && (sample != Sample::Repeated || echoed());
         counts.then(|| self.take(took))
-    }
-
-    /// Smoothed as a sender does (RFC 6298, 2), if there was a sample.
-    #[must_use]
-    pub fn smoothed(&self) -> Option<Nanos> {
-        (self.smoothed > 0).then(|| Nanos::from_micros(self.smoothed.into()))
-    }
-
-    /// The shortest sample.
-    #[must_use]
-    pub fn minimum(&self) -> Option<Nanos> {
-        (self.minimum > 0).then(|| Nanos::from_micros(self.minimum.into()))
     }
 
     /// Whether a repetition can be told from all that passed before it: it was sent later than the
     /// sample, and so than everything that the sample's end covers.
     fn tells_apart(&self, tcp: &Tcp, end: u32) -> bool {
-        let later = |value| distance(self.value, value) > 0;
+        let later = |value| distance(self.timing.value, value) > 0;
         self.sample != Sample::Once
-            && distance(end, self.end) >= 0
+            && distance(end, self.timing.end) >= 0
             && tcp.timestamps.is_some_and(|stamps| later(stamps.value))
     }
 
     fn take(&mut self, took: u32) -> Nanos {
         // Two frames of one burst of a wire have the same time.
         let took = took.max(1);
-        if self.smoothed == 0 {
-            (self.smoothed, self.minimum) = (took, took);
+        if self.timing.smoothed == 0 {
+            (self.timing.smoothed, self.timing.minimum) = (took, took);
         } else {
             // At most 8 times SAMPLE_MAX.
-            self.smoothed = (7 * self.smoothed + took) / 8;
-            self.minimum = self.minimum.min(took);
+            self.timing.smoothed = (7 * self.timing.smoothed + took) / 8;
+            self.timing.minimum = self.timing.minimum.min(took);
         }
         Nanos::from_micros(took.into())
+    }
+}
+
+impl Timing {
+    /// Smoothed as a sender does (RFC 6298, 2), if there was a sample.
+    pub(super) fn smoothed(&self) -> Option<Nanos> {
+        (self.smoothed > 0).then(|| Nanos::from_micros(self.smoothed.into()))
+    }
+
+    /// The shortest sample.
+    pub(super) fn minimum(&self) -> Option<Nanos> {
+        (self.minimum > 0).then(|| Nanos::from_micros(self.minimum.into()))
     }
 }
 

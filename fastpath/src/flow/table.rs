@@ -1,20 +1,20 @@
 //! The flow table: bounded, with expiry in small steps and eviction by need.
 //!
-//! The [`Index`] leads from the hash of a key to a slot; a slot holds all that is kept of a flow, its
-//! key included. What a burst needs of both is prefetched before it is used
-//! ([`track`](super::track)).
+//! The [`Index`] leads from the hash of a key to a slot; a slot holds what every flow has, its key
+//! included. What a burst needs of both is prefetched before it is used
+//! ([`track`](super::track)). Keys of IPv6, and the details of those flows that have some, are kept
+//! apart and reached by an index.
 //!
 //! A flow that has ended keeps its slot until the burst after next begins, so that the stages
 //! behind `track` can still look at it and no slot means two flows in one burst.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
-
-use super::entry::FlowEntry;
+use super::detail::Details;
+use super::entry::{Classified, DetailIndex, Flow, FlowDetail, FlowEntry};
 use super::index::{Index, KeyHash};
-use super::key::FlowKey;
-use crate::burst::{BURST_FRAMES, Direction, FlowId};
+use super::key::{FlowKey, KeyHasher, ShortKey, Sought};
+use super::state::Of;
+use super::tcp::Arrived;
+use crate::burst::{BURST_FRAMES, Direction, FlowId, Headers, Protocol};
 use crate::hw;
 use crate::parse::handshake::Handshake;
 use crate::parse::tls::{Stream, Streams};
@@ -25,12 +25,16 @@ use crate::time::Nanos;
 #[derive(Debug)]
 pub struct FlowTable {
     index: Index,
-    hasher: RandomState,
+    hasher: KeyHasher,
     /// As many as there have been at once; memory of the others is not touched.
-    slots: Vec<Option<FlowEntry>>,
+    slots: Vec<FlowEntry>,
     slots_max: usize,
     /// Those of `slots` without a flow.
     free: Vec<FlowId>,
+    /// Whole keys of IPv6, and those without a flow.
+    long_keys: Vec<FlowKey>,
+    free_keys: Vec<u32>,
+    details: Details,
     /// Opened in this burst, by frame order.
     fresh: Vec<FlowId>,
     /// Ended and not yet seen by the exchange stage.
@@ -40,6 +44,9 @@ pub struct FlowTable {
     /// Next slot that expiry looks at.
     hand: usize,
     capacity: usize,
+    /// Revision of the policy in force, and which of those it is that have been.
+    revision: Option<u64>,
+    policy: u32,
     opened: u64,
     expired: u64,
     evicted: u64,
@@ -65,21 +72,35 @@ impl FlowTable {
     /// When `capacity` is 0 or more than 2^31.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
+        Self::with_details(capacity, capacity)
+    }
+
+    /// The same, with room for the details of fewer flows than that.
+    ///
+    /// # Panics
+    /// When `capacity` is 0 or more than 2^31.
+    #[must_use]
+    pub fn with_details(capacity: usize, details: usize) -> Self {
         assert!(capacity > 0 && capacity <= 1 << 31, "1 to 2^31 flows");
         // Slots of ended flows are not free at once.
         let ended = ended_max(capacity);
         let slots = capacity + 2 * ended;
         Self {
             index: Index::with_capacity(capacity, hw::match_tags()),
-            hasher: RandomState::default(),
+            hasher: KeyHasher::default(),
             slots: Vec::with_capacity(slots),
             slots_max: slots,
             free: Vec::with_capacity(slots),
+            long_keys: Vec::with_capacity(slots),
+            free_keys: Vec::with_capacity(slots),
+            details: Details::with_capacity(if details < capacity { details } else { slots }),
             fresh: Vec::with_capacity(BURST_FRAMES),
             ended: Vec::with_capacity(2 * ended),
             retired: Vec::with_capacity(2 * ended),
             hand: 0,
             capacity,
+            revision: None,
+            policy: 0,
             opened: 0,
             expired: 0,
             evicted: 0,
@@ -94,11 +115,22 @@ impl FlowTable {
         self.slots_max
     }
 
-    /// Frees the slots of flows that every stage has seen the end of.
-    pub fn begin_burst(&mut self) {
+    /// Begins a burst under the policy of this revision, and frees the slots of flows that every
+    /// stage has seen the end of.
+    pub fn begin_burst(&mut self, revision: u64) {
+        if self.revision != Some(revision) {
+            self.revision = Some(revision);
+            // No flow is older than so many policies and has been met by none of them.
+            self.policy = self.policy.checked_add(1).unwrap_or(1);
+        }
         self.fresh.clear();
         for flow in self.retired.drain(..) {
-            self.slots[flow.0 as usize] = None;
+            let entry = &mut self.slots[flow.0 as usize];
+            self.details.give_back(entry.detail);
+            if entry.state.kind().v6 {
+                self.free_keys.push(entry.key.place());
+            }
+            *entry = FlowEntry::vacant();
             self.free.push(flow);
         }
     }
@@ -106,13 +138,14 @@ impl FlowTable {
     /// The live flow of a key.
     #[must_use]
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
-        self.find_likely(key, self.hash(key), None)
+        let sought = self.hasher.of_key(key);
+        self.find_likely(&sought, || *key, None)
     }
 
-    /// The hash of a key, by which this table alone finds it.
+    /// The key of a frame's flow, as it is looked for.
     #[inline]
-    pub(super) fn hash(&self, key: &FlowKey) -> KeyHash {
-        KeyHash(self.hasher.hash_one(key))
+    pub(super) fn sought(&self, headers: &Headers) -> Sought {
+        self.hasher.sought(headers)
     }
 
     /// Begins to load the place of a flow in the index.
@@ -129,24 +162,29 @@ impl FlowTable {
         Some(flow)
     }
 
-    /// The live flow of a key, which as a rule is the likely one.
+    /// The live flow of a key, which as a rule is the likely one. `whole` gives the key when it is
+    /// of IPv6.
     #[inline]
     pub(super) fn find_likely(
         &self,
-        key: &FlowKey,
-        hash: KeyHash,
+        sought: &Sought,
+        whole: impl Fn() -> FlowKey,
         likely: Option<FlowId>,
     ) -> Option<FlowId> {
         let is_sought = |flow: FlowId| {
-            let entry = self.slots[flow.0 as usize].as_ref();
-            entry.is_some_and(|entry| entry.is_live && entry.key == *key)
+            let entry = &self.slots[flow.0 as usize];
+            let alike = entry.state.is_live() && entry.state.kind() == sought.kind;
+            match sought.kind.v6 {
+                false => alike && entry.key == sought.key,
+                true => alike && entry.key.is_alike(sought.key) && self.key(entry) == whole(),
+            }
         };
         if let Some(flow) = likely
             && is_sought(flow)
         {
             return likely;
         }
-        self.index.find(hash, is_sought)
+        self.index.find(sought.hash, is_sought)
     }
 
     /// Makes a flow. When the table is full another one leaves: half-open first, then closed, then
@@ -155,15 +193,36 @@ impl FlowTable {
         if self.index.len() >= self.capacity {
             self.evict()?;
         }
+        let sought = self.hasher.of_key(&key);
         let flow = self.free_slot()?;
-        if !self.index.insert(self.hash(&key), flow) {
+        if !self.index.insert(sought.hash, flow) {
             self.free.push(flow);
             return None;
         }
         self.opened += 1;
-        self.slots[flow.0 as usize] = Some(FlowEntry::new(key, client_is_low, self.opened, at));
+        let short = if sought.kind.v6 { self.keep_key(sought.key, key) } else { sought.key };
+        self.slots[flow.0 as usize] = FlowEntry::new(short, sought.kind, client_is_low, at);
         self.fresh.push(flow);
         Some(flow)
+    }
+
+    /// Keeps a whole key: there are as many places as slots.
+    fn keep_key(&mut self, short: ShortKey, key: FlowKey) -> ShortKey {
+        let place = self.free_keys.pop().unwrap_or_else(|| {
+            self.long_keys.push(key);
+            u32::try_from(self.long_keys.len() - 1).expect("there are fewer than 2^32 slots")
+        });
+        self.long_keys[place as usize] = key;
+        short.at(place)
+    }
+
+    /// The whole key of a flow.
+    fn key(&self, entry: &FlowEntry) -> FlowKey {
+        let kind = entry.state.kind();
+        if kind.v6 {
+            return self.long_keys[entry.key.place() as usize];
+        }
+        entry.key.v4(if kind.udp { Protocol::Udp } else { Protocol::Tcp })
     }
 
     fn free_slot(&mut self) -> Option<FlowId> {
@@ -171,7 +230,7 @@ impl FlowTable {
             let next = u32::try_from(self.slots.len()).ok()?;
             let is_room = self.slots.len() < self.slots_max;
             is_room.then(|| {
-                self.slots.push(None);
+                self.slots.push(FlowEntry::vacant());
                 FlowId(next)
             })
         })
@@ -185,10 +244,10 @@ impl FlowTable {
 
     /// Ends a flow. Its entry can be read until the burst after next.
     pub fn end(&mut self, flow: FlowId) {
-        let entry = self.entry_mut(flow);
-        entry.is_live = false;
-        let key = entry.key;
-        self.index.remove(self.hash(&key), flow);
+        let entry = &mut self.slots[flow.0 as usize];
+        entry.state.end();
+        let key = self.key(&self.slots[flow.0 as usize]);
+        self.index.remove(self.hasher.of_key(&key).hash, flow);
         self.ended.push(flow);
     }
 
@@ -220,13 +279,13 @@ impl FlowTable {
 
     /// Takes over the flows that have ended since the last call; the caller looks at them now or
     /// never.
-    pub fn take_ended(&mut self, mut see: impl FnMut(FlowId, &FlowEntry)) {
-        for flow in self.ended.drain(..) {
-            if let Some(entry) = &self.slots[flow.0 as usize] {
-                see(flow, entry);
-            }
+    pub fn take_ended(&mut self, mut see: impl FnMut(FlowId, &Flow<'_>)) {
+        for n in 0..self.ended.len() {
+            let flow = self.ended[n];
+            see(flow, &self.flow(flow));
             self.retired.push(flow);
         }
+        self.ended.clear();
     }
 
     /// Flows that were opened in this burst.
@@ -236,22 +295,113 @@ impl FlowTable {
     }
 
     /// A flow that is live, or ended in this burst or the one before.
-    ///
-    /// # Panics
-    /// When it is neither.
-    #[inline]
     #[must_use]
-    pub fn entry(&self, flow: FlowId) -> &FlowEntry {
-        self.slots[flow.0 as usize].as_ref().expect("a FlowId is given out for a filled slot only")
+    pub fn flow(&self, flow: FlowId) -> Flow<'_> {
+        let entry = self.entry(flow);
+        Flow::new(self.key(entry), entry, self.details.get(entry.detail))
     }
 
-    /// The same, to change it.
-    ///
-    /// # Panics
-    /// When it is neither.
     #[inline]
-    pub fn entry_mut(&mut self, flow: FlowId) -> &mut FlowEntry {
-        self.slots[flow.0 as usize].as_mut().expect("a FlowId is given out for a filled slot only")
+    pub(super) fn entry(&self, flow: FlowId) -> &FlowEntry {
+        &self.slots[flow.0 as usize]
+    }
+
+    #[inline]
+    pub(super) fn entry_mut(&mut self, flow: FlowId) -> &mut FlowEntry {
+        &mut self.slots[flow.0 as usize]
+    }
+
+    /// What the ClientHello and the policy say of a flow, to change it. `None` when there is no room
+    /// to keep it.
+    pub fn class_mut(&mut self, flow: FlowId) -> Option<&mut Classified> {
+        self.detail_mut(flow).map(|detail| &mut detail.class)
+    }
+
+    /// Whether a flow was classified by the policy in force. From here on it is.
+    pub fn meet_policy(&mut self, flow: FlowId) -> bool {
+        std::mem::replace(&mut self.slots[flow.0 as usize].policy, self.policy) == self.policy
+    }
+
+    /// Whether a flow was classified by the policy in force.
+    #[inline]
+    pub(super) fn is_classified(&self, flow: FlowId) -> bool {
+        self.slots[flow.0 as usize].policy == self.policy
+    }
+
+    /// The sender of this hello is the client, whatever the ports had suggested.
+    pub fn turn(&mut self, flow: FlowId) {
+        let entry = &mut self.slots[flow.0 as usize];
+        entry.turn();
+        if entry.detail != DetailIndex::NONE {
+            let detail = self.details.get_mut(entry.detail);
+            detail.streams.swap(0, 1);
+            detail.losses.swap(0, 1);
+        }
+    }
+
+    /// Takes a TCP segment in that is not an ordinary one.
+    pub(super) fn segment(
+        &mut self,
+        flow: FlowId,
+        headers: &Headers,
+        direction: Direction,
+        at: Nanos,
+    ) -> Arrived {
+        let Headers { tcp, payload_wire_bytes, .. } = headers;
+        let entry = &self.slots[flow.0 as usize];
+        let losses = self.details.get(entry.detail).losses;
+        let reverse = direction.reverse();
+        let mut half = entry.progress(direction, &losses[direction.index()]);
+        let mut other = entry.progress(reverse, &losses[reverse.index()]);
+        let arrived = half.advance(tcp, *payload_wire_bytes);
+        if tcp.flags.ack() {
+            other.acknowledged(tcp.ack);
+        }
+        let answers = tcp.flags.ack() && !tcp.flags.rst();
+        if answers && tcp.flags.syn() {
+            other.answered(tcp.ack);
+        }
+        let entry = &mut self.slots[flow.0 as usize];
+        if arrived.in_order || arrived.repeated {
+            // Data on a SYN may be refused; the SYN itself is answered in any case.
+            let data = if tcp.flags.syn() { 1 } else { *payload_wire_bytes };
+            let end = tcp.seq.wrapping_add(data).wrapping_add(u32::from(tcp.flags.fin()));
+            entry.measure(direction, |rtt| rtt.sent(tcp, end, arrived, at));
+        }
+        if answers {
+            entry.measure(reverse, |rtt| {
+                rtt.acknowledged(tcp, at);
+            });
+        }
+        entry.keep(direction, &half);
+        entry.keep(reverse, &other);
+        if answers && tcp.flags.syn() {
+            entry.infer_start(reverse, tcp.ack);
+        }
+        let lacks = half.loss.is_some() || other.loss.is_some();
+        let had = losses.iter().any(super::tcp::Loss::is_some);
+        if (lacks || had)
+            && let Some(detail) = self.detail_mut(flow)
+        {
+            detail.losses[direction.index()] = half.loss;
+            detail.losses[reverse.index()] = other.loss;
+        }
+        arrived
+    }
+
+    /// The detail of a flow, which gets one if it has none. `None` when there is no room.
+    fn detail_mut(&mut self, flow: FlowId) -> Option<&mut FlowDetail> {
+        let entry = &mut self.slots[flow.0 as usize];
+        if entry.detail == DetailIndex::NONE {
+            entry.detail = self.details.take()?;
+            let detail = self.details.get_mut(entry.detail);
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                let stream = &mut detail.streams[direction.index()];
+                entry.start(direction).into_iter().for_each(|seq| stream.start(seq));
+                entry.note_walk(direction, stream);
+            }
+        }
+        Some(self.details.get_mut(entry.detail))
     }
 
     /// What it has counted.
@@ -262,6 +412,8 @@ impl FlowTable {
             expired: self.expired,
             evicted: self.evicted,
             live: self.index.len() as u64,
+            detailed: self.details.len() as u64,
+            refused: self.details.refused,
             repeated_frames: self.repeated_frames,
             repeated_bytes: self.repeated_bytes,
             ..FlowTotals::default()
@@ -277,8 +429,7 @@ impl FlowTable {
 
     /// The flow of a slot, if there is one that has not ended.
     fn live(&self, flow: FlowId) -> Option<&FlowEntry> {
-        let slot = self.slots.get(flow.0 as usize)?;
-        slot.as_ref().filter(|entry| entry.is_live)
+        self.slots.get(flow.0 as usize).filter(|entry| entry.state.is_live())
     }
 
     /// Ends the flow that matters least among a few.
@@ -293,7 +444,7 @@ impl FlowTable {
             let flow = self.advance_hand();
             let Some(entry) = self.live(flow) else { continue };
             // Nobody answers, whatever the frames look like: a flood, or a one-sided tap.
-            let one_sided = entry.halves.iter().any(|half| half.frames == 0);
+            let one_sided = !entry.state.both(Of::SEEN);
             let rank = if one_sided { 0 } else { importance(entry) };
             let candidate = (rank, entry.last_seen, flow);
             worst = Some(worst.map_or(candidate, |worst| worst.min(candidate)));
@@ -312,11 +463,34 @@ impl FlowTable {
 impl Streams for FlowTable {
     #[inline]
     fn streams(&mut self, flow: FlowId, direction: Direction) -> [&mut Stream; 2] {
-        direction.first_of(&mut self.entry_mut(flow).halves).map(|half| &mut half.stream)
+        let has_room = self.detail_mut(flow).is_some();
+        let index = self.slots[flow.0 as usize].detail;
+        let detail = if has_room { self.details.get_mut(index) } else { self.details.spare() };
+        direction.first_of(&mut detail.streams)
+    }
+
+    #[inline]
+    fn tells_nothing(&mut self, flow: FlowId, direction: Direction, headers: &Headers) -> bool {
+        let entry = &self.slots[flow.0 as usize];
+        // A SYN that comes before all else is remembered with the flow.
+        let is_first = entry.detail == DetailIndex::NONE && headers.payload_wire_bytes == 0;
+        is_first || entry.tells_nothing(headers, direction)
+    }
+
+    fn walked(&mut self, flow: FlowId) {
+        let entry = &mut self.slots[flow.0 as usize];
+        if entry.detail != DetailIndex::NONE {
+            let [up, down] = &self.details.get(entry.detail).streams;
+            entry.note_walk(Direction::ToServer, up);
+            entry.note_walk(Direction::ToClient, down);
+        }
     }
 
     fn handshake(&mut self, flow: FlowId) -> &mut Handshake {
-        &mut self.entry_mut(flow).handshake
+        let has_room = self.detail_mut(flow).is_some();
+        let index = self.slots[flow.0 as usize].detail;
+        let detail = if has_room { self.details.get_mut(index) } else { self.details.spare() };
+        &mut detail.handshake
     }
 }
 

@@ -11,9 +11,24 @@ use crate::burst::Tcp;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Sequence number of the SYN.
-    isn: u32,
+    pub(super) isn: u32,
     /// The byte after the highest one seen.
-    high: u32,
+    pub(super) high: u32,
+    pub(super) loss: Loss,
+    pub(super) has_syn: bool,
+    /// The SYN had data with it and has not been answered.
+    pub(super) syn_data: bool,
+    /// `high` is known.
+    pub(super) begun: bool,
+    /// A FIN was seen.
+    pub fin: bool,
+    /// An RST was seen.
+    pub rst: bool,
+}
+
+/// What is missing of a direction, and what was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loss {
     /// All holes lie in `hole_start..hole_end`.
     hole_start: u32,
     hole_end: u32,
@@ -25,19 +40,6 @@ pub struct Progress {
     missed_at: u32,
     /// What it has acknowledged ahead of `high`; those bytes are no hole.
     ahead_to: Option<u32>,
-    /// Payload bytes that passed again, and the frames that held them or another SYN or FIN.
-    pub repeated_bytes: u32,
-    /// Frames that repeated something.
-    pub repeated_frames: u32,
-    has_syn: bool,
-    /// The SYN had data with it and has not been answered.
-    syn_data: bool,
-    /// `high` is known.
-    begun: bool,
-    /// A FIN was seen.
-    pub fin: bool,
-    /// An RST was seen.
-    pub rst: bool,
 }
 
 /// What a segment has brought.
@@ -70,7 +72,7 @@ impl Progress {
             if length == 0 {
                 return Arrived::default();
             }
-            if tcp.seq == self.high && self.missing == 0 {
+            if tcp.seq == self.high && self.loss.missing == 0 {
                 self.high = self.high.wrapping_add(length);
                 return Arrived { fresh_bytes: payload_bytes, repeated: false, in_order: true };
             }
@@ -88,29 +90,30 @@ impl Progress {
 
     /// The receiver has everything before `ack`: what we still miss there has passed elsewhere.
     pub fn acknowledged(&mut self, ack: u32) {
-        if self.missing > 0 && distance(self.hole_start, ack) > 0 {
-            self.hole_start = ack;
-            let room = distance(ack, self.hole_end).max(0).cast_unsigned();
-            let left = self.missing.min(room);
-            if left < self.missing {
-                self.missed_bytes = self.missed_bytes.wrapping_add(self.missing - left);
-                self.missed_at = ack;
+        if self.loss.missing > 0 && distance(self.loss.hole_start, ack) > 0 {
+            self.loss.hole_start = ack;
+            let room = distance(ack, self.loss.hole_end).max(0).cast_unsigned();
+            let left = self.loss.missing.min(room);
+            if left < self.loss.missing {
+                self.loss.missed_bytes =
+                    self.loss.missed_bytes.wrapping_add(self.loss.missing - left);
+                self.loss.missed_at = ack;
             }
-            self.missing = left;
+            self.loss.missing = left;
         }
         if self.lacks(ack) {
             let ahead = distance(self.known(), ack).max(0).cast_unsigned();
             if ahead > 0 {
-                self.missed_bytes = self.missed_bytes.wrapping_add(ahead);
-                self.missed_at = ack;
-                self.ahead_to = Some(ack);
+                self.loss.missed_bytes = self.loss.missed_bytes.wrapping_add(ahead);
+                self.loss.missed_at = ack;
+                self.loss.ahead_to = Some(ack);
             }
         }
     }
 
     /// The byte after the highest one that passed or is known to have passed elsewhere.
     fn known(&self) -> u32 {
-        self.ahead_to.filter(|&to| distance(self.high, to) > 0).unwrap_or(self.high)
+        self.loss.ahead_to.filter(|&to| distance(self.high, to) > 0).unwrap_or(self.high)
     }
 
     /// The receiver's SYN. One that acknowledges ours and not the data on it has refused them; they
@@ -131,7 +134,7 @@ impl Progress {
     /// A FIN came, and bytes before it are still missing.
     #[must_use]
     pub fn fin_ahead(&self) -> bool {
-        self.fin && self.missing > 0
+        self.fin && self.loss.missing > 0
     }
 
     /// A segment that is not simply the next one.
@@ -144,21 +147,21 @@ impl Progress {
     ) -> Arrived {
         let end = seq.wrapping_add(length);
         if !self.begun {
-            (self.begun, self.high, self.missing) = (true, end, 0);
+            (self.begun, self.high, self.loss.missing) = (true, end, 0);
             return Arrived { fresh_bytes: payload_bytes, repeated: false, in_order: length > 0 };
         }
         let (skipped, beyond) = (distance(self.high, seq), distance(self.high, end));
         let mut fresh = beyond.max(0).cast_unsigned().min(length);
         if skipped > 0 {
             let hole = distance(self.known(), seq);
-            if hole > 0 && self.missing == 0 {
-                self.hole_start = self.known();
+            if hole > 0 && self.loss.missing == 0 {
+                self.loss.hole_start = self.known();
             }
             if hole > 0 {
-                self.hole_end = seq;
-                self.missing = self.missing.saturating_add(hole.cast_unsigned());
+                self.loss.hole_end = seq;
+                self.loss.missing = self.loss.missing.saturating_add(hole.cast_unsigned());
             }
-        } else if self.missing > 0 {
+        } else if self.loss.missing > 0 {
             fresh += self.fill(seq, end);
         }
         if beyond > 0 {
@@ -167,28 +170,24 @@ impl Progress {
         let fresh_bytes = fresh.min(payload_bytes);
         let again = payload_bytes - fresh_bytes;
         let repeated = again > PROBE_BYTES || repeats_control;
-        if repeated {
-            self.repeated_frames = self.repeated_frames.saturating_add(1);
-            self.repeated_bytes = self.repeated_bytes.saturating_add(again);
-        }
-        let in_order = length > 0 && skipped == 0 && self.missing == 0 && !repeated;
+        let in_order = length > 0 && skipped == 0 && self.loss.missing == 0 && !repeated;
         Arrived { fresh_bytes, repeated, in_order }
     }
 
     /// Takes `seq..end` out of the holes, and tells how much of it was missing.
     fn fill(&mut self, seq: u32, end: u32) -> u32 {
-        let span = distance(self.hole_start, self.hole_end);
-        let start = distance(self.hole_start, seq).max(0);
-        let stop = distance(self.hole_start, end).min(span);
+        let span = distance(self.loss.hole_start, self.loss.hole_end);
+        let start = distance(self.loss.hole_start, seq).max(0);
+        let stop = distance(self.loss.hole_start, end).min(span);
         if stop <= start {
             return 0;
         }
-        let filled = (stop - start).cast_unsigned().min(self.missing);
-        self.missing -= filled;
+        let filled = (stop - start).cast_unsigned().min(self.loss.missing);
+        self.loss.missing -= filled;
         if start == 0 {
-            self.hole_start = self.hole_start.wrapping_add(stop.cast_unsigned());
+            self.loss.hole_start = self.loss.hole_start.wrapping_add(stop.cast_unsigned());
         } else if stop == span {
-            self.hole_end = self.hole_start.wrapping_add(start.cast_unsigned());
+            self.loss.hole_end = self.loss.hole_start.wrapping_add(start.cast_unsigned());
         }
         filled
     }
@@ -197,13 +196,13 @@ impl Progress {
     /// them; and whether nothing behind them had passed then.
     #[must_use]
     pub fn missed(&self, ack: u32) -> Option<(u32, bool)> {
-        let shown = self.missed_bytes > 0 && distance(self.missed_at, ack) >= 0;
-        shown.then_some((self.missed_bytes, self.ahead_to == Some(self.missed_at)))
+        let shown = self.loss.missed_bytes > 0 && distance(self.loss.missed_at, ack) >= 0;
+        shown.then_some((self.loss.missed_bytes, self.loss.ahead_to == Some(self.loss.missed_at)))
     }
 
     /// Whether the receiver acknowledges bytes that have not passed here.
     fn lacks(&self, ack: u32) -> bool {
-        self.begun && (1..1 << 30).contains(&ack.wrapping_sub(self.high))
+        self.begun && lacks(self.high, ack)
     }
 
     /// An RST far from where the connection is comes from somebody who cannot see it (RFC 5961, 3).
@@ -212,6 +211,19 @@ impl Progress {
         const WINDOW_MAX: u32 = 1 << 30;
         !self.begun || distance(self.high, seq).unsigned_abs() < WINDOW_MAX
     }
+}
+
+impl Loss {
+    /// Whether anything is missing, or was and has left a mark.
+    pub(super) fn is_some(&self) -> bool {
+        self.missing > 0 || self.missed_bytes > 0 || self.ahead_to.is_some()
+    }
+}
+
+/// Whether `ack` acknowledges bytes behind `high`.
+#[inline]
+pub(super) fn lacks(high: u32, ack: u32) -> bool {
+    (1..1 << 30).contains(&ack.wrapping_sub(high))
 }
 
 /// How far `to` lies behind `from` in sequence space (RFC 9293, 3.4); negative when before it.

@@ -81,12 +81,11 @@ pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, pa
     let (frames, packets) = burst.split();
     // Taken out, so that what is found can go into the other columns.
     let column = std::mem::take(&mut packets.headers);
-    for (i, (frame, headers)) in frames.iter().zip(&column).enumerate() {
+    for i in packets.marked.before(frames.len()) {
+        let (Some(frame), Some(headers)) = (frames.get(i), column.get(i)) else { continue };
         let Some(&Some((flow, direction))) = packets.flow.get(i) else { continue };
         let Some(headers) = headers.as_ref().filter(|headers| !headers.is_part()) else { continue };
-        if headers.protocol == Protocol::Tcp
-            && tls::tells_nothing(headers, streams.streams(flow, direction))
-        {
+        if headers.protocol == Protocol::Tcp && streams.tells_nothing(flow, direction, headers) {
             continue;
         }
         let found = Found { packet: i, flow, direction };
@@ -98,8 +97,9 @@ pub fn handshakes<F: Frame>(burst: &mut Burst<F>, streams: &mut impl Streams, pa
         let payload = bytes.get(headers.payload()).unwrap_or(&[]);
         match headers.protocol {
             Protocol::Tcp => {
-                let streams = streams.streams(flow, direction);
-                tls::segment(found, headers, payload, packets, streams, parser);
+                let both = streams.streams(flow, direction);
+                tls::segment(found, headers, payload, packets, both, parser);
+                streams.walked(flow);
             }
             Protocol::Udp => match headers.datagram {
                 Datagram::Quic => quic::datagram(found, payload, packets, streams, parser),

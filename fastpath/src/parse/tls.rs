@@ -30,6 +30,15 @@ pub trait Streams {
     /// The stream of this direction of a flow that is in the table, and that of the other one.
     fn streams(&mut self, flow: FlowId, direction: Direction) -> [&mut Stream; 2];
 
+    /// Whether a TCP segment can hold nothing of interest, told without a look at its payload: it is
+    /// an acknowledgment, or a part of a record's body. To walk it would change nothing.
+    fn tells_nothing(&mut self, flow: FlowId, direction: Direction, headers: &Headers) -> bool {
+        tells_nothing(headers, self.streams(flow, direction))
+    }
+
+    /// The streams of a flow have been walked.
+    fn walked(&mut self, _flow: FlowId) {}
+
     /// The handshake of a UDP flow that is in the table.
     fn handshake(&mut self, flow: FlowId) -> &mut Handshake;
 }
@@ -119,7 +128,7 @@ impl Stream {
     }
 
     /// The SYN, or an answer to it, has been seen: the stream starts at `seq`.
-    fn start(&mut self, seq: u32) {
+    pub fn start(&mut self, seq: u32) {
         if self.phase == Phase::Searching && !self.hello_done {
             self.started = true;
             self.begin(seq);
@@ -152,13 +161,22 @@ impl Stream {
             && payload.first() != Some(&CONTENT_HANDSHAKE)
     }
 
-    /// Whether a segment ends before the next byte that must be looked at, as nearly all do that lie
-    /// in the body of a record. Bytes behind a hole are none of this.
-    fn is_beyond(&self, seq: u32, bytes: u32) -> bool {
-        let start = ahead(self.next, seq);
-        matches!(self.phase, Phase::Header | Phase::Hello)
-            && start >= 0
-            && (bytes..=HOLE_BYTES_MAX).contains(&start.unsigned_abs())
+    /// Sequence number of the next byte that must be looked at.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Its records are walked, and nothing waits for its turn.
+    #[must_use]
+    pub fn is_walking(&self) -> bool {
+        matches!(self.phase, Phase::Header | Phase::Hello) && !self.waiting
+    }
+
+    /// Segments wait for their turn.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
     /// Puts a record header together that segment boundaries have split. Returns what it says, and
@@ -207,15 +225,22 @@ impl Stream {
     }
 }
 
-/// Whether a segment can hold nothing of interest, told without a look at its payload: it is an
-/// acknowledgment, or a part of a record's body. To walk it would change nothing.
 #[inline]
-pub(super) fn tells_nothing(headers: &Headers, [stream, opposite]: [&mut Stream; 2]) -> bool {
+fn tells_nothing(headers: &Headers, [stream, opposite]: [&mut Stream; 2]) -> bool {
     let Headers { tcp, payload_bytes, payload_wire_bytes, .. } = headers;
     if tcp.flags.syn() || payload_bytes != payload_wire_bytes || opposite.waiting {
         return false;
     }
-    *payload_bytes == 0 || (!stream.waiting && stream.is_beyond(tcp.seq, *payload_bytes))
+    *payload_bytes == 0 || (stream.is_walking() && is_body(stream.next, tcp.seq, *payload_bytes))
+}
+
+/// Whether a segment ends before the next byte that must be looked at, as nearly all do that lie in
+/// the body of a record. Bytes behind a hole are none of this.
+#[inline]
+#[must_use]
+pub fn is_body(next: u32, seq: u32, bytes: u32) -> bool {
+    let start = ahead(next, seq);
+    start >= 0 && (bytes..=HOLE_BYTES_MAX).contains(&start.unsigned_abs())
 }
 
 /// Walks the records of one TCP frame, on the stream of its direction; the other one is there for

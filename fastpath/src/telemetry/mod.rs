@@ -70,6 +70,10 @@ pub struct FlowTotals {
     pub evicted: u64,
     /// Flows in the table now.
     pub live: u64,
+    /// Those of them that have shown more than acknowledgments, and of which more is kept.
+    pub detailed: u64,
+    /// Times when there was no room to keep more of a flow: it passes and is not looked into.
+    pub refused: u64,
     /// TCP segments that repeated what had passed before.
     pub repeated_frames: u64,
     /// Payload bytes in them that had passed before.

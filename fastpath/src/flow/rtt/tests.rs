@@ -8,7 +8,7 @@ use crate::flow::tcp::Progress;
 
 const ACK: u8 = 0x10;
 
-/// One direction and the acknowledgments of it, as `FlowEntry` connects them.
+/// One direction and the acknowledgments of it, as `FlowTable` connects them.
 #[derive(Default)]
 struct Path {
     tcp: Progress,
@@ -41,8 +41,8 @@ fn a_sample_is_from_the_segment_to_what_acknowledges_it() {
     assert_eq!(path.ack(23, 200, None), None, "one sample at a time");
     path.data(30, 200, 50, None);
     assert_eq!(path.ack(42, 250, None), Some(12));
-    assert_eq!(path.rtt.minimum(), Some(Nanos::from_millis(12)));
-    assert_eq!(path.rtt.smoothed(), Some(Nanos::from_millis(19)));
+    assert_eq!(path.rtt.timing.minimum(), Some(Nanos::from_millis(12)));
+    assert_eq!(path.rtt.timing.smoothed(), Some(Nanos::from_millis(19)));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_repeated_segment_gives_no_sample() {
     path.data(0, 100, 50, None);
     path.data(200, 100, 50, None);
     assert_eq!(path.ack(220, 150, None), None);
-    assert_eq!(path.rtt.smoothed(), None);
+    assert_eq!(path.rtt.timing.smoothed(), None);
 }
 
 #[test]
@@ -150,7 +150,7 @@ proptest! {
                 path.data(here, 1000 * n, 1000, stamp(sent));
             } else {
                 let (at, ack, echo) = acks.next().unwrap();
-                let end = path.rtt.end;
+                let end = path.rtt.timing.end;
                 if let Some(took) = path.ack(at, ack, echo) {
                     prop_assert!((20..=40).contains(&took), "{took} ms");
                     let sampled = &passed[(end / 1000) as usize - 1];

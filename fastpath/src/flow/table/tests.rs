@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::burst::{Address, Protocol, Tcp, TcpFlags};
+use crate::burst::{Address, Protocol};
 
 fn key(n: u32) -> FlowKey {
     let [a, b, c, d] = n.to_be_bytes();
@@ -15,7 +15,7 @@ fn key(n: u32) -> FlowKey {
 
 fn settle(table: &mut FlowTable) {
     table.take_ended(|_, _| {});
-    table.begin_burst();
+    table.begin_burst(0);
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_flow_is_found_until_it_ends_and_can_be_read_a_little_longer() {
     assert_eq!(table.find(&key(1)), Some(flow));
     table.end(flow);
     assert_eq!(table.find(&key(1)), None);
-    assert_eq!(table.entry(flow).key, key(1));
+    assert_eq!(table.flow(flow).key, key(1));
     let again = table.open(key(1), true, Nanos(2)).unwrap();
     assert_ne!(again, flow, "a slot never means two flows in one burst");
 }
@@ -94,10 +94,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// Makes a flow half-open, closed or open.
 fn become_important(entry: &mut FlowEntry, importance: u8) {
-    let answered = u64::from(importance > 0);
-    (entry.halves[0].frames, entry.halves[1].frames) = (1, answered);
-    entry.halves[0].tcp.advance(&Tcp { flags: TcpFlags(0x02), ..Tcp::default() }, 0);
-    entry.halves[0].tcp.rst = importance == 1;
+    let (up, down) = (Direction::ToServer, Direction::ToClient);
+    entry.state.set(up, Of::SEEN);
+    entry.state.put(down, Of::SEEN, importance > 0);
+    entry.state.set(up, Of::HAS_SYN);
+    entry.state.put(up, Of::RST, importance == 1);
 }
 
 /// The same table as a map: importance, last frame and slot of each live flow.
@@ -115,7 +116,7 @@ impl Model {
         for n in 0..60 {
             let flow = self.0.get(&n).map(|&(.., flow)| flow);
             assert_eq!(table.find(&key(n)), flow);
-            assert!(flow.is_none_or(|flow| table.entry(flow).key == key(n)));
+            assert!(flow.is_none_or(|flow| table.flow(flow).key == key(n)));
         }
         assert_eq!(table.totals().live, self.0.len() as u64);
     }
@@ -154,7 +155,7 @@ proptest! {
                 Step::End { key } => {
                     if let Some((.., flow)) = model.0.remove(&key) {
                         table.end(flow);
-                        prop_assert!(!table.entry(flow).is_live, "it can still be read");
+                        prop_assert!(!table.entry(flow).state.is_live(), "it can still be read");
                     }
                 }
                 Step::Expire { secs } => {
