@@ -165,7 +165,9 @@ fn a_retry_is_known_across_the_change_of_the_key() {
 }
 
 /// Lists that may hold times, each with why it does not grow and what it is for.
-const MAY_HOLD_TIMES: [(&str, &str); 5] = [
+const MAY_HOLD_TIMES: [(&str, &str); 6] = [
+    // Two directions.
+    ("FlowDetail", "streams"),
     // The first datagram of each direction: round trips, and what is a probe of the path.
     ("Path", "first"),
     // The last two records of a multiplexed connection: which of them ended a response is known
