@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod endpoint;
+pub mod order;
 
 use crate::detect::Clients;
 use crate::exchange::{Edge, Exchanges};

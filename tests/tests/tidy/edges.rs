@@ -101,8 +101,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry::grounds",
         ],
     ),
-    ("decide", &["detect", "exchange", "time", "policy::snapshot", "telemetry::event"]),
-    ("act", &["burst", "telemetry::reasons"]),
+    ("decide", &["burst", "detect", "exchange", "time", "policy::snapshot", "telemetry::event"]),
+    ("act", &["burst", "decide", "flow", "time", "telemetry::reasons"]),
     // An lcore's report has a word of the last stage and of the port: it stands above both.
     (
         "telemetry::report",
