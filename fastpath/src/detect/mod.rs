@@ -16,7 +16,6 @@ pub mod gap;
 pub mod group;
 pub mod hedge;
 pub mod margin;
-pub mod memory;
 mod mux;
 pub mod orphan;
 pub mod outage;
@@ -62,6 +61,8 @@ pub struct Clients {
     keys: Keys,
     /// Ticks for which there may be hashes under a key that is gone.
     stale: usize,
+    /// Ticks in which everything that is remembered is come to.
+    places: usize,
     retries: RetryMemory,
     replies: ReplyMemory,
     patterns: Patterns,
@@ -141,22 +142,35 @@ const DECISIONS_PER_BURST: usize = 16;
 /// work.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
+/// How much is remembered at once. Memory is taken at start, and touched when it is first used.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Slots of the flow table.
+    pub slots: usize,
+    /// Clients, and as many groups of one client, server and application.
+    pub clients: usize,
+    /// Servers.
+    pub servers: usize,
+}
+
 impl Clients {
-    /// For a flow table with this many slots; lengths are hashed under keys of this seed.
+    /// For so many flows, clients and servers; lengths are hashed under keys of this seed.
     #[must_use]
-    pub fn for_slots(slots: usize, seed: Seed) -> Self {
+    pub fn with_capacity(capacity: Capacity, seed: Seed) -> Self {
+        let Capacity { slots, clients, servers } = capacity;
         Self {
             keys: Keys::new(seed),
             stale: 0,
-            retries: RetryMemory::default(),
-            replies: ReplyMemory::default(),
-            patterns: Patterns::default(),
+            places: clients.max(servers),
+            retries: RetryMemory::with_capacity(clients),
+            replies: ReplyMemory::with_capacity(servers),
+            patterns: Patterns::with_capacity(clients, servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
             running: vec![None; slots],
             finished: Vec::with_capacity(1024),
             last_ended: None,
-            streams: mux::Streams::default(),
+            streams: mux::Streams::with_capacity(clients, servers),
         }
     }
 
@@ -196,14 +210,14 @@ impl Clients {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         let Self { retries, replies, streams, patterns, .. } = self;
-        retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted()
+        retries.evicted() + replies.evicted() + streams.evicted() + patterns.evicted()
     }
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
     pub fn sweep(&mut self, now: Nanos, events: &mut EventSender) {
-        let Self { keys, stale, retries, replies, streams, patterns, .. } = self;
+        let Self { keys, stale, places, retries, replies, streams, patterns, .. } = self;
         if keys.tick(now) {
-            *stale = group::GROUPS.max(reply::SERVERS).max(mux::GROUPS);
+            *stale = *places;
         }
         retries.sweep(now, keys, *stale > 0);
         if *stale > 0 {

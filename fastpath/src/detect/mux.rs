@@ -18,9 +18,9 @@ use super::{
 use crate::burst::{Address, FlowId, Packets};
 use crate::exchange::Exchanges;
 use crate::exchange::mux::{MuxEdge, Stream, StreamEnding, StreamFacts};
-use crate::exchange::recent::Recent;
 use crate::flow::table::FlowTable;
 use crate::keyed::Keys;
+use crate::lru::LruMap;
 use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::{EndpointId, Snapshot};
@@ -32,14 +32,13 @@ use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
 use link::{Links, Size};
 
-pub(super) use link::GROUPS;
 use shape::Shapes;
 
 /// What an lcore remembers of the clients and servers of HTTP/2.
 #[derive(Debug)]
 pub(super) struct Streams {
     links: Links,
-    shapes: Recent<Address, Shapes>,
+    shapes: LruMap<Address, Shapes>,
     /// Streams that are not decided yet, by number: the order in which they became known.
     undecided: VecDeque<Undecided>,
     /// What was decided of streams that still run.
@@ -62,7 +61,6 @@ struct Undecided {
     ended: Option<(Exchange, Size, Nanos)>,
 }
 
-const SERVERS: usize = 256;
 const UNDECIDED_MAX: usize = 8192;
 const RUNNING_MAX: usize = 8192;
 const HELD_MAX: usize = 4096;
@@ -71,20 +69,19 @@ const HELD_FOR: Nanos = Nanos::from_millis(1600);
 /// Streams decided, or given free, in one burst at most.
 const PER_BURST: usize = 64;
 
-impl Default for Streams {
-    fn default() -> Self {
+impl Streams {
+    /// For so many clients and servers.
+    pub(super) fn with_capacity(clients: usize, servers: usize) -> Self {
         Self {
-            links: Links::default(),
-            shapes: Recent::with_capacity(SERVERS),
+            links: Links::with_capacity(clients),
+            shapes: LruMap::with_capacity(servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             running: HashMap::with_capacity(2 * RUNNING_MAX),
             held: VecDeque::with_capacity(HELD_MAX),
             pushed_out: 0,
         }
     }
-}
 
-impl Streams {
     /// Whether a stream is still to be told of.
     pub(super) fn has_undecided(&self) -> bool {
         !self.undecided.is_empty() || !self.held.is_empty()
@@ -97,7 +94,7 @@ impl Streams {
 
     /// What is learnt of a server.
     pub(super) fn export(&self, server: Address) -> LearntHttp2 {
-        self.shapes.get(server).map(Shapes::export).unwrap_or_default()
+        self.shapes.get(&server).map(Shapes::export).unwrap_or_default()
     }
 
     /// Forgets what was hashed under a key that is gone, a little of it a call.
@@ -184,7 +181,7 @@ fn ended(
         clients.replies.meet(caller.server, facts.ended, endpoint);
     }
     let learnt = endpoint.and_then(|(_, endpoint)| endpoint.learnt.as_deref());
-    let shapes = clients.streams.shapes.learn(caller.server, facts.ended);
+    let shapes = clients.streams.shapes.touch(caller.server, facts.ended);
     shapes.meet(learnt.map(|learnt| &learnt.http2));
     let error = shapes.is_error(facts, class);
     shapes.learn(facts, error);
@@ -241,7 +238,7 @@ fn decide_next(
         .or_else(|| now.map(|facts| (size(&facts.stream), facts.rtt)));
     let Some(own) = own else { return };
     let key = streams.links.key(&caller);
-    let shapes = streams.shapes.get(peers.server).copied().unwrap_or_default();
+    let shapes = streams.shapes.get(&peers.server).copied().unwrap_or_default();
     let decision = streams.links.decide(&clients.keys, key, id, own, window, |flow, id| {
         let facts = exchanges.mux.facts(flow, peers.server, id)?;
         let outcome = outcome(&facts, class, shapes.is_error(&facts, class));

@@ -6,8 +6,6 @@
 //! Lengths are kept as cluster centres and coarse counts of a server, never as a sequence
 //! (docs/privacy.md).
 
-use std::collections::HashMap;
-
 use super::abort::{self, Ends};
 use super::clusters::Clusters;
 use super::failure;
@@ -15,6 +13,7 @@ use super::recurring::Recurring;
 use crate::burst::Address;
 use crate::exchange::h1::{Ending, Facts};
 use crate::keyed::Keys;
+use crate::lru::{LruMap, Reuse};
 use crate::policy::endpoint::{Class, Endpoint};
 use crate::policy::learnt::{self, CLUSTERS_MAX, COUNT_MIN, Cluster, LearntHttp1, WEIGHT_MAX};
 use crate::policy::snapshot::EndpointId;
@@ -22,20 +21,11 @@ use crate::time::Nanos;
 
 /// What is remembered of servers.
 #[derive(Debug)]
-pub struct ReplyMemory {
-    slots: Vec<Replies>,
-    index: HashMap<Address, usize>,
-    hand: usize,
-    round: usize,
-    /// Servers that were pushed out.
-    pub evicted: u64,
-}
+pub struct ReplyMemory(LruMap<Address, Replies>);
 
 /// One server.
 #[derive(Clone, Debug, Default)]
 pub struct Replies {
-    server: Address,
-    last_used: Nanos,
     /// Its endpoint, and what that does, as far as a flow with a name has told.
     endpoint: Option<EndpointId>,
     /// Likewise.
@@ -76,9 +66,6 @@ struct Times {
     total: u8,
 }
 
-/// Servers of an lcore.
-pub const SERVERS: usize = 256;
-const SAMPLE: usize = 16;
 /// Steps from the smallest size told apart up to 500 times it.
 const STEPS: usize = 128;
 const SMALLEST_BYTES: f64 = 64.0;
@@ -124,31 +111,24 @@ const KNOWN_MIN: u8 = 4;
 /// Pages of so many kinds are answers that were kept ready.
 const PAGES_KINDS: usize = 6;
 
-impl Default for ReplyMemory {
-    fn default() -> Self {
-        Self {
-            slots: vec![Replies::default(); SERVERS],
-            index: HashMap::with_capacity(2 * SERVERS),
-            hand: 0,
-            round: 0,
-            evicted: 0,
-        }
-    }
-}
+impl Reuse for Replies {}
 
 impl ReplyMemory {
+    /// For so many servers.
+    #[must_use]
+    pub fn with_capacity(servers: usize) -> Self {
+        Self(LruMap::with_capacity(servers))
+    }
+
     /// What is known of a server, if anything is.
     #[must_use]
     pub fn of(&self, server: Address) -> Option<&Replies> {
-        self.index.get(&server).map(|&index| &self.slots[index])
+        self.0.get(&server)
     }
 
     /// The same, to learn.
     pub fn learn(&mut self, server: Address, now: Nanos) -> &mut Replies {
-        let index = self.index.get(&server).copied().unwrap_or_else(|| self.claim(server));
-        let replies = &mut self.slots[index];
-        replies.last_used = now;
-        replies
+        self.0.touch(server, now)
     }
 
     /// A server of this endpoint: when it was not known before, what the policy says of it is what
@@ -164,32 +144,22 @@ impl ReplyMemory {
 
     /// What is learnt of every server whose endpoint is known.
     pub fn export(&self) -> impl Iterator<Item = (Address, EndpointId, LearntHttp1)> + '_ {
-        self.index.iter().filter_map(|(&server, &index)| {
-            let replies = &self.slots[index];
-            Some((server, replies.endpoint?, replies.export()))
-        })
+        self.0
+            .iter()
+            .filter_map(|(&server, replies)| Some((server, replies.endpoint?, replies.export())))
     }
 
     /// Forgets what was hashed under a key that is gone, of one server a call.
     pub fn sweep(&mut self, keys: &Keys) {
-        self.round = (self.round + 1) % SERVERS;
-        self.slots[self.round].recurring.forget_unknown(keys);
+        if let Some(replies) = self.0.next_in_round() {
+            replies.recurring.forget_unknown(keys);
+        }
     }
 
-    fn claim(&mut self, server: Address) -> usize {
-        let index = if self.index.len() < SERVERS { self.index.len() } else { self.evict() };
-        self.slots[index] = Replies { server, ..Replies::default() };
-        self.index.insert(server, index);
-        index
-    }
-
-    fn evict(&mut self) -> usize {
-        let candidates = (0..SAMPLE).map(|n| (self.hand + n) % SERVERS);
-        let index = candidates.min_by_key(|&i| self.slots[i].last_used).unwrap_or(self.hand);
-        self.hand = (self.hand + SAMPLE) % SERVERS;
-        self.index.remove(&self.slots[index].server);
-        self.evicted += 1;
-        index
+    /// Servers that were pushed out.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.0.evicted
     }
 }
 
@@ -654,15 +624,5 @@ mod tests {
         let other =
             facts(Shape { down: &[(100, 500), (120, 700), (140, 500)], ..Shape::default() });
         assert!(!replies.begins_like_a_stream(&other));
-    }
-
-    #[test]
-    fn servers_are_bounded() {
-        let mut memory = ReplyMemory::default();
-        for n in 0..1000u32 {
-            let [a, b, c, d] = n.to_be_bytes();
-            memory.learn(Address::v4([a, b, c, d]), Nanos(n.into()));
-        }
-        assert_eq!((memory.index.len(), memory.evicted), (SERVERS, 1000 - SERVERS as u64));
     }
 }
