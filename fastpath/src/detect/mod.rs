@@ -15,6 +15,7 @@ pub mod fanout;
 pub mod gap;
 pub mod group;
 pub mod hedge;
+pub mod histogram;
 pub mod margin;
 mod mux;
 pub mod orphan;
