@@ -184,9 +184,7 @@ impl RetryMemory {
         caller: &Caller,
         carried: Carried,
     ) -> Place {
-        let place = Place(self.hasher.hash_one(caller));
-        let application = self.hasher.hash_one((caller.client, caller.application));
-        let elsewhere = self.calls.note(application, place.0, at);
+        let (place, elsewhere) = self.called(caller, at);
         let group = self.groups.touch(place, at);
         group.forget_before(at.since(AGE_MAX));
         self.pushed_out += u64::from(group.push(Attempt {
@@ -202,6 +200,14 @@ impl RetryMemory {
             progress: Progress::Running,
         }));
         place
+    }
+
+    /// Notes a call, whatever becomes of it. Returns the place of the caller's group, and when the
+    /// application had last called another server.
+    pub fn called(&mut self, caller: &Caller, at: Nanos) -> (Place, Nanos) {
+        let place = Place(self.hasher.hash_one(caller));
+        let application = self.hasher.hash_one((caller.client, caller.application));
+        (place, self.calls.note(application, place.0, at))
     }
 
     /// The place of a caller's group, unless it has left.
