@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::burst::Burst;
 use crate::classify::Classifier;
 use crate::decide::endpoint::EndpointStates;
-use crate::detect::Clients;
+use crate::detect::{Capacity, Clients};
 use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
 use crate::keyed::Seed;
@@ -43,6 +43,10 @@ pub struct LcoreConfig {
     pub mode: Mode,
     /// Flows at once.
     pub flows: usize,
+    /// Clients that are remembered; one that has been met takes 80 KB.
+    pub clients: usize,
+    /// Servers that are remembered; one that has been met takes 4 KB.
+    pub servers: usize,
     /// Host names that can be told apart.
     pub names: u32,
     /// Events that may wait to be read.
@@ -53,7 +57,15 @@ pub struct LcoreConfig {
 
 impl Default for LcoreConfig {
     fn default() -> Self {
-        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384, seed: Seed::Os }
+        Self {
+            mode: Mode::Wire,
+            flows: 65_536,
+            clients: 1024,
+            servers: 1024,
+            names: 4096,
+            events: 16_384,
+            seed: Seed::Os,
+        }
     }
 }
 
@@ -101,7 +113,9 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn new(port: P, config: LcoreConfig, policy: Subscriber) -> (Self, Outlets) {
         let (events, receiver) = ring(config.events);
+        let LcoreConfig { mode, clients, servers, seed, .. } = config;
         let flows = FlowTable::with_capacity(config.flows);
+        let slots = flows.slots();
         let classifier = Classifier::new(config.names);
         let parser = Parser::for_flows(config.flows);
         let (reports, report_receiver) = channel();
@@ -113,11 +127,11 @@ impl<P: Port> Lcore<P> {
         };
         let lcore = Self {
             port,
-            mode: config.mode,
+            mode,
             policy,
             burst: Burst::new(),
-            exchanges: Exchanges::for_slots(flows.slots()),
-            clients: Clients::for_slots(flows.slots(), config.seed),
+            exchanges: Exchanges::for_slots(slots, servers),
+            clients: Clients::with_capacity(Capacity { slots, clients, servers }, seed),
             flows,
             parser,
             classifier,

@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::calls::Calls;
 use super::continuity::{Before, Came};
-use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
+use super::group::{Attempt, Carried, Completed, Debt, Group, Place, Progress};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
 use super::{hedge, restart};
@@ -21,6 +21,7 @@ use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::keyed::{Fresh, Kept, Keys};
+use crate::lru::LruMap;
 use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
@@ -93,7 +94,7 @@ pub struct Caller {
 /// What an lcore remembers of attempts.
 #[derive(Debug)]
 pub struct RetryMemory {
-    groups: Groups,
+    groups: LruMap<Place, Group>,
     calls: Calls,
     hasher: RandomState,
     pairs: Vec<Pair>,
@@ -159,20 +160,20 @@ impl Link {
     };
 }
 
-impl Default for RetryMemory {
-    fn default() -> Self {
+impl RetryMemory {
+    /// For so many groups.
+    #[must_use]
+    pub fn with_capacity(groups: usize) -> Self {
         Self {
-            groups: Groups::default(),
-            calls: Calls::default(),
+            groups: LruMap::with_capacity(groups),
+            calls: Calls::for_groups(groups),
             hasher: RandomState::new(),
             pairs: Vec::with_capacity(4096),
             starts: Vec::with_capacity(64),
             pushed_out: 0,
         }
     }
-}
 
-impl RetryMemory {
     /// Remembers that an attempt was meant, and has started, on a connection that had carried
     /// something else before or nothing.
     pub fn started(
@@ -183,43 +184,44 @@ impl RetryMemory {
         caller: &Caller,
         carried: Carried,
     ) -> Place {
-        let key = self.hasher.hash_one(caller);
-        let application = self.hasher.hash_one((caller.client, caller.application));
-        let elsewhere = self.calls.note(application, key, at);
-        let place = self.groups.find_or_make(key, at);
-        let verdict = (Verdict::Pass, Reason::NoRule);
-        if let Some(group) = self.groups.get_mut(place) {
-            group.forget_before(at.since(AGE_MAX));
-            let progress = Progress::Running;
-            let (link, paid) = (None, false);
-            let start = at;
-            self.pushed_out += u64::from(group.push(Attempt {
-                id,
-                flow,
-                start,
-                meant,
-                carried,
-                elsewhere,
-                link,
-                verdict,
-                paid,
-                progress,
-            }));
-        }
+        let (place, elsewhere) = self.called(caller, at);
+        let group = self.groups.touch(place, at);
+        group.forget_before(at.since(AGE_MAX));
+        self.pushed_out += u64::from(group.push(Attempt {
+            id,
+            flow,
+            start: at,
+            meant,
+            carried,
+            elsewhere,
+            link: None,
+            verdict: (Verdict::Pass, Reason::NoRule),
+            paid: false,
+            progress: Progress::Running,
+        }));
         place
+    }
+
+    /// Notes a call, whatever becomes of it. Returns the place of the caller's group, and when the
+    /// application had last called another server.
+    pub fn called(&mut self, caller: &Caller, at: Nanos) -> (Place, Nanos) {
+        let place = Place(self.hasher.hash_one(caller));
+        let application = self.hasher.hash_one((caller.client, caller.application));
+        (place, self.calls.note(application, place.0, at))
     }
 
     /// The place of a caller's group, unless it has left.
     #[must_use]
     pub fn place(&self, caller: &Caller) -> Option<Place> {
-        self.groups.find(self.hasher.hash_one(caller))
+        let place = Place(self.hasher.hash_one(caller));
+        self.groups.get(&place).map(|_| place)
     }
 
     /// Lets a server's memory of answers learn from one, and from what the same request was answered
     /// before.
     pub fn answered(&self, keys: &Keys, place: Place, facts: &Facts, recurring: &mut Recurring) {
         let (size, request) = (facts.seen.down_bytes, keys.length(facts.seen.up_bytes.into()));
-        let known = self.groups.get(place).and_then(|group| group.length(request));
+        let known = self.groups.get(&place).and_then(|group| group.length(request));
         let before = known.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
         recurring.learn(&Answer { size, request, before }, keys);
     }
@@ -233,7 +235,7 @@ impl RetryMemory {
         outcome: Outcome,
     ) -> Option<(Link, (Verdict, Reason))> {
         let mut size = Size::of(facts);
-        let group = self.groups.get_mut(place)?;
+        let group = self.groups.get_mut(&place)?;
         if outcome == Outcome::Complete {
             let answer = keys.length(facts.seen.down_bytes.into()).kept();
             let hash = keys.length(facts.seen.up_bytes.into());
@@ -264,7 +266,7 @@ impl RetryMemory {
 
     /// Notes what is done with an attempt that still runs.
     pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: (Verdict, Reason)) {
-        if let Some(attempt) = self.groups.get_mut(place).and_then(|group| group.attempt_mut(id)) {
+        if let Some(attempt) = self.groups.get_mut(&place).and_then(|group| group.attempt_mut(id)) {
             attempt.verdict = verdict;
         }
     }
@@ -272,7 +274,7 @@ impl RetryMemory {
     /// Forgets what is too old, in one group a call. `stale`: what was hashed under a key that is
     /// gone as well.
     pub fn sweep(&mut self, now: Nanos, keys: &Keys, stale: bool) {
-        let group = self.groups.next_in_round();
+        let Some(group) = self.groups.next_in_round() else { return };
         group.forget_before(now.since(AGE_MAX));
         if stale {
             group.forget_unknown(keys);
@@ -281,7 +283,7 @@ impl RetryMemory {
 
     /// Forgets what was no exchange.
     pub fn withdrawn(&mut self, place: Place, id: ExchangeId) {
-        if let Some(group) = self.groups.get_mut(place) {
+        if let Some(group) = self.groups.get_mut(&place) {
             group.attempts.retain(|attempt| attempt.id != id);
         }
     }
@@ -300,7 +302,7 @@ impl RetryMemory {
         let Self { groups, pairs, starts, .. } = self;
         starts.clear();
         pairs.clear();
-        let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
+        let Some(group) = groups.get_mut(&place) else { return Link::UNKNOWN };
         let view = View { group, keys, exchanges, outcome_of: &outcome_of };
         let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
         let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
@@ -338,7 +340,7 @@ impl RetryMemory {
     /// Groups, attempts and applications that were pushed out before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.groups.evicted() + self.calls.evicted() + self.pushed_out
+        self.groups.evicted + self.calls.evicted() + self.pushed_out
     }
 }
 

@@ -10,7 +10,6 @@ mod handshake;
 pub mod mux;
 mod opaque;
 mod quic;
-pub mod recent;
 pub mod settle;
 mod tickets;
 
@@ -90,15 +89,15 @@ const SETTLED_PER_BURST: usize = 1024;
 const EDGES: usize = 2 * BURST_RECORDS;
 
 impl Exchanges {
-    /// For a flow table with this many slots.
+    /// For a flow table with this many slots, and so many servers.
     #[must_use]
-    pub fn for_slots(slots: usize) -> Self {
+    pub fn for_slots(slots: usize, servers: usize) -> Self {
         Self {
             connections: vec![Connection::default(); slots],
             paths: vec![quic::Path::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
-            mux: Muxes::for_slots(slots, EDGES),
+            mux: Muxes::for_slots(slots, servers, EDGES),
             next: 1,
             tickets: TicketLengths::default(),
             hasher: RandomState::new(),

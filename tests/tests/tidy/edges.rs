@@ -15,6 +15,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("hw", &[]),
     ("keyed", &["time"]),
+    ("lru", &["time"]),
     ("telemetry::reasons", &[]),
     ("telemetry::counters", &["telemetry::reasons"]),
     ("burst", &["time", "telemetry::reasons"]),
@@ -84,7 +85,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "exchange",
-        &["burst", "flow", "time", "policy::learnt", "policy::snapshot", "telemetry::event"],
+        &["burst", "flow", "lru", "time", "policy::learnt", "policy::snapshot", "telemetry::event"],
     ),
     (
         "detect",
@@ -93,6 +94,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "flow",
             "exchange",
             "keyed",
+            "lru",
             "time",
             "policy::endpoint",
             "policy::learnt",
