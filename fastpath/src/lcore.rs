@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::burst::Burst;
 use crate::classify::Classifier;
-use crate::decide::endpoint::EndpointStates;
+use crate::decide::{Decider, Stance};
 use crate::detect::Clients;
 use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
@@ -34,6 +34,16 @@ pub enum Mode {
     Wire,
     /// On copies of the traffic, from a SPAN port, a tap or a capture: frames end here.
     Observe,
+}
+
+impl Mode {
+    /// Only on a wire can what is decided be done.
+    const fn stance(self) -> Stance {
+        match self {
+            Self::Wire => Stance::Inline,
+            Self::Observe => Stance::Beside,
+        }
+    }
 }
 
 /// Sizes of an lcore, taken once at start.
@@ -69,7 +79,7 @@ pub struct Lcore<P: Port> {
     classifier: Classifier,
     exchanges: Exchanges,
     clients: Clients,
-    endpoints: EndpointStates,
+    decider: Decider,
     events: EventSender,
     passes: Passes,
     latency: Latency,
@@ -121,7 +131,7 @@ impl<P: Port> Lcore<P> {
             flows,
             parser,
             classifier,
-            endpoints: EndpointStates::default(),
+            decider: Decider::default(),
             events,
             passes: Passes::default(),
             latency: Latency::default(),
@@ -160,10 +170,13 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         decide::verdicts(
+            packets,
+            &self.flows,
             &self.exchanges,
             &mut self.clients,
-            &mut self.endpoints,
+            &mut self.decider,
             policy,
+            self.mode.stance(),
             &mut self.events,
         );
         if self.mode == Mode::Observe {
@@ -198,10 +211,13 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         decide::verdicts(
+            packets,
+            &self.flows,
             &self.exchanges,
             &mut self.clients,
-            &mut self.endpoints,
+            &mut self.decider,
             policy,
+            self.mode.stance(),
             &mut self.events,
         );
         self.tell(Rx::Closed, Nanos::ZERO);
@@ -273,7 +289,14 @@ impl<P: Port> Lcore<P> {
     fn publish(&mut self) {
         let (now, totals) = (self.burst.packets.now, self.totals());
         let devices = || self.port.devices();
-        self.reports.publish(now, self.polls, totals, &self.latency, &self.endpoints, devices);
+        self.reports.publish(
+            now,
+            self.polls,
+            totals,
+            &self.latency,
+            self.decider.endpoints(),
+            devices,
+        );
         self.reports.publish_learnt(|| self.learnt());
     }
 }

@@ -261,7 +261,7 @@ pub fn observe(
     clients.decided.clear();
     for edge in exchanges.edges() {
         match edge {
-            Edge::Opened { id, flow, endpoint, at, meant, previous } => {
+            Edge::Opened { id, flow, endpoint, at, meant, previous, .. } => {
                 let continues = clients.last_ended == Some((*flow, Outcome::Complete))
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
                 let caller = caller(flows, *flow);
@@ -288,6 +288,7 @@ pub fn observe(
                 }
                 clients.undecided.push_back(waiting);
             }
+            Edge::FirstByte { .. } => {}
             Edge::Ended(facts) => ended(facts, flows, clients, policy, events),
             Edge::Withdrawn(id, _) => {
                 if let Some(waiting) = clients.waiting_mut(*id) {

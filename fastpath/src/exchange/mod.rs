@@ -48,6 +48,19 @@ pub enum Edge {
         meant: Nanos,
         /// When the exchange before it on this connection was last heard of, if there was one.
         previous: Option<Nanos>,
+        /// Index in the burst of the frame its request begins in.
+        packet: u16,
+    },
+    /// The first byte of a response has come. Told again when what came first was no response.
+    FirstByte {
+        /// Its exchange.
+        id: ExchangeId,
+        /// On which flow.
+        flow: FlowId,
+        /// From which endpoint.
+        endpoint: Option<EndpointId>,
+        /// When.
+        at: Nanos,
     },
     /// An exchange is over.
     Ended(Facts),
@@ -86,8 +99,9 @@ pub struct FlowsSeen {
 
 /// Exchanges that are ended by silence in one burst at most; the rest waits for the next.
 const SETTLED_PER_BURST: usize = 1024;
-/// Edges that `follow` makes room for at start. A record can end an exchange and open the next.
-const EDGES: usize = 2 * BURST_RECORDS;
+/// Edges that `follow` makes room for at start. A record can end an exchange and open the next,
+/// or begin a response.
+const EDGES: usize = 3 * BURST_RECORDS;
 
 impl Exchanges {
     /// For a flow table with this many slots.
@@ -152,6 +166,15 @@ impl Exchanges {
     fn end(&mut self, flow: FlowId, ending: Ending) {
         let facts = self.connection(flow).end(ending);
         self.edges.extend(facts.map(Edge::Ended));
+    }
+
+    /// Tells that a response has begun, if the record of its flow that has just come began it.
+    fn tell_first_byte(&mut self, flow: FlowId, at: Nanos) {
+        let current = self.connections[flow.0 as usize].current;
+        if let Some(current) = current.filter(|c| c.down_records == 1 && c.first_byte == Some(at)) {
+            let (id, endpoint) = (current.id, current.endpoint);
+            self.edges.push(Edge::FirstByte { id, flow, endpoint, at });
+        }
     }
 
     /// The server's close ends an exchange at once. A client's close ends it when the server has
@@ -428,6 +451,9 @@ fn act_on(
 ) {
     let flow = record.flow;
     let entry = flows.entry_mut(flow);
+    if record.direction == Direction::ToClient {
+        exchanges.tell_first_byte(flow, record.at);
+    }
     match step {
         Step::Nothing => {}
         Step::Close => exchanges.after_close(flow, entry, record.at),
@@ -444,7 +470,8 @@ fn act_on(
             let (at, opened) = (record.at, entry.opened);
             let meant = exchanges.connection(flow).meant(opened, at);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
-            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous });
+            let packet = record.packet;
+            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous, packet });
         }
         Step::Multiplexed(length) => {
             entry.class.visibility = Visibility::Mux;

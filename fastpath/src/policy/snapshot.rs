@@ -28,7 +28,7 @@ impl EndpointId {
     }
 }
 
-/// Whether rules are evaluated. Acting on them is a matter of a later release: shadow reports only.
+/// Whether rules are evaluated, and whether what they say is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleMode {
@@ -37,6 +37,8 @@ pub enum RuleMode {
     /// Verdicts are formed and reported.
     #[default]
     Shadow,
+    /// Verdicts are carried out, where frames pass through here.
+    Enforce,
 }
 
 impl RuleMode {
@@ -46,7 +48,14 @@ impl RuleMode {
         match self {
             Self::Off => "off",
             Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
         }
+    }
+
+    /// Whether verdicts are carried out.
+    #[must_use]
+    pub const fn enforces(self) -> bool {
+        matches!(self, Self::Enforce)
     }
 }
 
