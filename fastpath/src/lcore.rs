@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::act::Shapers;
+use crate::act::hold::HoldBounds;
 use crate::burst::Burst;
 use crate::classify::Classifier;
 use crate::decide::{Decider, Stance};
@@ -80,6 +82,7 @@ pub struct Lcore<P: Port> {
     exchanges: Exchanges,
     clients: Clients,
     decider: Decider,
+    shapers: Shapers<P::Frame>,
     events: EventSender,
     passes: Passes,
     latency: Latency,
@@ -132,6 +135,7 @@ impl<P: Port> Lcore<P> {
             parser,
             classifier,
             decider: Decider::default(),
+            shapers: Shapers::new(HoldBounds::default()),
             events,
             passes: Passes::default(),
             latency: Latency::default(),
@@ -149,6 +153,7 @@ impl<P: Port> Lcore<P> {
         let policy = self.policy.refresh();
         let rx = self.port.rx_burst(&mut self.burst);
         parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
+        self.shapers.arrive(&mut self.burst);
         flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
         parse::handshakes(&mut self.burst, &mut self.flows, &mut self.parser);
         let packets = &mut self.burst.packets; // from here on nobody sees payload
@@ -179,10 +184,12 @@ impl<P: Port> Lcore<P> {
             self.mode.stance(),
             &mut self.events,
         );
-        if self.mode == Mode::Observe {
-            act::release_observed(packets);
+        let enforces = policy.policy().mode.enforces();
+        match self.mode {
+            Mode::Observe => act::release_observed(packets),
+            Mode::Wire => self.act(enforces),
         }
-        let now = packets.now;
+        let now = self.burst.packets.now;
         let in_loop = self.port.tx_burst(&mut self.burst);
         self.tell(rx, in_loop);
         if self.ticker.due(now) {
@@ -235,7 +242,8 @@ impl<P: Port> Lcore<P> {
     pub fn totals(&self) -> Totals {
         let FlowsSeen { h1, mux, quic, both } = self.exchanges.seen;
         Totals {
-            port: *self.port.counters(),
+            port: self.shapers.complete(self.port.counters()),
+            acts: self.shapers.counts(),
             passes: self.passes,
             bursts: self.bursts,
             flows: FlowTotals { h1, mux, quic, both, ..self.flows.totals() },
@@ -271,6 +279,20 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.burst.packets.now
+    }
+
+    /// Carries out what was decided, or lets go what is held once nothing shall be done any more.
+    fn act(&mut self, enforces: bool) {
+        if enforces {
+            let orders = self.decider.orders();
+            let build = &mut |bytes: &[u8]| self.port.build(bytes);
+            self.shapers.apply(&mut self.burst, &self.flows, orders, build);
+        } else {
+            self.shapers.disarm(&mut self.burst, &self.flows);
+        }
+        for ended in self.shapers.ended() {
+            self.decider.hold_ended(ended);
+        }
     }
 
     /// Passes on what is known of exchanges, and counts the burst.

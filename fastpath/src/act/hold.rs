@@ -6,6 +6,9 @@
 //! server sees the same bytes in the same order, later. When a hold ends in the middle of a burst,
 //! what the flow has sent in that burst still joins it, so that nothing overtakes.
 //!
+//! Pacing is a hold of its own kind: a frame that comes before its time waits, and each leaves when the
+//! rate allows it. A flow is held or paced, not both.
+//!
 //! A client that closes or resets while it is held has left: what is kept is freed, and the server,
 //! which waits for a request that will never come, gets an RST with the sequence number it expects.
 
@@ -14,10 +17,11 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use super::queue::{Queue, Queues};
+use super::rate::Rate;
 use super::reset::Expected;
 use super::wheel::{TimerId, Wheel};
 use crate::burst::{
-    BURST_FRAMES, Burst, Direction, Fate, FlowId, Frames, Headers, Protocol,
+    BURST_FRAMES, Burst, Direction, Fate, FlowId, Frame, Frames, Headers, Protocol,
 };
 use crate::decide::order::{HoldEnd, HoldEnded};
 use crate::flow::tcp::distance;
@@ -55,6 +59,8 @@ pub(super) struct Holds<F> {
     timers: Wheel,
     /// Holds that are over, whose frames leave with this burst or as soon as there is room.
     leaving: VecDeque<u32>,
+    /// Paced flows whose next frame is due.
+    due: Vec<u32>,
     /// Begun in this burst.
     begun: Vec<u32>,
     /// What has ended since the last look.
@@ -70,10 +76,13 @@ struct Hold {
     kept: Option<(u32, u32)>,
     queue: Queue,
     bytes: u32,
-    timer: TimerId,
+    /// `None` while nothing of a paced flow waits.
+    timer: Option<TimerId>,
     /// What it is when its time is over.
     then: HoldEnd,
     end: Option<HoldEnd>,
+    /// The flow is paced, not held.
+    pace: Option<Rate>,
 }
 
 /// A client that has left while it was held, by the frame that shows it.
@@ -85,6 +94,9 @@ pub(super) struct Left {
     pub(super) server: Expected,
 }
 
+/// No place among the holds.
+const NOWHERE: u32 = u32::MAX;
+
 /// Where a frame of a held flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -94,7 +106,7 @@ enum Way {
     Leave,
 }
 
-impl<F> Holds<F> {
+impl<F: Frame> Holds<F> {
     pub(super) fn new(bounds: HoldBounds) -> Self {
         let flows = bounds.flows as usize;
         Self {
@@ -105,6 +117,7 @@ impl<F> Holds<F> {
             queues: Queues::with_capacity(bounds.frames as usize + BURST_FRAMES),
             timers: Wheel::with_capacity(flows),
             leaving: VecDeque::with_capacity(flows),
+            due: Vec::with_capacity(flows),
             begun: Vec::with_capacity(BURST_FRAMES),
             ended: Vec::with_capacity(flows),
         }
@@ -125,32 +138,62 @@ impl<F> Holds<F> {
         self.queues.len()
     }
 
-    /// Begins to hold a flow; false when as many are held as may be, or it is held already.
+    /// Begins to hold a flow; false when as many are held as may be: then it is over at once.
     pub(super) fn begin(&mut self, flow: FlowId, from: u16, until: Nanos, now: Nanos) -> bool {
-        let full = self.by_flow.len() >= self.bounds.flows as usize;
-        if full || self.by_flow.contains_key(&flow) {
-            return false;
+        let begun = self.occupy(flow, from, None).is_some_and(|place| {
+            let timer = self.timers.start(now, until, place);
+            self.holds[place as usize].timer = timer;
+            timer.is_some()
+        });
+        if !begun {
+            self.ended.push(HoldEnded { flow, end: HoldEnd::Full, at: now });
         }
-        let place = self.free.pop();
-        let place = place.unwrap_or_else(|| u32::try_from(self.holds.len()).unwrap_or(u32::MAX));
-        let Some(timer) = self.timers.start(now, until, place) else { return false };
+        begun
+    }
+
+    /// Sets the rate of a flow, zero to end it; false when the flow is held, or as many are as may be.
+    pub(super) fn pace(&mut self, flow: FlowId, bytes_per_sec: u64, now: Nanos) -> bool {
+        let rate = Some(Rate::new(bytes_per_sec));
+        match self.by_flow.get(&flow).copied() {
+            None => bytes_per_sec == 0 || self.occupy(flow, 0, rate).is_some(),
+            Some(place) if self.holds[place as usize].pace.is_none() => false,
+            Some(place) if bytes_per_sec == 0 => {
+                self.end(place, HoldEnd::Released, now);
+                true
+            }
+            Some(place) => {
+                self.holds[place as usize].pace = rate;
+                true
+            }
+        }
+    }
+
+    /// A place for a flow that has none, if there is room.
+    fn occupy(&mut self, flow: FlowId, from: u16, pace: Option<Rate>) -> Option<u32> {
+        let full = self.holds.len() - self.free.len() >= self.bounds.flows as usize;
+        if full || self.by_flow.contains_key(&flow) {
+            return None;
+        }
         let hold = Hold {
             flow,
             from,
             kept: None,
             queue: Queue::EMPTY,
             bytes: 0,
-            timer,
+            timer: None,
             then: HoldEnd::Expired,
             end: None,
+            pace,
         };
-        match self.holds.get_mut(place as usize) {
+        let place = self.free.pop().map_or(self.holds.len(), |place| place as usize);
+        match self.holds.get_mut(place) {
             Some(free) => *free = hold,
             None => self.holds.push(hold),
         }
+        let place = u32::try_from(place).ok()?;
         self.by_flow.insert(flow, place);
         self.begun.push(place);
-        true
+        Some(place)
     }
 
     /// Ends a hold at `at`.
@@ -165,11 +208,10 @@ impl<F> Holds<F> {
             return;
         }
         hold.then = HoldEnd::Released;
-        self.timers.stop(hold.timer);
-        match self.timers.start(now, at, place) {
-            Some(timer) => hold.timer = timer,
-            None => self.end(place, HoldEnd::Released, now),
+        if let Some(timer) = hold.timer.take() {
+            self.timers.stop(timer);
         }
+        hold.timer = self.timers.start(now, at, place);
     }
 
     /// Ends a hold whose flow is no more; its slot is another flow's.
@@ -192,11 +234,16 @@ impl<F> Holds<F> {
         }
     }
 
-    /// Ends the holds whose time is over.
+    /// Ends the holds whose time is over, and finds the paced flows whose next frame is due.
     pub(super) fn expire(&mut self, now: Nanos) {
-        let Self { timers, holds, leaving, ended, .. } = self;
+        let Self { timers, holds, leaving, ended, due, .. } = self;
         timers.advance(now, |place| {
             let hold = &mut holds[place as usize];
+            hold.timer = None;
+            if hold.pace.is_some() {
+                due.push(place);
+                return;
+            }
             hold.end = Some(hold.then);
             leaving.push_back(place);
             ended.push(HoldEnded { flow: hold.flow, end: hold.then, at: now });
@@ -206,17 +253,20 @@ impl<F> Holds<F> {
     /// Keeps the frames of held flows and frees repeats. Tells of the clients that have left.
     pub(super) fn keep(&mut self, burst: &mut Burst<F>, mut left: impl FnMut(&mut Burst<F>, Left)) {
         let mut kept: Frames = 0;
-        let mut places = [u32::MAX; BURST_FRAMES];
+        let mut places = [NOWHERE; BURST_FRAMES];
         for (i, place_of) in places.iter_mut().enumerate().take(burst.len()) {
             let Some((flow, Direction::ToServer)) = burst.packets.flow[i] else { continue };
             let Some(&place) = self.by_flow.get(&flow) else { continue };
             let Some(headers) = burst.packets.headers[i] else { continue };
+            if burst.packets.fate[i] != Fate::Forward {
+                continue;
+            }
             let hold = &mut self.holds[place as usize];
             if i < usize::from(hold.from) {
                 continue;
             }
-            match hold.way(&headers, burst.packets.fresh_bytes[i]) {
-                Way::Pass => {}
+            match hold.way(&headers, burst.packets.fresh_bytes[i], burst.packets.now) {
+                Way::Pass => hold.passed(&headers, burst.packets.wire_bytes[i], burst.packets.now),
                 Way::Repeat => burst.packets.fate[i] = Fate::Drop(DropReason::HoldRepeated),
                 Way::Leave => {
                     if let Some(server) = hold.expected(&headers) {
@@ -244,6 +294,39 @@ impl<F> Holds<F> {
         for place in self.begun.drain(..) {
             self.holds[place as usize].from = 0;
         }
+        for &place in places.iter().filter(|&&place| place != NOWHERE) {
+            self.await_turn(place, burst.packets.now);
+        }
+    }
+
+    /// Starts the timer of a paced flow with a frame that waits.
+    fn await_turn(&mut self, place: u32, now: Nanos) {
+        let hold = &mut self.holds[place as usize];
+        if let Some(rate) = hold.pace
+            && hold.timer.is_none()
+            && hold.end.is_none()
+            && hold.queue.len() > 0
+        {
+            hold.timer = self.timers.start(now, rate.next(), place);
+        }
+    }
+
+    /// Sends the frames of paced flows that are due.
+    pub(super) fn send_due(&mut self, burst: &mut Burst<F>) {
+        let now = burst.packets.now;
+        while let Some(place) = self.due.pop() {
+            let hold = &mut self.holds[place as usize];
+            let Some(rate) = hold.pace.as_mut().filter(|_| hold.end.is_none()) else { continue };
+            while burst.added_room() > 0 && rate.conforms(now, Nanos::ZERO) {
+                let Some((frame, port)) = self.queues.pop(&mut hold.queue) else { break };
+                let bytes = u32::try_from(frame.bytes().len()).unwrap_or(u32::MAX);
+                // From when it was due: a timer that was late does not slow the flow down.
+                rate.take(rate.next(), bytes);
+                hold.bytes = hold.bytes.saturating_sub(bytes);
+                burst.add(frame, port, Fate::Forward);
+            }
+            self.await_turn(place, now);
+        }
     }
 
     /// Lets the frames of ended holds leave with the burst, as many as have room: all of a hold or
@@ -270,14 +353,16 @@ impl<F> Holds<F> {
     fn end(&mut self, place: u32, end: HoldEnd, now: Nanos) {
         let hold = &mut self.holds[place as usize];
         hold.end = Some(end);
-        self.timers.stop(hold.timer);
+        if let Some(timer) = hold.timer.take() {
+            self.timers.stop(timer);
+        }
         self.leaving.push_back(place);
         self.ended.push(HoldEnded { flow: hold.flow, end, at: now });
     }
 }
 
 impl Hold {
-    fn way(&self, headers: &Headers, fresh_bytes: u32) -> Way {
+    fn way(&self, headers: &Headers, fresh_bytes: u32, now: Nanos) -> Way {
         let Headers { tcp, payload_wire_bytes: bytes, .. } = headers;
         if headers.protocol != Protocol::Tcp || headers.is_part() || tcp.flags.syn() {
             return Way::Pass;
@@ -285,6 +370,11 @@ impl Hold {
         let closes = tcp.flags.fin() || tcp.flags.rst();
         if self.end.is_some() {
             return if closes || *bytes > 0 { Way::Keep } else { Way::Pass };
+        }
+        if let Some(rate) = self.pace {
+            let its_turn = self.queue.len() == 0 && rate.conforms(now, Nanos::ZERO);
+            let ordinary = *bytes > 0 || closes;
+            return if ordinary && !its_turn { Way::Keep } else { Way::Pass };
         }
         if closes {
             return Way::Leave;
@@ -296,6 +386,15 @@ impl Hold {
             Some((first, _)) if distance(first, end) <= 0 => Way::Pass,
             Some((_, behind)) if fresh_bytes == 0 && distance(behind, end) <= 0 => Way::Repeat,
             Some(_) => Way::Keep,
+        }
+    }
+
+    /// A frame of the flow has gone its way.
+    fn passed(&mut self, headers: &Headers, wire_bytes: u32, now: Nanos) {
+        if let Some(rate) = &mut self.pace
+            && headers.payload_wire_bytes > 0
+        {
+            rate.take(now, wire_bytes);
         }
     }
 

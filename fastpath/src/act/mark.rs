@@ -48,7 +48,8 @@ mod tests {
     use crate::act::checksum::Sum;
 
     fn v4(class: u8) -> Vec<u8> {
-        let mut header = vec![0x45, class, 0, 40, 7, 7, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let mut header =
+            vec![0x45, class, 0, 40, 7, 7, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         let checksum = Sum::default().bytes(&header).checksum();
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
         header

@@ -1,13 +1,15 @@
 //! Carries out what was decided, and gives every frame its end.
 //!
 //! On a tap a frame ends here: its original goes its own way. On a wire every frame is sent, unless
-//! an order says otherwise: a hold ([`hold`]) or a reset ([`reset`]). Actions that cannot be carried
+//! an order says otherwise. Actions that cannot be carried
 //! out exactly are not carried out, and counted: the frames pass.
 
 pub mod checksum;
 pub mod hold;
 pub mod mark;
 mod queue;
+pub mod rate;
+mod reroute;
 pub mod reset;
 pub mod wheel;
 
@@ -16,11 +18,14 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use crate::burst::{Burst, Direction, Fate, FlowId, Frame, Packets, PortIndex};
-use crate::decide::order::{HoldEnded, Order, Toward};
+use crate::decide::order::{HoldEnded, Mark, Order, Toward};
 use crate::flow::table::FlowTable;
-use crate::telemetry::counters::PortCounters;
+use crate::telemetry::counters::{Acts, PortCounters};
 use crate::telemetry::reasons::DropReason;
+use crate::time::Nanos;
 use hold::{HoldBounds, Holds};
+use rate::Rate;
+use reroute::Reroutes;
 use reset::{Expected, Made};
 
 /// What an lcore holds back and makes.
@@ -32,24 +37,16 @@ pub struct Shapers<F> {
     closed: Box<[Option<Closed>]>,
     /// Flows to be reset by their next frame.
     wanted: HashMap<FlowId, Toward, RandomState>,
-    counts: Counts,
+    shapes: HashMap<FlowId, Shape, RandomState>,
+    reroutes: Reroutes,
+    counts: Acts,
 }
 
-/// What was done, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Flows that were held.
-    pub holds: u64,
-    /// Orders to hold that met a bound: the flow passed.
-    pub holds_refused: u64,
-    /// RSTs sent. They count as received by the port, and as made.
-    pub resets: u64,
-    /// RSTs that were not made: inside a tunnel, without a frame to go by, or without a buffer.
-    pub resets_refused: u64,
-    /// Flows that are held.
-    pub held_flows: u64,
-    /// Frames that are kept.
-    pub held_frames: u64,
+/// What is done to each frame of a flow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    police: Option<Rate>,
+    mark: Option<Mark>,
 }
 
 /// A connection whose client has closed.
@@ -65,6 +62,11 @@ struct Closed {
 /// Connections whose end is remembered, and resets that wait for a frame, at most.
 const CLOSED: usize = 1024;
 
+/// Flows that are policed or marked, at most.
+const SHAPED: usize = 4096;
+/// How far ahead of its rate a policed flow may be: an ordinary window passes whole.
+const POLICE_TOLERANCE: Nanos = Nanos::from_millis(250);
+
 /// Gives a frame with these bytes, or `None` when there is no buffer for it.
 pub type Build<'a, F> = &'a mut dyn FnMut(&[u8]) -> Option<F>;
 
@@ -76,7 +78,17 @@ impl<F: Frame> Shapers<F> {
             holds: Holds::new(bounds),
             closed: vec![None; CLOSED].into(),
             wanted: HashMap::with_capacity_and_hasher(CLOSED, RandomState::default()),
-            counts: Counts::default(),
+            shapes: HashMap::with_capacity_and_hasher(SHAPED, RandomState::default()),
+            reroutes: Reroutes::new(),
+            counts: Acts::default(),
+        }
+    }
+
+    /// Gives frames of rerouted connections the address that their clients know, before any stage
+    /// looks at them.
+    pub fn arrive(&self, burst: &mut Burst<F>) {
+        if !self.reroutes.is_empty() {
+            self.reroutes.arrive(burst);
         }
     }
 
@@ -88,47 +100,133 @@ impl<F: Frame> Shapers<F> {
         orders: &[Order],
         build: Build<'_, F>,
     ) {
-        let now = burst.packets.now;
+        self.begin(burst.packets.now, flows);
+        for order in orders {
+            self.carry_out(order, burst, flows, build);
+        }
+        self.reset_wanted(burst, build);
+        self.remember_closes(burst, flows);
+        self.shape(burst);
+        self.hold(burst, build);
+        self.depart(burst);
+    }
+
+    /// Forgets what was ordered of flows whose slots are taken over in this burst.
+    fn begin(&mut self, now: Nanos, flows: &FlowTable) {
         self.holds.ended.clear();
         for &flow in flows.fresh() {
             self.holds.forget(flow, now);
             self.wanted.remove(&flow);
-        }
-        for order in orders {
-            match *order {
-                Order::Hold { flow, from, until } => {
-                    let begun = self.holds.begin(flow, from, until, now);
-                    let count = if begun {
-                        &mut self.counts.holds
-                    } else {
-                        &mut self.counts.holds_refused
-                    };
-                    *count += 1;
-                }
-                Order::Release { flow, at } => self.holds.release(flow, at, now),
-                Order::Reset { flow, toward } => self.reset(flow, toward, burst, build),
-                Order::Pace { .. } | Order::Police { .. } | Order::Mark { .. } | Order::Reroute { .. } => {}
-            }
-        }
-        self.reset_wanted(burst, build);
-        self.remember_closes(burst, flows);
-        if !self.holds.is_empty() {
-            let Self { holds, counts, .. } = self;
-            holds.keep(burst, |burst, left| {
-                let made = made_from(burst, left.frame.into(), left.server);
-                send(made, burst, counts, build);
-            });
-            self.holds.expire(now);
-            self.holds.flush(burst);
+            self.shapes.remove(&flow);
+            self.reroutes.forget(flow);
         }
     }
 
-    /// Lets everything go that is held: nothing is to be acted on any more.
-    pub fn disarm(&mut self, burst: &mut Burst<F>) {
-        self.holds.ended.clear();
+    fn carry_out(
+        &mut self,
+        order: &Order,
+        burst: &mut Burst<F>,
+        flows: &FlowTable,
+        build: Build<'_, F>,
+    ) {
+        let now = burst.packets.now;
+        match *order {
+            Order::Hold { flow, from, until } => {
+                let begun = self.holds.begin(flow, from, until, now);
+                self.counts.holds += u64::from(begun);
+                self.counts.holds_refused += u64::from(!begun);
+            }
+            Order::Release { flow, at } => self.holds.release(flow, at, now),
+            Order::Reset { flow, toward } => self.reset(flow, toward, burst, build),
+            Order::Pace { flow, bytes_per_sec } => {
+                let paced = self.holds.pace(flow, bytes_per_sec, now);
+                self.count_shaped(paced);
+            }
+            Order::Police { flow, bytes_per_sec } => {
+                let rate = (bytes_per_sec > 0).then(|| Rate::new(bytes_per_sec));
+                self.reshape(flow, |shape| shape.police = rate);
+            }
+            Order::Mark { flow, mark } => self.reshape(flow, |shape| shape.mark = Some(mark)),
+            Order::Reroute { flow, to } => {
+                let peers = flows.entry(flow).peers();
+                let rerouted = self.reroutes.begin(flow, &peers, to);
+                self.count_shaped(rerouted);
+            }
+        }
+    }
+
+    fn reshape(&mut self, flow: FlowId, change: impl FnOnce(&mut Shape)) {
+        let room = self.shapes.len() < SHAPED || self.shapes.contains_key(&flow);
+        if room {
+            change(self.shapes.entry(flow).or_default());
+        }
+        self.count_shaped(room);
+    }
+
+    fn count_shaped(&mut self, done: bool) {
+        self.counts.shaped += u64::from(done);
+        self.counts.shaped_refused += u64::from(!done);
+    }
+
+    /// Polices and marks.
+    fn shape(&mut self, burst: &mut Burst<F>) {
+        if self.shapes.is_empty() {
+            return;
+        }
+        let (frames, packets) = burst.split_mut();
+        for (i, frame) in frames.iter_mut().enumerate() {
+            let Some((flow, Direction::ToServer)) = packets.flow[i] else { continue };
+            let Some(shape) = self.shapes.get_mut(&flow) else { continue };
+            let Some(headers) = packets.headers[i] else { continue };
+            if let Some(rate) = shape.police.as_mut().filter(|_| headers.payload_wire_bytes > 0) {
+                if !rate.conforms(packets.now, POLICE_TOLERANCE) {
+                    packets.fate[i] = Fate::Drop(DropReason::Policed);
+                    continue;
+                }
+                rate.take(packets.now, packets.wire_bytes[i]);
+            }
+            let (network, bytes) = (usize::from(headers.network_offset), frame.bytes_mut());
+            if let Some(codepoint) = shape.mark
+                && let Some((link, packet)) = bytes.split_at_mut_checked(network)
+                && reset::is_plain_ethernet(link)
+            {
+                mark::mark(packet, codepoint);
+            }
+        }
+    }
+
+    fn hold(&mut self, burst: &mut Burst<F>, build: Build<'_, F>) {
+        if self.holds.is_empty() {
+            return;
+        }
+        let Self { holds, counts, .. } = self;
+        holds.keep(burst, |burst, left| {
+            let made = made_from(burst, left.frame.into(), left.server);
+            send(made, burst, counts, build);
+        });
+        holds.expire(burst.packets.now);
+        holds.send_due(burst);
+        holds.flush(burst);
+    }
+
+    fn depart(&self, burst: &mut Burst<F>) {
+        if !self.reroutes.is_empty() {
+            self.reroutes.depart(burst);
+        }
+    }
+
+    /// Lets everything go that is held: nothing is to be acted on any more. Connections that were
+    /// rerouted stay where they are, for they would break.
+    pub fn disarm(&mut self, burst: &mut Burst<F>, flows: &FlowTable) {
+        self.begin(burst.packets.now, flows);
         self.wanted.clear();
-        self.holds.release_all(burst.packets.now);
-        self.holds.flush(burst);
+        self.shapes.clear();
+        if !self.holds.is_empty() {
+            self.holds.release_all(burst.packets.now);
+            self.holds.keep(burst, |_, _| {});
+            self.holds.flush(burst);
+        }
+        self.depart(burst);
     }
 
     /// What became of holds in this burst.
@@ -139,9 +237,9 @@ impl<F: Frame> Shapers<F> {
 
     /// What was done so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Acts {
         let held_flows = self.holds.flows() as u64;
-        Counts { held_flows, held_frames: self.holds.frames() as u64, ..self.counts }
+        Acts { held_flows, held_frames: self.holds.frames() as u64, ..self.counts }
     }
 
     /// The port's counters with what is kept and made here, which the port does not know.
@@ -245,7 +343,7 @@ fn made_from<F: Frame>(
 fn send<F: Frame>(
     made: Option<(Made, PortIndex)>,
     burst: &mut Burst<F>,
-    counts: &mut Counts,
+    counts: &mut Acts,
     build: Build<'_, F>,
 ) {
     let room = burst.added_room() > 0;
@@ -266,7 +364,6 @@ pub fn release_observed(packets: &mut Packets) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Nanos;
 
     #[test]
     fn a_frame_of_a_tap_is_not_sent() {

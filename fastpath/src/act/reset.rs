@@ -51,11 +51,7 @@ impl Expected {
     pub fn by_sender(headers: &Headers, direction: Direction) -> Option<Self> {
         let tcp = headers.tcp;
         let known = headers.protocol == Protocol::Tcp && !headers.is_part() && tcp.flags.ack();
-        known.then(|| Self {
-            toward: direction.reverse(),
-            seq: tcp.ack,
-            ack: next_after(headers),
-        })
+        known.then(|| Self { toward: direction.reverse(), seq: tcp.ack, ack: next_after(headers) })
     }
 
     /// What the receiver of a segment will expect once it has taken it in.
@@ -165,7 +161,7 @@ fn pseudo(source: &[u8], destination: &[u8]) -> Sum {
 
 /// Whether these bytes are two MAC addresses, VLAN tags (IEEE 802.1Q, 802.1ad) and the ethertype of
 /// IP.
-fn is_plain_ethernet(link: &[u8]) -> bool {
+pub(super) fn is_plain_ethernet(link: &[u8]) -> bool {
     let mut rest = link.get(12..).unwrap_or_default();
     loop {
         match rest {

@@ -223,6 +223,13 @@ impl<F> Burst<F> {
         self.added.push((frame, port, fate));
     }
 
+    /// The frames that will be sent: the burst's own, then those added.
+    pub fn leaving_mut(&mut self) -> impl Iterator<Item = &mut F> {
+        let own = self.frames.iter_mut().zip(&self.packets.fate);
+        let added = self.added.iter_mut().map(|(frame, _, fate)| (frame, &*fate));
+        own.chain(added).filter_map(|(frame, fate)| (*fate == Fate::Forward).then_some(frame))
+    }
+
     /// Takes every frame out, with the port it came in by and its fate. The port calls this last.
     pub fn drain(&mut self) -> impl Iterator<Item = (F, PortIndex, Fate)> + '_ {
         let Self { frames, packets, added, .. } = self;
