@@ -104,6 +104,7 @@ fn exchange() -> ExchangeLine {
         waste: Some(Waste::Retry),
         verdict: Verdict::Pass,
         hold_ms: None,
+        enforced: false,
         reason: Reason::WithinRetryBudget,
         grounds: Grounds::default(),
     }

@@ -40,8 +40,9 @@ pub enum Mode {
 
 impl Mode {
     /// Only on a wire can what is decided be done.
-    const fn stance(self) -> Stance {
+    const fn stance(self, bypassed: bool) -> Stance {
         match self {
+            _ if bypassed => Stance::Bypassed,
             Self::Wire => Stance::Inline,
             Self::Observe => Stance::Beside,
         }
@@ -61,11 +62,20 @@ pub struct LcoreConfig {
     pub events: usize,
     /// What the keys of its hashes are derived from.
     pub seed: Seed,
+    /// Lcores that the traffic is shared out to, this one included.
+    pub lcores: u16,
 }
 
 impl Default for LcoreConfig {
     fn default() -> Self {
-        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384, seed: Seed::Os }
+        Self {
+            mode: Mode::Wire,
+            flows: 65_536,
+            names: 4096,
+            events: 16_384,
+            seed: Seed::Os,
+            lcores: 1,
+        }
     }
 }
 
@@ -124,6 +134,7 @@ impl<P: Port> Lcore<P> {
             fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
         };
+        let slots = flows.slots();
         let lcore = Self {
             port,
             mode: config.mode,
@@ -134,7 +145,7 @@ impl<P: Port> Lcore<P> {
             flows,
             parser,
             classifier,
-            decider: Decider::default(),
+            decider: Decider::for_slots(slots, config.lcores, config.seed),
             shapers: Shapers::new(HoldBounds::default()),
             events,
             passes: Passes::default(),
@@ -150,6 +161,7 @@ impl<P: Port> Lcore<P> {
 
     /// One burst, from the port through every stage and back to the port.
     pub fn run_once(&mut self) -> Rx {
+        let stance = self.mode.stance(self.policy.is_bypassed());
         let policy = self.policy.refresh();
         let rx = self.port.rx_burst(&mut self.burst);
         parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
@@ -181,10 +193,10 @@ impl<P: Port> Lcore<P> {
             &mut self.clients,
             &mut self.decider,
             policy,
-            self.mode.stance(),
+            stance,
             &mut self.events,
         );
-        let enforces = policy.policy().mode.enforces();
+        let enforces = stance == Stance::Inline && policy.policy().mode.enforces();
         match self.mode {
             Mode::Observe => act::release_observed(packets),
             Mode::Wire => self.act(enforces),
@@ -203,6 +215,7 @@ impl<P: Port> Lcore<P> {
     /// Ends every flow and tells what was still open: the observation is over. Call until it
     /// returns false, reading the events in between.
     pub fn finish(&mut self) -> bool {
+        let stance = self.mode.stance(self.policy.is_bypassed());
         let policy = self.policy.current();
         self.burst.begin(self.burst.packets.now + detect::retry::DECIDE_AFTER);
         self.flows.begin_burst();
@@ -224,7 +237,7 @@ impl<P: Port> Lcore<P> {
             &mut self.clients,
             &mut self.decider,
             policy,
-            self.mode.stance(),
+            stance,
             &mut self.events,
         );
         self.tell(Rx::Closed, Nanos::ZERO);
@@ -260,6 +273,7 @@ impl<P: Port> Lcore<P> {
             names_refused: self.classifier.names.refused,
             learnt_evicted: self.classifier.evicted(),
             retry_evicted: self.clients.evicted(),
+            decide_refused: self.decider.refused(),
         }
     }
 
@@ -267,6 +281,12 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn learnt(&self) -> Vec<(EndpointId, Learnt)> {
         self.clients.learnt(&self.exchanges)
+    }
+
+    /// What it decides by, and what it has decided in the latest burst.
+    #[must_use]
+    pub fn decider(&self) -> &Decider {
+        &self.decider
     }
 
     /// The port.

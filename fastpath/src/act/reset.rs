@@ -14,7 +14,7 @@ const RESET_BYTES_MAX: usize = 14 + 4 * 4 + 40 + 20;
 /// A frame on the wire is no shorter, without FCS (IEEE 802.3).
 const FRAME_BYTES_MIN: usize = 60;
 
-const TCP_BYTES: usize = 20;
+const TCP_BYTES: u16 = 20;
 /// RST and ACK.
 const FLAGS: u8 = 0x14;
 const HOPS: u8 = 64;
@@ -65,8 +65,8 @@ impl Expected {
 /// The sequence number behind a segment.
 fn next_after(headers: &Headers) -> u32 {
     let flags = headers.tcp.flags;
-    let control = u32::from(flags.syn()) + u32::from(flags.fin());
-    headers.tcp.seq.wrapping_add(headers.payload_wire_bytes).wrapping_add(control)
+    let marks = u32::from(flags.syn()) + u32::from(flags.fin());
+    headers.tcp.seq.wrapping_add(headers.payload_wire_bytes).wrapping_add(marks)
 }
 
 /// The RST of the connection that `template` belongs to. `direction` is the template's. `None` when
@@ -97,7 +97,7 @@ pub fn reset(
     };
     let ports = [headers.source_port, headers.destination_port];
     let [from, to] = if reversed { [ports[1], ports[0]] } else { ports };
-    let mut tcp = [0; TCP_BYTES];
+    let mut tcp = [0; TCP_BYTES as usize];
     tcp[..2].copy_from_slice(&from.to_be_bytes());
     tcp[2..4].copy_from_slice(&to.to_be_bytes());
     tcp[4..8].copy_from_slice(&expected.seq.to_be_bytes());
@@ -119,7 +119,7 @@ impl Made {
 
     /// An IPv4 header without options (RFC 791). Gives the sum over the pseudo-header of TCP.
     fn push_v4(&mut self, template: &[u8], reversed: bool) -> Option<Sum> {
-        const LENGTH: u16 = 20 + TCP_BYTES as u16;
+        const LENGTH: u16 = 20 + TCP_BYTES;
         let (source, destination) = ordered(template.get(12..16)?, template.get(16..20)?, reversed);
         let mut header = [0; 20];
         header[0] = 0x45;
@@ -140,7 +140,7 @@ impl Made {
         let (source, destination) = ordered(template.get(8..24)?, template.get(24..40)?, reversed);
         let mut header = [0; 40];
         header[0] = 0x60;
-        header[4..6].copy_from_slice(&(TCP_BYTES as u16).to_be_bytes());
+        header[4..6].copy_from_slice(&TCP_BYTES.to_be_bytes());
         header[6] = 6;
         header[7] = HOPS;
         header[8..24].copy_from_slice(source);
@@ -156,7 +156,7 @@ fn ordered<'a>(source: &'a [u8], destination: &'a [u8], reversed: bool) -> (&'a 
 
 /// Addresses, protocol and length, which the checksum of TCP covers (RFC 9293, 3.1).
 fn pseudo(source: &[u8], destination: &[u8]) -> Sum {
-    Sum::default().bytes(source).bytes(destination).word(6).word(TCP_BYTES as u16)
+    Sum::default().bytes(source).bytes(destination).word(6).word(TCP_BYTES)
 }
 
 /// Whether these bytes are two MAC addresses, VLAN tags (IEEE 802.1Q, 802.1ad) and the ethertype of

@@ -14,7 +14,8 @@ pub const SLOT: Nanos = Nanos(1 << FINE_SHIFT);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerId(u32);
 
-const SLOTS: u64 = 4096;
+/// Slots of a level.
+const SLOTS: usize = 4096;
 /// A fine slot has 2^16 ns, a coarse one 2^7 fine ones.
 const FINE_SHIFT: u32 = 16;
 const COARSE_SHIFT: u32 = 7;
@@ -52,8 +53,8 @@ impl Wheel {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            heads: vec![NONE; 2 * SLOTS as usize].into(),
-            occupied: vec![0; 2 * SLOTS as usize / 64].into(),
+            heads: vec![NONE; 2 * SLOTS].into(),
+            occupied: vec![0; 2 * SLOTS / 64].into(),
             timers: Vec::with_capacity(capacity),
             free: NONE,
             reached: 0,
@@ -107,12 +108,12 @@ impl Wheel {
     pub fn advance(&mut self, now: Nanos, mut fire: impl FnMut(u32)) {
         let until = now.0 >> FINE_SHIFT;
         while self.running > 0 && self.reached <= until {
-            if self.reached % (1 << COARSE_SHIFT) == 0 {
+            if self.reached.is_multiple_of(1 << COARSE_SHIFT) {
                 self.refine();
             }
-            let slot = (self.reached % SLOTS) as u32;
-            while self.heads[slot as usize] != NONE {
-                let place = self.heads[slot as usize];
+            let slot = fine(self.reached);
+            while self.heads[slot] != NONE {
+                let place = self.heads[slot];
                 fire(self.timers[place as usize].what);
                 self.stop(TimerId(place));
             }
@@ -122,21 +123,20 @@ impl Wheel {
     }
 
     fn insert(&mut self, place: u32, due: u64) {
-        let slot = if due - self.reached < SLOTS {
-            due % SLOTS
+        let slot = if due - self.reached < SLOTS as u64 {
+            fine(due)
         } else {
             // The coarse slot that is being worked off has been emptied.
-            let last = (self.reached >> COARSE_SHIFT) + SLOTS - 1;
-            SLOTS + (due >> COARSE_SHIFT).min(last) % SLOTS
+            let last = (self.reached >> COARSE_SHIFT) + SLOTS as u64 - 1;
+            SLOTS + fine((due >> COARSE_SHIFT).min(last))
         };
-        let slot = low(slot);
-        let next = std::mem::replace(&mut self.heads[slot as usize], place);
-        self.occupied[slot as usize / 64] |= 1 << (slot % 64);
+        let next = std::mem::replace(&mut self.heads[slot], place);
+        self.occupied[slot / 64] |= 1 << (slot % 64);
         if next != NONE {
             self.timers[next as usize].previous = place;
         }
         let timer = &mut self.timers[place as usize];
-        (timer.next, timer.previous) = (next, FIRST | slot);
+        (timer.next, timer.previous) = (next, FIRST | low(slot as u64));
     }
 
     fn unlink(&mut self, place: u32) {
@@ -148,10 +148,10 @@ impl Wheel {
             self.timers[previous as usize].next = next;
             return;
         }
-        let slot = previous & !FIRST;
-        self.heads[slot as usize] = next;
+        let slot = (previous & !FIRST) as usize;
+        self.heads[slot] = next;
         if next == NONE {
-            self.occupied[slot as usize / 64] &= !(1 << (slot % 64));
+            self.occupied[slot / 64] &= !(1 << (slot % 64));
         }
     }
 
@@ -163,9 +163,9 @@ impl Wheel {
 
     /// Deals the timers of the coarse slot that begins out to fine ones.
     fn refine(&mut self) {
-        let slot = SLOTS + (self.reached >> COARSE_SHIFT) % SLOTS;
-        let mut place = std::mem::replace(&mut self.heads[slot as usize], NONE);
-        self.occupied[slot as usize / 64] &= !(1 << (slot % 64));
+        let slot = SLOTS + fine(self.reached >> COARSE_SHIFT);
+        let mut place = std::mem::replace(&mut self.heads[slot], NONE);
+        self.occupied[slot / 64] &= !(1 << (slot % 64));
         while place != NONE {
             let Timer { next, due, .. } = self.timers[place as usize];
             let ahead = due.wrapping_sub(low(self.reached));
@@ -179,7 +179,7 @@ impl Wheel {
         let border = slot.next_multiple_of(1 << COARSE_SHIFT);
         let mut at = slot;
         while at < border {
-            let place = (at % SLOTS) as usize;
+            let place = fine(at);
             let ahead = self.occupied[place / 64] >> (place % 64);
             if ahead != 0 {
                 return (at + u64::from(ahead.trailing_zeros())).min(border);
@@ -188,6 +188,12 @@ impl Wheel {
         }
         border
     }
+}
+
+/// The place of a slot in its level.
+#[expect(clippy::cast_possible_truncation, reason = "below 4096")]
+const fn fine(slot: u64) -> usize {
+    (slot % SLOTS as u64) as usize
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]

@@ -65,7 +65,7 @@ pub enum Edge {
     /// An exchange is over.
     Ended(Facts),
     /// It was no exchange after all: the connection is HTTP/2.
-    Withdrawn(ExchangeId, Option<EndpointId>),
+    Withdrawn(ExchangeId, Option<EndpointId>, FlowId),
 }
 
 /// The exchanges of an lcore's flows.
@@ -237,7 +237,7 @@ impl Exchanges {
         connection.multiplexed = true;
         let (midway, current) = (connection.is_midway(), connection.current.take());
         let adopted = current.map(|c| (c.start, c.up_bytes, c.down_records > 0));
-        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint, flow)));
         self.mux.begin(flow, entry, midway, adopted.filter(|_| !midway));
     }
 
@@ -374,7 +374,7 @@ fn follow_datagram(
         quic::Meaning::Step(step) => step,
         quic::Meaning::Instead => {
             let probe = exchanges.connection(flow).current.take();
-            exchanges.edges.extend(probe.map(|probe| Edge::Withdrawn(probe.id, probe.endpoint)));
+            exchanges.edges.extend(probe.map(|c| Edge::Withdrawn(c.id, c.endpoint, flow)));
             Step::Request
         }
     };

@@ -59,6 +59,8 @@ pub struct Totals {
     /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by
     /// newer ones before their time.
     pub retry_evicted: u64,
+    /// Backends, holds, streams and closes that the laws had no room for.
+    pub decide_refused: u64,
 }
 
 /// What a flow table counts.
