@@ -10,7 +10,7 @@ use fastpath::telemetry::event::ExchangeId;
 
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
-use crate::{assess, check, explain, learnt, live, output, policy, rows, top};
+use crate::{assess, bypass, check, explain, learnt, live, output, policy, rows, top};
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
 #[derive(Debug, Parser)]
@@ -85,6 +85,14 @@ streams begin. Reading goes on learning from it: what is imported weighs as much
     #[command(after_help = "\
 Exit code 0: nothing to mend; 2: something is wrong; the findings say what and how to mend it.")]
     Check(CheckArgs),
+    /// Stop everything that acts on traffic, or let it act again
+    #[command(after_help = "\
+Examples:
+  fermata bypass on                                within a second nothing is held, dropped or reset
+  fermata bypass off
+
+What is seen is counted and reported all the same. A restart of the data plane ends it.")]
+    Bypass(BypassArgs),
     /// Check a policy file
     Validate(ValidateArgs),
     /// Print the version
@@ -208,6 +216,26 @@ pub struct CheckArgs {
     pub output: Format,
 }
 
+/// What `fermata bypass` takes.
+#[derive(Debug, Args)]
+pub struct BypassArgs {
+    /// on: nothing acts on traffic; off: rules act as the policy says
+    #[arg(value_enum)]
+    pub position: Position,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Positions of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Position {
+    /// Nothing acts on traffic.
+    On,
+    /// Rules act as the policy says.
+    Off,
+}
+
 /// What `fermata validate` takes.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
@@ -266,6 +294,7 @@ impl Command {
             Self::Learnt(args) => learnt::run(socket, args),
             Self::Top(args) => top::run(socket, args),
             Self::Check(args) => check::run(socket, args),
+            Self::Bypass(args) => bypass::run(socket, args),
             Self::Validate(args) => validate(args),
             Self::Version(args) => version(args),
             Self::Completions { shell } => completions(*shell),
@@ -278,6 +307,7 @@ impl Command {
             | Self::Explain(ExplainArgs { output, .. })
             | Self::Learnt(LearntArgs { output, .. })
             | Self::Check(CheckArgs { output })
+            | Self::Bypass(BypassArgs { output, .. })
             | Self::Validate(ValidateArgs { output, .. })
             | Self::Version(AnswerArgs { output }) => *output == Format::Json,
             Self::Flows(FlowsArgs { output, .. })

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assess;
+pub mod bypass;
 pub mod capture;
 pub mod check;
 pub mod cli;

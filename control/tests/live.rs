@@ -62,6 +62,7 @@ fn answer(request: &Request) -> Reply {
             Reply::Learnt(Some([("openai".to_owned(), learnt)].into()))
         }
         Request::Ledger => Reply::Ledger(Box::new(ledger.view())),
+        Request::Bypass { on } => Reply::Bypassed(*on),
         Request::Policy | Request::Apply { .. } => {
             Reply::Policy(Box::new(Policy::catalogue().unwrap()))
         }
@@ -104,6 +105,7 @@ fn exchange() -> ExchangeLine {
         waste: Some(Waste::Retry),
         verdict: Verdict::Pass,
         hold_ms: None,
+        enforced: false,
         reason: Reason::WithinRetryBudget,
         grounds: Grounds::default(),
     }

@@ -21,6 +21,12 @@ uint16_t shim_eth_rx_burst(uint16_t port_id, uint16_t queue_id,
 uint16_t shim_eth_tx_burst(uint16_t port_id, uint16_t queue_id,
 			   struct rte_mbuf **tx_pkts, uint16_t nb_pkts);
 
+/* rte_pktmbuf_alloc */
+struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *mp);
+
+/* rte_pktmbuf_append: NULL when `len` bytes do not fit behind what is there. */
+char *shim_pktmbuf_append(struct rte_mbuf *m, uint16_t len);
+
 /* rte_pktmbuf_free */
 void shim_pktmbuf_free(struct rte_mbuf *m);
 

@@ -123,7 +123,7 @@ impl Config {
         let mut endpoints = self.endpoints.clone();
         endpoints.extend(catalogue.endpoints.into_iter().filter(|e| !own(e)));
         let (mode, retry_budget, limits) = (self.rules, self.retry_budget, self.limits);
-        Policy { endpoints, mode, retry_budget, limits }
+        Policy { endpoints, mode, retry_budget, limits, ..Policy::default() }
     }
 }
 

@@ -65,6 +65,11 @@ pub enum Request {
         /// The whole policy, catalogue included.
         policy: Box<Policy>,
     },
+    /// Turns everything that acts on traffic off, or on again.
+    Bypass {
+        /// Off: what passes is counted, and nothing more.
+        on: bool,
+    },
 }
 
 /// What comes back: `{"flows":[..]}` or `{"error":{..}}`.
@@ -91,6 +96,8 @@ pub enum Reply {
     Policy(Box<Policy>),
     /// To [`Request::Apply`]: what is in force now.
     Applied(PolicySummary),
+    /// To [`Request::Bypass`]: whether nothing acts on traffic now.
+    Bypassed(bool),
     /// The request could not be met.
     Error(ErrorReply),
 }
@@ -149,6 +156,9 @@ pub struct Status {
     pub limits_reached: BTreeMap<String, u64>,
     /// The policy in force.
     pub policy: PolicySummary,
+    /// Nothing acts on traffic, whatever the policy says.
+    #[serde(default)]
+    pub bypassed: bool,
 }
 
 /// One lcore.

@@ -3,9 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::act::Shapers;
+use crate::act::hold::HoldBounds;
 use crate::burst::Burst;
 use crate::classify::Classifier;
-use crate::decide::endpoint::EndpointStates;
+use crate::decide::{Decider, Stance};
 use crate::detect::{Capacity, Clients};
 use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
@@ -36,6 +38,17 @@ pub enum Mode {
     Observe,
 }
 
+impl Mode {
+    /// Only on a wire can what is decided be done.
+    const fn stance(self, bypassed: bool) -> Stance {
+        match self {
+            _ if bypassed => Stance::Bypassed,
+            Self::Wire => Stance::Inline,
+            Self::Observe => Stance::Beside,
+        }
+    }
+}
+
 /// Sizes of an lcore, taken once at start.
 #[derive(Clone, Copy, Debug)]
 pub struct LcoreConfig {
@@ -53,6 +66,8 @@ pub struct LcoreConfig {
     pub events: usize,
     /// What the keys of its hashes are derived from.
     pub seed: Seed,
+    /// Lcores that the traffic is shared out to, this one included.
+    pub lcores: u16,
 }
 
 impl Default for LcoreConfig {
@@ -65,6 +80,7 @@ impl Default for LcoreConfig {
             names: 4096,
             events: 16_384,
             seed: Seed::Os,
+            lcores: 1,
         }
     }
 }
@@ -81,7 +97,8 @@ pub struct Lcore<P: Port> {
     classifier: Classifier,
     exchanges: Exchanges,
     clients: Clients,
-    endpoints: EndpointStates,
+    decider: Decider,
+    shapers: Shapers<P::Frame>,
     events: EventSender,
     passes: Passes,
     latency: Latency,
@@ -115,7 +132,6 @@ impl<P: Port> Lcore<P> {
         let (events, receiver) = ring(config.events);
         let LcoreConfig { mode, clients, servers, seed, .. } = config;
         let flows = FlowTable::with_capacity(config.flows);
-        let slots = flows.slots();
         let classifier = Classifier::new(config.names);
         let parser = Parser::for_flows(config.flows);
         let (reports, report_receiver) = channel();
@@ -125,6 +141,7 @@ impl<P: Port> Lcore<P> {
             fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
         };
+        let slots = flows.slots();
         let lcore = Self {
             port,
             mode,
@@ -135,7 +152,8 @@ impl<P: Port> Lcore<P> {
             flows,
             parser,
             classifier,
-            endpoints: EndpointStates::default(),
+            decider: Decider::for_slots(slots, config.lcores, seed),
+            shapers: Shapers::new(HoldBounds::default()),
             events,
             passes: Passes::default(),
             latency: Latency::default(),
@@ -150,9 +168,11 @@ impl<P: Port> Lcore<P> {
 
     /// One burst, from the port through every stage and back to the port.
     pub fn run_once(&mut self) -> Rx {
+        let stance = self.mode.stance(self.policy.is_bypassed());
         let policy = self.policy.refresh();
         let rx = self.port.rx_burst(&mut self.burst);
         parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
+        self.shapers.arrive(&mut self.burst);
         flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
         parse::handshakes(&mut self.burst, &mut self.flows, &mut self.parser);
         let packets = &mut self.burst.packets; // from here on nobody sees payload
@@ -174,16 +194,21 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         decide::verdicts(
+            packets,
+            &self.flows,
             &self.exchanges,
             &mut self.clients,
-            &mut self.endpoints,
+            &mut self.decider,
             policy,
+            stance,
             &mut self.events,
         );
-        if self.mode == Mode::Observe {
-            act::release_observed(packets);
+        let enforces = stance == Stance::Inline && policy.policy().mode.enforces();
+        match self.mode {
+            Mode::Observe => act::release_observed(packets),
+            Mode::Wire => self.act(enforces),
         }
-        let now = packets.now;
+        let now = self.burst.packets.now;
         let in_loop = self.port.tx_burst(&mut self.burst);
         self.tell(rx, in_loop);
         if self.ticker.due(now) {
@@ -197,6 +222,7 @@ impl<P: Port> Lcore<P> {
     /// Ends every flow and tells what was still open: the observation is over. Call until it
     /// returns false, reading the events in between.
     pub fn finish(&mut self) -> bool {
+        let stance = self.mode.stance(self.policy.is_bypassed());
         let policy = self.policy.current();
         self.burst.begin(self.burst.packets.now + detect::retry::DECIDE_AFTER);
         self.flows.begin_burst();
@@ -212,10 +238,13 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         decide::verdicts(
+            packets,
+            &self.flows,
             &self.exchanges,
             &mut self.clients,
-            &mut self.endpoints,
+            &mut self.decider,
             policy,
+            stance,
             &mut self.events,
         );
         self.tell(Rx::Closed, Nanos::ZERO);
@@ -233,7 +262,8 @@ impl<P: Port> Lcore<P> {
     pub fn totals(&self) -> Totals {
         let FlowsSeen { h1, mux, quic, both } = self.exchanges.seen;
         Totals {
-            port: *self.port.counters(),
+            port: self.shapers.complete(self.port.counters()),
+            acts: self.shapers.counts(),
             passes: self.passes,
             bursts: self.bursts,
             flows: FlowTotals { h1, mux, quic, both, ..self.flows.totals() },
@@ -250,6 +280,7 @@ impl<P: Port> Lcore<P> {
             names_refused: self.classifier.names.refused,
             learnt_evicted: self.classifier.evicted(),
             retry_evicted: self.clients.evicted(),
+            decide_refused: self.decider.refused(),
         }
     }
 
@@ -257,6 +288,12 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn learnt(&self) -> Vec<(EndpointId, Learnt)> {
         self.clients.learnt(&self.exchanges)
+    }
+
+    /// What it decides by, and what it has decided in the latest burst.
+    #[must_use]
+    pub fn decider(&self) -> &Decider {
+        &self.decider
     }
 
     /// The port.
@@ -269,6 +306,20 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.burst.packets.now
+    }
+
+    /// Carries out what was decided, or lets go what is held once nothing shall be done any more.
+    fn act(&mut self, enforces: bool) {
+        if enforces {
+            let orders = self.decider.orders();
+            let build = &mut |bytes: &[u8]| self.port.build(bytes);
+            self.shapers.apply(&mut self.burst, &self.flows, orders, build);
+        } else {
+            self.shapers.disarm(&mut self.burst, &self.flows);
+        }
+        for ended in self.shapers.ended() {
+            self.decider.hold_ended(ended);
+        }
     }
 
     /// Passes on what is known of exchanges, and counts the burst.
@@ -287,7 +338,14 @@ impl<P: Port> Lcore<P> {
     fn publish(&mut self) {
         let (now, totals) = (self.burst.packets.now, self.totals());
         let devices = || self.port.devices();
-        self.reports.publish(now, self.polls, totals, &self.latency, &self.endpoints, devices);
+        self.reports.publish(
+            now,
+            self.polls,
+            totals,
+            &self.latency,
+            self.decider.endpoints(),
+            devices,
+        );
         self.reports.publish_learnt(|| self.learnt());
     }
 }

@@ -55,6 +55,7 @@ const CONFIG: LcoreConfig = LcoreConfig {
     names: 16,
     events: 512,
     seed: Seed::Fixed(0),
+    lcores: 1,
 };
 
 /// A gap between two frames costs some forty empty bursts at most (`port/mem/pace.rs`).

@@ -27,6 +27,7 @@ const WIRE: LcoreConfig = LcoreConfig {
     names: 64,
     events: 16_384,
     seed: Seed::Fixed(0),
+    lcores: 1,
 };
 
 /// TLS connections with frames that are none of ours between them, from both sides.

@@ -2,12 +2,12 @@
 //! flow and its endpoint are known to be.
 
 use super::retry::Link;
-use super::{NO_VERDICT, is_cut_short, tokens, waste_of_end};
+use super::{is_cut_short, tokens, waste_of_end};
 use crate::burst::FlowId;
 use crate::flow::table::FlowTable;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
-    Estimate, Exchange, ExchangeId, Outcome, Visibility, Work, length_bucket,
+    Estimate, Exchange, ExchangeId, Outcome, Reason, Verdict, Visibility, Work, length_bucket,
 };
 use crate::telemetry::grounds::Grounds;
 use crate::time::Nanos;
@@ -57,7 +57,6 @@ impl Account {
     pub(super) fn exchange(self, flows: &FlowTable, policy: &Snapshot) -> Exchange {
         let entry = flows.entry(self.flow);
         let price = self.endpoint.and_then(|id| policy.endpoint(id).price);
-        let (verdict, reason) = NO_VERDICT;
         Exchange {
             id: self.id,
             peers: entry.peers(),
@@ -95,8 +94,10 @@ impl Account {
             waste: waste_of_end(self.outcome, self.first_byte.is_some()),
             amended: None,
             work: self.work,
-            verdict,
-            reason,
+            verdict: Verdict::Pass,
+            reason: Reason::NoRule,
+            enforced: false,
+            hold: None,
             grounds: self.grounds,
         }
     }

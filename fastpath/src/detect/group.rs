@@ -9,7 +9,7 @@ use super::retry::{Link, Size};
 use crate::burst::FlowId;
 use crate::keyed::{Fresh, Kept, Keys};
 use crate::lru::Reuse;
-use crate::telemetry::event::{ExchangeId, Reason, Verdict};
+use crate::telemetry::event::{Decision, ExchangeId};
 use crate::time::Nanos;
 
 /// Attempts and lengths of a group.
@@ -49,7 +49,7 @@ pub struct Attempt {
     /// What it was decided to be.
     pub link: Option<Link>,
     /// What was decided to be done with it.
-    pub verdict: (Verdict, Reason),
+    pub verdict: Decision,
     /// A later attempt is known to be the retry of this one.
     pub paid: bool,
     /// Where it stands.

@@ -37,7 +37,7 @@ pub mod window;
 
 use std::collections::VecDeque;
 
-use crate::burst::{FlowId, Packets};
+use crate::burst::{Address, FlowId, Packets};
 use crate::exchange::h1::Facts;
 use crate::exchange::{Edge, Exchanges};
 use crate::flow::table::FlowTable;
@@ -46,8 +46,8 @@ use crate::policy::endpoint::Class;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, Waste, Work,
+    Decision, Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind,
+    Verdict, Visibility, Waste, Work,
 };
 use crate::telemetry::grounds::OutcomeRule;
 use crate::time::Nanos;
@@ -80,6 +80,10 @@ pub struct Clients {
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
     last_ended: Option<(FlowId, Outcome)>,
+    /// Exchanges that were judged in this burst.
+    judged: Vec<Judged>,
+    /// What was done with the exchange that runs on each flow, before anybody knew what it is.
+    gated: Vec<Option<(ExchangeId, Decision)>>,
     /// The same for HTTP/2.
     streams: mux::Streams,
 }
@@ -126,11 +130,30 @@ struct Begun {
     place: Option<Place>,
 }
 
+/// An exchange that was judged in this burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// Its number.
+    pub id: ExchangeId,
+    /// On which flow.
+    pub flow: FlowId,
+    /// Between whom.
+    pub peers: Peers,
+    /// Its endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// First byte of its request.
+    pub start: Nanos,
+    /// Last byte of either side.
+    pub end: Nanos,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Running {
     id: ExchangeId,
     link: Link,
-    verdict: (Verdict, Reason),
+    verdict: Decision,
 }
 
 #[derive(Debug)]
@@ -142,9 +165,11 @@ struct Undecided {
 }
 
 /// Of what no rule has looked at.
-const NO_VERDICT: (Verdict, Reason) = (Verdict::Pass, Reason::NoRule);
+const NO_VERDICT: Decision = Decision::of(Verdict::Pass, Reason::NoRule);
 /// Attempts that may wait to be decided; beyond it the oldest is decided early.
 const UNDECIDED_MAX: usize = 8192;
+/// Ends of one burst that are told to whoever decides; beyond it their outcome is not.
+const JUDGED_MAX: usize = 1024;
 /// Starts that are decided in one burst at most; the rest waits for the next.
 const DECISIONS_PER_BURST: usize = 16;
 /// An exchange that begins this soon after the one before on its connection continues its worker's
@@ -179,6 +204,8 @@ impl Clients {
             running: vec![None; slots],
             finished: Vec::with_capacity(1024),
             last_ended: None,
+            judged: Vec::with_capacity(JUDGED_MAX),
+            gated: vec![None; slots],
             streams: mux::Streams::with_capacity(clients, servers),
         }
     }
@@ -190,7 +217,7 @@ impl Clients {
     }
 
     /// Notes what is done with a decided attempt, also if it has ended already.
-    pub fn note_verdict(&mut self, decided: &Decided, verdict: (Verdict, Reason)) {
+    pub fn note_verdict(&mut self, decided: &Decided, verdict: Decision) {
         match decided.place {
             Some(place) => self.retries.note_verdict(place, decided.id, verdict),
             None => self.streams.note_verdict(decided.id, verdict),
@@ -202,9 +229,51 @@ impl Clients {
         self.note_finished(decided.id, verdict);
     }
 
-    fn note_finished(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
-        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
-            (exchange.verdict, exchange.reason) = verdict;
+    /// Exchanges that were judged in this burst.
+    #[must_use]
+    pub fn judged(&self) -> &[Judged] {
+        &self.judged
+    }
+
+    /// Notes what is done with the exchange that runs on a flow, whatever it is decided to be. The last
+    /// word counts.
+    pub fn note_gate(&mut self, flow: FlowId, id: ExchangeId, decision: Decision) {
+        self.gated[flow.0 as usize] = Some((id, decision));
+    }
+
+    /// How likely a request that comes on a flow is another attempt at what has failed, before any of
+    /// it has been seen: by the failed attempts of its client, server and application that nobody has
+    /// paid for, and the time since. From 0 to 1.
+    #[must_use]
+    pub fn provisional(&self, flows: &FlowTable, flow: FlowId, window: Nanos, now: Nanos) -> f64 {
+        self.retries.provisional(&caller(flows, flow), window, now)
+    }
+
+    /// How an exchange would be judged if it ended now.
+    #[must_use]
+    pub fn outcome_so_far(&self, facts: &Facts, server: Address, policy: &Snapshot) -> Outcome {
+        let class = facts.seen.endpoint.map(|id| policy.endpoint(id).class);
+        let replies = self.replies.of(server);
+        outcome(facts, class_of(class, replies, facts.midway), replies)
+    }
+
+    /// Takes down that an exchange was judged, and what had been done with it.
+    fn judge(&mut self, exchange: &mut Exchange, flow: FlowId) {
+        let &mut Exchange { id, peers, endpoint, outcome, start, end, .. } = exchange;
+        if self.judged.len() < JUDGED_MAX {
+            self.judged.push(Judged { id, flow, peers, endpoint, outcome, start, end });
+        }
+        let gated = &mut self.gated[flow.0 as usize];
+        if let Some((_, decision)) = gated.take_if(|(gated, _)| *gated == id) {
+            exchange.note(&decision);
+        }
+    }
+
+    fn note_finished(&mut self, id: ExchangeId, verdict: Decision) {
+        let undecided =
+            |exchange: &&mut Exchange| exchange.id == id && exchange.verdict == Verdict::Pass;
+        if let Some(exchange) = self.finished.iter_mut().find(undecided) {
+            exchange.note(&verdict);
         }
     }
 
@@ -322,9 +391,10 @@ pub fn observe(
     events: &mut EventSender,
 ) {
     clients.decided.clear();
+    clients.judged.clear();
     for edge in exchanges.edges() {
         match edge {
-            Edge::Opened { id, flow, endpoint, at, meant, previous } => {
+            Edge::Opened { id, flow, endpoint, at, meant, previous, .. } => {
                 let continues = clients.last_ended == Some((*flow, Outcome::Complete))
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
                 let (caller, peers) = (caller(flows, *flow), flows.entry(*flow).peers());
@@ -347,8 +417,9 @@ pub fn observe(
                 }
                 clients.undecided.push_back(waiting);
             }
+            Edge::FirstByte { .. } => {}
             Edge::Ended(facts) => ended(facts, flows, clients, policy, events),
-            Edge::Withdrawn(id, _) => {
+            Edge::Withdrawn(id, ..) => {
                 if let Some(waiting) = clients.waiting_mut(*id) {
                     waiting.withdrawn = true;
                     if let Some(place) = waiting.begun.place {
@@ -382,7 +453,7 @@ pub fn observe(
 }
 
 /// What an attempt was decided to be, and what was decided to be done with it.
-type Known = (Link, (Verdict, Reason));
+type Known = (Link, Decision);
 
 fn ended(
     facts: &Facts,
@@ -408,6 +479,7 @@ fn ended(
         _ => Visibility::H1,
     };
     let mut exchange = Account { visibility, ..account }.exchange(flows, policy);
+    clients.judge(&mut exchange, seen.flow);
     signal_end(&exchange, events);
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
@@ -419,7 +491,9 @@ fn ended(
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
-            (exchange.verdict, exchange.reason) = verdict;
+            if exchange.verdict == Verdict::Pass {
+                exchange.note(&verdict);
+            }
             clients.finished.push(complete(exchange, link));
         }
     }

@@ -22,7 +22,7 @@ use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{
-    EventSender, Exchange, ExchangeId, Outcome, Reason, Verdict, Visibility,
+    Decision, EventSender, Exchange, ExchangeId, Outcome, Verdict, Visibility,
 };
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
@@ -38,7 +38,7 @@ pub(super) struct Streams {
     /// Streams that are not decided yet, by number: the order in which they became known.
     undecided: VecDeque<Undecided>,
     /// What was decided of streams that still run.
-    running: HashMap<ExchangeId, (Link, (Verdict, Reason))>,
+    running: HashMap<ExchangeId, (Link, Decision)>,
     /// Streams that ran among others and are over.
     held: VecDeque<(Nanos, Exchange)>,
     /// Streams that found no room in one of these.
@@ -94,11 +94,11 @@ impl Streams {
     }
 
     /// Notes what is done with a decided attempt that is not told of yet.
-    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
+    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: Decision) {
         if let Some((_, noted)) = self.running.get_mut(&id) {
             *noted = verdict;
         } else if let Some((_, held)) = self.held.iter_mut().rev().find(|(_, held)| held.id == id) {
-            (held.verdict, held.reason) = verdict;
+            held.note(&verdict);
         }
     }
 
@@ -187,7 +187,8 @@ fn ended(
     shapes.learn(facts, error);
     let outcome = outcome(facts, class, error);
     let data = shapes.counted(facts);
-    let exchange = account(facts, outcome, data, policy).exchange(flows, policy);
+    let mut exchange = account(facts, outcome, data, policy).exchange(flows, policy);
+    clients.judge(&mut exchange, facts.flow);
     signal_end(&exchange, events);
     let streams = &mut clients.streams;
     let key = streams.links.key(&caller);
@@ -200,7 +201,9 @@ fn ended(
             let known = streams.running.remove(&exchange.id);
             let (link, verdict) = known.unwrap_or((Link::UNKNOWN, NO_VERDICT));
             let mut exchange = complete(exchange, link);
-            (exchange.verdict, exchange.reason) = verdict;
+            if exchange.verdict == Verdict::Pass {
+                exchange.note(&verdict);
+            }
             tell(exchange, facts.stream.alone, facts.ended, clients);
         }
     }
@@ -391,6 +394,7 @@ fn grounds(facts: &StreamFacts, outcome: Outcome, counted: u32) -> Grounds {
     Grounds {
         outcome: rule,
         ended,
+        decision: None,
         // Of a request HTTP/2 tells where it begins, not in how many records it came.
         up_records: 0,
         down_records: seen.down_records,

@@ -22,7 +22,7 @@ use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::keyed::{Fresh, Kept, Keys};
 use crate::lru::LruMap;
-use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
+use crate::telemetry::event::{Decision, ExchangeId, Outcome};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
 
@@ -36,6 +36,8 @@ const AGE_MAX: Nanos = Nanos::from_secs(75);
 pub const LINK_ABOVE: f64 = -1.0;
 /// Starts a second of one length that are always there.
 const BACKGROUND_PER_SEC: f64 = 0.002;
+/// Starts are counted over this time where nothing of a request is known.
+const STARTS_WITHIN: Nanos = Nanos::from_secs(10);
 /// What it costs that only the body is the same.
 const BODY_ONLY: f64 = 0.3;
 /// Seconds by which a retry may seem to start before the attempt that was cut has ended.
@@ -195,7 +197,7 @@ impl RetryMemory {
             carried,
             elsewhere,
             link: None,
-            verdict: (Verdict::Pass, Reason::NoRule),
+            verdict: Decision::default(),
             paid: false,
             progress: Progress::Running,
         }));
@@ -217,6 +219,27 @@ impl RetryMemory {
         self.groups.get(&place).map(|_| place)
     }
 
+    /// How likely a request of this caller, now, is the retry of an attempt that is known to have
+    /// failed: the densities of the gaps, against the rate at which it starts anything.
+    #[must_use]
+    pub fn provisional(&self, caller: &Caller, window: Nanos, now: Nanos) -> f64 {
+        let Some(group) = self.place(caller).and_then(|place| self.groups.get(&place)) else {
+            return 0.0;
+        };
+        let (mut retry, mut started) = (0.0, 0_u32);
+        for attempt in &group.attempts {
+            started += u32::from(now.since(attempt.start) < STARTS_WITHIN);
+            if let (Progress::Failed(_, debt), false) = (attempt.progress, attempt.paid)
+                && now.since(debt.end) <= window
+            {
+                let number = attempt.link.map_or(1, |link| link.attempt);
+                retry += group.habit.density(now.since(debt.end).secs_f64(), number);
+            }
+        }
+        let rate = f64::from(started) / STARTS_WITHIN.secs_f64();
+        retry / (retry + rate.max(BACKGROUND_PER_SEC))
+    }
+
     /// Lets a server's memory of answers learn from one, and from what the same request was answered
     /// before.
     pub fn answered(&self, keys: &Keys, place: Place, facts: &Facts, recurring: &mut Recurring) {
@@ -233,7 +256,7 @@ impl RetryMemory {
         place: Place,
         facts: &Facts,
         outcome: Outcome,
-    ) -> Option<(Link, (Verdict, Reason))> {
+    ) -> Option<(Link, Decision)> {
         let mut size = Size::of(facts);
         let group = self.groups.get_mut(&place)?;
         if outcome == Outcome::Complete {
@@ -265,7 +288,7 @@ impl RetryMemory {
     }
 
     /// Notes what is done with an attempt that still runs.
-    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: (Verdict, Reason)) {
+    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: Decision) {
         if let Some(attempt) = self.groups.get_mut(&place).and_then(|group| group.attempt_mut(id)) {
             attempt.verdict = verdict;
         }

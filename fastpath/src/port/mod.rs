@@ -70,6 +70,10 @@ pub trait Port {
     /// where time is a capture's.
     fn tx_burst(&mut self, burst: &mut Burst<Self::Frame>) -> Nanos;
 
+    /// A frame of the loop's own, with a copy of `bytes`; `None` when there is no buffer for it. It
+    /// counts as made once it is in a burst.
+    fn build(&mut self, bytes: &[u8]) -> Option<Self::Frame>;
+
     /// Frames and bytes in and out, and every drop by reason, since the start.
     fn counters(&self) -> &PortCounters;
 

@@ -42,6 +42,8 @@ pub struct Desk {
     heard: Option<Instant>,
     now: Option<Instant>,
     silent: bool,
+    /// Nothing acts on traffic.
+    bypassed: bool,
 }
 
 /// The supervisor's ends of an lcore.
@@ -221,6 +223,7 @@ impl Desk {
             Request::Learnt => Reply::Learnt(self.learnt()),
             Request::Policy => Reply::Policy(Box::new(self.policy().cloned().unwrap_or_default())),
             Request::Apply { policy } => self.apply(*policy),
+            Request::Bypass { on } => self.bypass(on),
         }
     }
 
@@ -278,6 +281,19 @@ impl Desk {
         }
     }
 
+    fn bypass(&mut self, on: bool) -> Reply {
+        let Some(lcore) = &self.lcore else {
+            return Reply::Error(ErrorReply::new("no_lcore", "no lcore runs"));
+        };
+        lcore.publisher.bypass(on);
+        if on != self.bypassed {
+            let what = if on { "nothing acts on traffic" } else { "rules act on traffic again" };
+            super::say(format_args!("bypass: {what}"));
+        }
+        self.bypassed = on;
+        Reply::Bypassed(on)
+    }
+
     fn silence(&self) -> Duration {
         self.now.zip(self.heard).map_or(Duration::ZERO, |(now, heard)| now.duration_since(heard))
     }
@@ -316,6 +332,7 @@ impl Desk {
             uptime_seconds: uptime.unwrap_or_default().as_secs_f64(),
             ports: self.devices.iter().map(port_status).collect(),
             policy: self.policy_summary(),
+            bypassed: self.bypassed,
             ..Status::default()
         };
         if let (Some(report), Some(lcore)) = (&self.report, &self.lcore) {
@@ -360,8 +377,12 @@ fn fill(status: &mut Status, report: &Report, late_amendments: u64) {
         ("parse.fingerprints_refused", totals.fingerprints_refused),
         ("parse.records_lost", totals.records_lost),
         ("classify.names_refused", totals.names_refused),
+        ("act.holds_refused", totals.acts.holds_refused),
+        ("act.shaped_refused", totals.acts.shaped_refused),
+        ("act.resets_refused", totals.acts.resets_refused),
         ("classify.learnt_evicted", totals.learnt_evicted),
         ("detect.retry_evicted", totals.retry_evicted),
+        ("decide.refused", totals.decide_refused),
         ("telemetry.events_lost", totals.events_lost),
         ("telemetry.late_amendments", late_amendments),
     ];

@@ -30,6 +30,27 @@ impl PortCounters {
     }
 }
 
+/// What was done to flows, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acts {
+    /// Flows that were held.
+    pub holds: u64,
+    /// Orders to hold that met a bound: the flow passed.
+    pub holds_refused: u64,
+    /// Flows that were paced, policed, marked or sent to another replica.
+    pub shaped: u64,
+    /// Orders to do so that met a bound, or a flow that cannot be changed: it passed.
+    pub shaped_refused: u64,
+    /// RSTs sent. They count as received by the port, and as made.
+    pub resets: u64,
+    /// RSTs that were not made: inside a tunnel, without a frame to go by, or without a buffer.
+    pub resets_refused: u64,
+    /// Flows that are held or paced.
+    pub held_flows: u64,
+    /// Frames that are kept.
+    pub held_frames: u64,
+}
+
 /// Frames freed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::ALL.len()]);

@@ -16,13 +16,15 @@ pub mod reasons;
 pub mod report;
 pub mod settle;
 
-use counters::{Passes, PortCounters};
+use counters::{Acts, Passes, PortCounters};
 
 /// Everything an lcore has counted since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Frames by their ends, from the port.
     pub port: PortCounters,
+    /// What was done to flows.
+    pub acts: Acts,
     /// Frames that passed without being followed, by reason.
     pub passes: Passes,
     /// Bursts with at least one frame.
@@ -57,6 +59,8 @@ pub struct Totals {
     /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by
     /// newer ones before their time.
     pub retry_evicted: u64,
+    /// Backends, holds, streams and closes that the laws had no room for.
+    pub decide_refused: u64,
 }
 
 /// What a flow table counts.

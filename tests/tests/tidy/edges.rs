@@ -24,7 +24,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("policy::learnt", &[]),
     ("policy::endpoint", &["policy::learnt"]),
     ("policy::prefixes", &["policy::endpoint"]),
-    ("policy::snapshot", &["policy::endpoint", "policy::prefixes", "time"]),
+    ("policy::rules", &["policy::snapshot", "time"]),
+    ("policy::snapshot", &["policy::endpoint", "policy::prefixes", "policy::rules", "time"]),
     ("policy::handoff", &["policy::snapshot"]),
     ("policy", &[]),
     // What is told, in words of the ground and of policy.
@@ -103,8 +104,34 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry::grounds",
         ],
     ),
-    ("decide", &["burst", "detect", "exchange", "time", "policy::snapshot", "telemetry::event"]),
-    ("act", &["burst", "decide", "flow", "time", "telemetry::reasons"]),
+    (
+        "decide",
+        &[
+            "burst",
+            "detect",
+            "exchange",
+            "flow",
+            "keyed",
+            "lru",
+            "time",
+            "policy::rules",
+            "policy::snapshot",
+            "telemetry::event",
+            "telemetry::grounds",
+        ],
+    ),
+    (
+        "act",
+        &[
+            "burst",
+            "decide",
+            "flow",
+            "time",
+            "telemetry::counters",
+            "telemetry::event",
+            "telemetry::reasons",
+        ],
+    ),
     // An lcore's report has a word of the last stage and of the port: it stands above both.
     (
         "telemetry::report",

@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 use super::config::{CACHE_MBUFS, PoolSize};
 use super::eal::Eal;
 use super::error::{DpdkError, Errno};
+use super::mbuf::Mbuf;
+use crate::burst::Frame;
 
 /// A pool of mbufs that devices receive into. It lives until the process ends, as EAL does: that is
 /// what allows an [`Mbuf`](super::Mbuf) to carry no reference to its pool.
@@ -40,6 +42,22 @@ impl Mempool {
     /// The pool, for a device to receive into.
     pub(super) fn as_ptr(&self) -> *mut dpdk_sys::rte_mempool {
         self.0.as_ptr()
+    }
+
+    /// A frame with a copy of `bytes`; `None` when no mbuf is free, or the bytes do not fit into one.
+    pub(super) fn frame(&self, bytes: &[u8]) -> Option<Mbuf> {
+        let len = u16::try_from(bytes.len()).ok()?;
+        // SAFETY: wants a valid pool; a pool is never freed.
+        let mbuf = NonNull::new(unsafe { dpdk_sys::shim_pktmbuf_alloc(self.0.as_ptr()) })?;
+        // SAFETY: wants a valid mbuf of a `Mempool` that is ours alone: just taken from this one.
+        let mut frame = unsafe { Mbuf::from_raw(mbuf) };
+        // SAFETY: wants a valid mbuf; checks that there is room.
+        let room = unsafe { dpdk_sys::shim_pktmbuf_append(mbuf.as_ptr(), len) };
+        if room.is_null() {
+            return None;
+        }
+        frame.bytes_mut().copy_from_slice(bytes);
+        Some(frame)
     }
 
     /// Mbufs that are out: in a device's ring, or owned as an [`Mbuf`](super::Mbuf). Walks the

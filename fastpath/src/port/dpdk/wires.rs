@@ -112,7 +112,7 @@ impl Port for DpdkPort {
     }
 
     fn tx_burst(&mut self, burst: &mut Burst<Mbuf>) -> Nanos {
-        if !burst.is_empty() {
+        if !burst.is_drained() {
             for (frame, port, fate) in burst.drain() {
                 match fate {
                     Fate::Forward if self.pairs => {
@@ -127,6 +127,10 @@ impl Port for DpdkPort {
             }
         }
         self.clock.now().since(burst.packets.now)
+    }
+
+    fn build(&mut self, bytes: &[u8]) -> Option<Mbuf> {
+        self.pool.frame(bytes)
     }
 
     fn counters(&self) -> &PortCounters {
