@@ -1,6 +1,8 @@
 //! What the laws order, on traffic that passes through the whole loop: in shadow nothing, where the
 //! policy enforces it what they say, never of what is not an AI endpoint, and after the bypass nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -110,11 +112,11 @@ fn connection(client: u16, at: Nanos) -> Connection {
     Connection::new(client, SocketAddr::from(([203, 0, 113, 9], 443)), at)
 }
 
-/// `count` clients that ask one after the other, 20 ms apart, and are answered after six seconds.
+/// `count` clients that ask one after the other, 2 ms apart, and are answered after six seconds.
 fn crowd(count: u16, sni: &str) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     for n in 0..count {
-        let mut c = connection(n, START + ms(20 * u64::from(n)));
+        let mut c = connection(n, START + ms(2 * u64::from(n)));
         c.open(sni).wait(ms(5)).data(Direction::ToServer, &[700]).wait(ms(6000));
         c.data(Direction::ToClient, &[300]).wait(ms(20)).data(Direction::ToClient, &[300, 5]);
         c.wait(ms(20)).close();
@@ -159,7 +161,7 @@ fn a_hello_is_held_no_longer_than_four_seconds_and_a_request_no_longer_than_thir
     let mut arrivals = crowd(70, SNI);
     // One that had been answered before asks again on its connection while all places are taken.
     let mut c = connection(999, START.since(ms(2000)));
-    c.open(SNI).wait(ms(5)).exchange(700, 3).wait(ms(4000)).exchange(900, 3);
+    c.open(SNI).wait(ms(5)).exchange(700, 3).wait(ms(2000)).exchange(900, 3);
     arrivals.extend(c.take());
     let played = play(enforcing(), arrivals);
     let spans = played.orders.iter().filter_map(|(at, order)| match order {
@@ -214,7 +216,7 @@ fn a_rule_in_shadow_does_not_act_beside_others_that_do() {
 
 #[test]
 fn the_bypass_releases_everything_at_once_and_nothing_is_held_after_it() {
-    let on_at = START + ms(3000);
+    let on_at = START + ms(250);
     let mut seen = None;
     let played = play_and(enforcing(), crowd(150, SNI), Mode::Wire, |now, publisher| {
         if now >= on_at {
@@ -319,7 +321,12 @@ fn an_endpoint_whose_connections_are_cut_is_left_alone_for_a_while() {
 
 #[test]
 fn retries_over_budget_are_held_and_never_reset() {
-    let played = play(enforcing(), storm(40, SNI));
+    // All it gets is errors: without these two the budget alone must do.
+    let mut policy = enforcing();
+    for rule in [Rule::Breaker, Rule::Throttle] {
+        policy.rules.switches[rule.index()].mode = Some(RuleMode::Off);
+    }
+    let played = play(policy, storm(40, SNI));
     let over = played.decided_by(Reason::OverRetryBudget);
     assert!(over.iter().filter(|line| line.enforced).count() > 10, "{}", over.len());
     assert!(played.resets().is_empty());
@@ -341,7 +348,8 @@ fn a_client_over_its_fan_out_cap_is_held_until_another_of_its_requests_is_over()
     }
     let played = play(policy, arrivals);
     assert_eq!(played.holds().len(), 12);
-    assert_eq!(played.releases().len(), 12);
+    // The frames pass all the same here, so that the last four are over before it is their turn.
+    assert_eq!((played.releases().len(), played.held), (8, 0));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use fastpath::burst::Direction;
 
 use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
 use fastpath::policy::handoff;
-use fastpath::policy::snapshot::{Policy, Snapshot};
+use fastpath::policy::rules::{FanOut, Rules};
+use fastpath::policy::snapshot::{Policy, RuleMode, Snapshot};
 use fastpath::time::Nanos;
 use tests::connection::{Arrival, busy_hour, multiplexed_hour, storm};
 use tests::cycle::{CyclePort, Lap};
@@ -164,4 +165,24 @@ fn what_is_remembered_lies_in_few_pieces() {
     let a_server = (servers.bytes_total - few.bytes_total) / 1024;
     eprintln!("{} pieces; {a_client} bytes a client, {a_server} a server", few.count_total);
     assert!(a_client < 80 * 1024 && a_server < 4 * 1024, "what `LcoreConfig` says");
+}
+
+/// Every law enforced, on clients that come and go, fail and leave: the most that is decided.
+#[test]
+fn enforced_laws_allocate_nothing() {
+    let rules = Rules { fan_out: FanOut { max_concurrent: Some(2) }, ..Rules::default() };
+    let policy = Policy { mode: RuleMode::Enforce, rules, ..Policy::catalogue().unwrap() };
+    let (_publisher, subscriber) = handoff::channel(Arc::new(Snapshot::compile(policy).unwrap()));
+    let traffic = [busy_hour(8, "api.openai.com"), storm(12, "api.openai.com")].concat();
+    let (mut lcore, outlets) = Lcore::new(laps(traffic), LcoreConfig::default(), subscriber);
+    run(&mut lcore, &outlets, 2_000);
+    let mut orders = 0;
+    let seen = allocation_counter::measure(|| {
+        for _ in 0..3_000 {
+            run(&mut lcore, &outlets, 1);
+            orders += lcore.decider().orders().len();
+        }
+    });
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(orders > 100, "{orders} orders");
 }

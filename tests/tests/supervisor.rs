@@ -161,6 +161,18 @@ fn the_socket_tells_what_has_passed() {
     assert_eq!((stats.rx, stats.tx, stats.exchanges), (sent, sent, 16));
 }
 
+#[test]
+fn the_bypass_is_turned_and_told_over_the_socket() {
+    let plane = Plane::start();
+    let mut client = plane.client();
+    for on in [true, true, false] {
+        assert_eq!(client.ask(&Request::Bypass { on }), Reply::Bypassed(on));
+        let status = client.status(|_| true);
+        assert_eq!(status.bypassed, on);
+    }
+    plane.stop();
+}
+
 /// Packets, flows and keys are in its memory, hugepages included.
 #[test]
 fn a_core_dump_holds_no_memory() {

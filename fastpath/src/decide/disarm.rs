@@ -185,12 +185,13 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a second")]
     fn latency_beyond_the_bound_disarms_and_noise_does_not() {
         let play = |factor: f64| {
             let (mut disarm, mut seed) = (Disarm::default(), 7);
             (0..2000).find_map(|_| {
                 let secs = 0.2 + 0.2 * draw(&mut seed);
-                let wait = |secs: f64| Nanos::from_millis((secs * 1000.0) as u64);
+                let wait = |secs: f64| Nanos::from_micros((secs * 1e6) as u64);
                 disarm.first_byte(Side::Holdout, wait(secs), NOW, &policy());
                 disarm.first_byte(Side::ActedOn, wait(secs * factor), NOW, &policy())
             })

@@ -10,7 +10,7 @@ use super::order::Order;
 use super::queue::{Class, Held, expires_at, release_at};
 use super::side::Sides;
 use super::standing::{Phase, Standing};
-use super::{Decider, Scene, budget};
+use super::{Decider, ORDERS, Scene, budget};
 use crate::burst::{Address, FlowId, Protocol};
 use crate::detect::Clients;
 use crate::policy::rules::Rule;
@@ -70,7 +70,7 @@ const LAWS: [Rule; 6] = [
 
 impl Decider {
     /// Something has arrived: it goes, or is held.
-    pub(super) fn arrive(&mut self, arrival: Arrival, scene: &Scene<'_>, clients: &mut Clients) {
+    pub(super) fn arrive(&mut self, arrival: Arrival, scene: &Scene<'_>, clients: &Clients) {
         let Arrival { flow, packet, at, endpoint, exchange } = arrival;
         let peers = scene.flows.entry(flow).peers();
         let standing = self.flows[flow.0 as usize];
@@ -109,7 +109,6 @@ impl Decider {
         } else {
             self.forward(flow, at, scene);
         }
-        self.note(flow, clients);
     }
 
     /// Tells the exchange of a flow what was decided of it.
@@ -143,7 +142,7 @@ impl Decider {
     /// Releases what may go at a backend.
     pub(super) fn release(&mut self, place: usize, scene: &Scene<'_>) {
         for _ in 0..RELEASES_MAX {
-            if self.backends.at(place).queue.is_empty() {
+            if self.backends.at(place).queue.is_empty() || self.orders.len() >= ORDERS {
                 return;
             }
             let Some(held) = self.next_of(place, scene) else { return };
@@ -162,8 +161,9 @@ impl Decider {
         if let Some(decision) = &mut standing.decision {
             decision.hold = Some(now.since(held.since));
         }
-        self.forward(held.flow, now, scene);
-        self.released.push((held.flow, now));
+        // What is let go later waits at its backend no sooner.
+        self.forward(held.flow, at, scene);
+        self.released.push(held.flow);
     }
 
     fn next_of(&mut self, place: usize, scene: &Scene<'_>) -> Option<Held> {
@@ -214,7 +214,8 @@ impl Decider {
         let Said { reason, class, .. } = *said;
         let tenant = Tenant::of(hash);
         let held = Held { flow, endpoint, tenant, client: hash, class, reason, since: at, until };
-        if !self.backends.at_mut(place).queue.push(held, &mut self.shares) {
+        let room = self.orders.len() < ORDERS;
+        if !room || !self.backends.at_mut(place).queue.push(held, &mut self.shares) {
             return false;
         }
         self.flows[flow.0 as usize].phase = Phase::Held;

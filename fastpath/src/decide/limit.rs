@@ -69,6 +69,13 @@ const GAIN_DECAY_PER_SEC: f64 = 0.01;
 
 /// How often [`Limit::tick`] is called.
 pub const TICK: Nanos = Nanos::from_millis(250);
+/// Throttled: in flight is multiplied by this, at most so often, and never to less than this.
+const CEILING_LOWERED: f64 = 0.7;
+const CEILING_EVERY: Nanos = Nanos::from_secs(1);
+const CEILING_MIN: f64 = 2.0;
+/// And grows by this share a second, and by so many, until it is above twice the peak.
+const CEILING_GROWTH: f64 = 0.05;
+const CEILING_MORE: f64 = 0.5;
 /// The hard cap is never below this, over all lcores.
 pub const CAP_MIN: f64 = 64.0;
 
@@ -88,10 +95,18 @@ pub struct Limit {
     guard: Guard,
     /// Npk.
     peak: f64,
+    ceiling: Option<Ceiling>,
     cap_min: f64,
     ticks: u32,
     /// A factor of W\* from outside (law A11); 1 leaves it.
     pub scale: f64,
+}
+
+/// What a backend that throttles (429) is given: its answers are fast, so that nothing waits there.
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    in_flight: f64,
+    lowered: Nanos,
 }
 
 /// A forwarded request, as its limit knows it.
@@ -186,6 +201,7 @@ impl Limit {
             duration: Duration::default(),
             guard: Guard::new(),
             peak: 0.0,
+            ceiling: None,
             cap_min: CAP_MIN / f64::from(lcores.max(1)),
             ticks: 0,
             scale: 1.0,
@@ -201,7 +217,7 @@ impl Limit {
         self.base = Base { windows, ..Base::default() };
         (self.overtaken, self.unlisted, self.streaming) = (0, 0, 0);
         (self.duration, self.guard) = (Duration::default(), Guard::new());
-        (self.peak, self.ticks, self.scale) = (0.0, 0, 1.0);
+        (self.peak, self.ticks, self.scale, self.ceiling) = (0.0, 0, 1.0, None);
     }
 
     /// Whether one more may go, while so many are held here already.
@@ -210,7 +226,8 @@ impl Limit {
         let (waiting, in_flight) = (self.queue(), self.in_flight());
         let (evidence, stall) = (self.evidence(now), self.stall(now));
         let waiting_max = self.waiting_max(stall, now);
-        let in_flight_max = self.cap_min.max(CAP_PEAKS * self.peak);
+        let ceiling = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.in_flight);
+        let in_flight_max = self.cap().min(ceiling);
         let crowded = waiting_max.is_some_and(|max| waiting as f64 >= max);
         let below_cap = (in_flight as f64) < in_flight_max;
         // Nothing is held before there is evidence; what is held goes in its turn.
@@ -274,6 +291,20 @@ impl Limit {
         }
     }
 
+    /// It was throttled (law A5: that lowers L, and opens no breaker).
+    pub fn throttled(&mut self, now: Nanos) {
+        let Some(ceiling) = &self.ceiling else {
+            let in_flight = (CEILING_LOWERED * self.in_flight() as f64).max(CEILING_MIN);
+            self.ceiling = Some(Ceiling { in_flight, lowered: now });
+            return;
+        };
+        if now.since(ceiling.lowered) >= CEILING_EVERY {
+            let in_flight = ceiling.in_flight.min(self.in_flight() as f64);
+            let in_flight = (CEILING_LOWERED * in_flight).max(CEILING_MIN);
+            self.ceiling = Some(Ceiling { in_flight, lowered: now });
+        }
+    }
+
     /// [`TICK`] has passed.
     pub fn tick(&mut self, held: usize, now: Nanos) {
         self.ticks = self.ticks.wrapping_add(1);
@@ -284,6 +315,14 @@ impl Limit {
         self.peak *= (-TICK.secs_f64() / PEAK_DECAY_SECS).exp();
         if self.ticks.is_multiple_of(4) && !evidence {
             self.peak = self.peak.max(self.in_flight() as f64);
+        }
+        let cap = self.cap();
+        if let Some(ceiling) = &mut self.ceiling {
+            let more = CEILING_GROWTH * ceiling.in_flight + CEILING_MORE;
+            ceiling.in_flight += TICK.secs_f64() * more;
+            if ceiling.in_flight > cap {
+                self.ceiling = None;
+            }
         }
         self.base.smoothed += 0.2 * (self.base.latest - self.base.smoothed);
         self.guard.tick(held, &self.base, now);
@@ -305,6 +344,11 @@ impl Limit {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.waiting.len() + self.unlisted as usize + self.streaming as usize
+    }
+
+    /// The hard cap.
+    fn cap(&self) -> f64 {
+        self.cap_min.max(CAP_PEAKS * self.peak)
     }
 
     /// Q.

@@ -60,8 +60,8 @@ pub struct Decider {
     cancels: Cancels,
     sides: Sides,
     orders: Vec<Order>,
-    /// Holds that an order of this burst ended, and when.
-    released: Vec<(FlowId, Nanos)>,
+    /// Holds that an order of this burst ended.
+    released: Vec<FlowId>,
     /// Connections that were let through, and whose request is to come.
     grants: Grants,
     /// Exchanges that the gate took for retries, and whether they were over budget.
@@ -101,7 +101,7 @@ struct Grants(VecDeque<(Nanos, FlowId)>);
 const GRANTS_MAX: usize = 16_384;
 /// Clients whose running requests are counted.
 const CLIENTS_MAX: usize = 4096;
-/// Orders that a burst makes room for at start.
+/// Orders of one burst, at most: what exceeds them is let through, or released with the next.
 const ORDERS: usize = 2048;
 /// Exchanges that the gate judged and that are still to be decided.
 const BUDGETED_MAX: usize = 8192;
@@ -131,7 +131,7 @@ impl Decider {
             released: Vec::with_capacity(ORDERS),
             grants: Grants(VecDeque::with_capacity(GRANTS_MAX)),
             budgeted: VecDeque::with_capacity(BUDGETED_MAX),
-            ended: Vec::with_capacity(ORDERS),
+            ended: Vec::with_capacity(4 * ORDERS),
             ticker: Ticker::every(limit::TICK),
             lcores,
         }
@@ -197,7 +197,10 @@ impl Decider {
     /// Ends every hold.
     fn release_all(&mut self, scene: &Scene<'_>) {
         for place in 0..self.backends.len() {
-            while let Some(held) = self.backends.at_mut(place).queue.drain() {
+            // What exceeds a burst's orders goes with the next burst.
+            while self.orders.len() < ORDERS
+                && let Some(held) = self.backends.at_mut(place).queue.drain()
+            {
                 self.let_go(&held, scene);
             }
         }
@@ -233,7 +236,8 @@ impl Decider {
         }
     }
 
-    /// The laws have no say in what is decided: first attempts earn nothing, and nobody is judged.
+    /// What an attempt is turns out half a second after its start. First attempts earn retries then, and
+    /// a retry that the gate has not judged is.
     fn judge_decided(
         &mut self,
         scene: &Scene<'_>,
@@ -317,7 +321,7 @@ pub fn verdicts(
         decider.tick(&scene);
     }
     for i in 0..decider.released.len() {
-        decider.note(decider.released[i].0, clients);
+        decider.note(decider.released[i], clients);
     }
     if policy.policy().mode != RuleMode::Off && stance != Stance::Bypassed {
         decider.judge_decided(&scene, clients, events);

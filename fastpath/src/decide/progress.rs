@@ -104,6 +104,9 @@ impl Decider {
             if let Some(place) = self.backends.find_or_make(server, endpoint, now) {
                 let backend = self.backends.at_mut(place);
                 backend.breaker.ended(answer, now, &rules.breaker, may, draw);
+                if judged.outcome == Outcome::Throttled {
+                    backend.limit.throttled(now);
+                }
                 if let Some(accepted) = accepted(judged.outcome) {
                     backend.throttle.ended(accepted, now);
                 }
@@ -160,8 +163,10 @@ impl Decider {
                 continue;
             };
             let (flags, at) = (headers.tcp.flags, packets.at[i]);
-            let runs = self.flows[flow.0 as usize].phase == Phase::Running;
-            if headers.protocol != Protocol::Tcp || !runs || !(flags.fin() || flags.rst()) {
+            if headers.protocol != Protocol::Tcp || !(flags.fin() || flags.rst()) {
+                continue;
+            }
+            if self.flows[flow.0 as usize].phase != Phase::Running {
                 continue;
             }
             let number = scene.flows.entry(flow).number;
@@ -195,11 +200,8 @@ impl Decider {
         let standing = self.flows[flow.0 as usize];
         let Some(id) = standing.exchange else { return };
         let Some(facts) = scene.exchanges.facts(flow, id) else { return };
-        let server = scene.flows.entry(flow).peers().server;
         let last_down = facts.seen.first_byte.map(|_| facts.seen.last_down);
-        let open = facts.server_closed.is_none()
-            && clients.outcome_so_far(&facts, server, scene.policy) == Outcome::ClientAbort;
-        if !open || !has_left(closed, last_down, grace, scene.now) {
+        if !is_open(&facts) || !has_left(closed, last_down, grace, scene.now) {
             return;
         }
         let rules = &scene.policy.policy().rules;
@@ -264,7 +266,6 @@ impl Decider {
                 if let (Some(place), Some(ticket)) = (standing.backend, standing.ticket) {
                     self.backends.at_mut(place).limit.begun(ticket, arrival.at);
                 }
-                self.note(arrival.flow, clients);
             }
             // It is held with the hello before it.
             Phase::Held => standing.exchange = Some(id),
@@ -273,6 +274,7 @@ impl Decider {
                 self.arrive(*arrival, scene, clients);
             }
         }
+        self.note(arrival.flow, clients);
         let standing = &self.flows[arrival.flow.0 as usize];
         if standing.budgeted && self.budgeted.len() < BUDGETED_MAX {
             let over = standing.decision.is_some_and(|d| d.reason == Reason::OverRetryBudget);
@@ -433,6 +435,13 @@ impl Decider {
             self.orders.push(Order::Reroute { flow, to });
         }
     }
+}
+
+/// Whether a server still owes some of a response when its client closes: it has not begun, or it is a
+/// stream without its mark. A server that is done closes in turn.
+fn is_open(facts: &Facts) -> bool {
+    let under_way = facts.is_streamed() && !facts.last_is_terminator();
+    facts.server_closed.is_none() && (facts.seen.first_byte.is_none() || under_way)
 }
 
 /// Whether a server took what it was asked; none when its client left before it could say.

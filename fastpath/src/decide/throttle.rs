@@ -6,6 +6,8 @@ use crate::time::Nanos;
 
 /// Buckets of one second.
 const BUCKETS: usize = 30;
+/// Fewer attempts than this say nothing.
+const ATTEMPTS_MIN: u32 = 5;
 /// A probe passes at least this often.
 const PROBE_EVERY: Nanos = Nanos::from_secs(1);
 
@@ -58,6 +60,7 @@ impl Throttle {
         let surplus = f64::from(attempts) - rule.aggression * f64::from(accepted);
         let share = (surplus / (f64::from(attempts) + 1.0)).max(0.0);
         let share = share.min(rule.max_hold_percent / 100.0);
+        let share = if attempts < ATTEMPTS_MIN { 0.0 } else { share };
         let probe = now.since(self.probed) >= PROBE_EVERY;
         let admits = draw >= share || probe;
         if admits {

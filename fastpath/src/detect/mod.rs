@@ -37,7 +37,7 @@ pub mod window;
 
 use std::collections::VecDeque;
 
-use crate::burst::{Address, FlowId, Packets};
+use crate::burst::{FlowId, Packets};
 use crate::exchange::h1::Facts;
 use crate::exchange::{Edge, Exchanges};
 use crate::flow::table::FlowTable;
@@ -235,9 +235,18 @@ impl Clients {
         &self.judged
     }
 
-    /// Notes what is done with the exchange that runs on a flow, whatever it is decided to be. The last
-    /// word counts.
+    /// Notes what is done with an exchange of a flow, whatever it is decided to be. The last word
+    /// counts.
     pub fn note_gate(&mut self, flow: FlowId, id: ExchangeId, decision: Decision) {
+        let ended = self.waiting_mut(id).and_then(|waiting| waiting.ended.as_mut());
+        if let Some(exchange) = ended {
+            exchange.note(&decision);
+            return;
+        }
+        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
+            exchange.note(&decision);
+            return;
+        }
         self.gated[flow.0 as usize] = Some((id, decision));
     }
 
@@ -247,14 +256,6 @@ impl Clients {
     #[must_use]
     pub fn provisional(&self, flows: &FlowTable, flow: FlowId, window: Nanos, now: Nanos) -> f64 {
         self.retries.provisional(&caller(flows, flow), window, now)
-    }
-
-    /// How an exchange would be judged if it ended now.
-    #[must_use]
-    pub fn outcome_so_far(&self, facts: &Facts, server: Address, policy: &Snapshot) -> Outcome {
-        let class = facts.seen.endpoint.map(|id| policy.endpoint(id).class);
-        let replies = self.replies.of(server);
-        outcome(facts, class_of(class, replies, facts.midway), replies)
     }
 
     /// Takes down that an exchange was judged, and what had been done with it.
@@ -429,14 +430,7 @@ pub fn observe(
             }
         }
     }
-    for _ in 0..DECISIONS_PER_BURST {
-        let due =
-            clients.undecided.front().is_some_and(|s| s.begun.at + DECIDE_AFTER <= packets.now);
-        if !due {
-            break;
-        }
-        decide_next(exchanges, clients, policy, events);
-    }
+    decide_due(packets.now, exchanges, clients, policy, events);
     let http1 = clients.decided.len();
     mux::observe(packets, flows, exchanges, clients, policy, events);
     let Clients { patterns, decided, finished, .. } = clients;
@@ -554,6 +548,22 @@ fn account(facts: &Facts, outcome: Outcome, rule: OutcomeRule) -> Account {
         tokens: None,
         work: None,
         grounds: grounds(facts, rule),
+    }
+}
+
+/// Decides the attempts whose time has come.
+fn decide_due(
+    now: Nanos,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    for _ in 0..DECISIONS_PER_BURST {
+        if clients.undecided.front().is_none_or(|start| start.begun.at + DECIDE_AFTER > now) {
+            break;
+        }
+        decide_next(exchanges, clients, policy, events);
     }
 }
 

@@ -149,6 +149,22 @@ fn a_request_that_eight_overtook_does_not_count_as_waiting() {
     assert_eq!((judgement.waiting, judgement.in_flight), (0, 9));
 }
 
+#[test]
+fn throttling_lowers_what_may_be_in_flight_once_a_second_and_it_grows_again() {
+    let mut limit = Limit::new(1);
+    for _ in 0..40 {
+        limit.forwarded(at(0));
+    }
+    let most = |limit: &Limit, ms: u64| limit.judge(0, at(ms)).in_flight_max;
+    (0..100).for_each(|ms| limit.throttled(at(ms)));
+    assert!((most(&limit, 100) - 28.0).abs() < 1e-9, "a wave lowers it once");
+    limit.throttled(at(1000));
+    assert!((most(&limit, 1000) - 19.6).abs() < 1e-9);
+    assert!(!limit.judge(0, at(1000)).admits);
+    (0..400).for_each(|n| limit.tick(0, at(1000 + 250 * n)));
+    assert!(most(&limit, 101_000) >= 64.0, "it is gone");
+}
+
 proptest::proptest! {
     /// Whatever happens in whatever order, what is counted is what was forwarded and is not over.
     #[test]
