@@ -22,4 +22,5 @@ pub mod output;
 pub mod policy;
 pub mod report;
 pub mod rows;
+pub mod simulate;
 pub mod top;
