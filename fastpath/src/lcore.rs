@@ -14,9 +14,9 @@ use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::EndpointId;
-use crate::port::{Port, Rx};
+use crate::port::{Port, Rx, Spread};
 use crate::telemetry::counters::Passes;
-use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
+use crate::telemetry::event::{Event, EventReceiver, EventSender, ExchangeId, ring};
 use crate::telemetry::fingerprints::Fingerprints;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::names::Names;
@@ -39,6 +39,8 @@ pub enum Mode {
 /// Sizes of an lcore, taken once at start.
 #[derive(Clone, Copy, Debug)]
 pub struct LcoreConfig {
+    /// Its number among the lcores of one data plane.
+    pub index: u16,
     /// What to do with frames.
     pub mode: Mode,
     /// Flows at once.
@@ -53,7 +55,8 @@ pub struct LcoreConfig {
 
 impl Default for LcoreConfig {
     fn default() -> Self {
-        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384, seed: Seed::Os }
+        let (names, events) = (4096, 16_384);
+        Self { index: 0, mode: Mode::Wire, flows: 65_536, names, events, seed: Seed::Os }
     }
 }
 
@@ -91,6 +94,8 @@ pub struct Outlets {
     pub fingerprints: Fingerprints,
     /// How it is doing.
     pub reports: ReportReceiver,
+    /// How frames are spread over the lcores, as its port says.
+    pub spread: Spread,
 }
 
 /// How often flows expire and counters are published.
@@ -110,13 +115,14 @@ impl<P: Port> Lcore<P> {
             names: classifier.names.reader(),
             fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
+            spread: port.spread(),
         };
         let lcore = Self {
             port,
             mode: config.mode,
             policy,
             burst: Burst::new(),
-            exchanges: Exchanges::for_slots(flows.slots()),
+            exchanges: Exchanges::for_slots(flows.slots(), ExchangeId::first_of(config.index)),
             clients: Clients::for_slots(flows.slots(), config.seed),
             flows,
             parser,
@@ -178,6 +184,14 @@ impl<P: Port> Lcore<P> {
             self.publish();
         }
         rx
+    }
+
+    /// Receives no more. Whether every frame that was received has had its end: call [`run_once`]
+    /// until it is so.
+    ///
+    /// [`run_once`]: Self::run_once
+    pub fn drain(&mut self) -> bool {
+        self.port.drain()
     }
 
     /// Ends every flow and tells what was still open: the observation is over. Call until it

@@ -19,8 +19,14 @@ use tests::frame::foreign;
 use tests::play;
 use tests::tap::Tap;
 
-const WIRE: LcoreConfig =
-    LcoreConfig { mode: Mode::Wire, flows: 4096, names: 64, events: 16_384, seed: Seed::Fixed(0) };
+const WIRE: LcoreConfig = LcoreConfig {
+    index: 0,
+    mode: Mode::Wire,
+    flows: 4096,
+    names: 64,
+    events: 16_384,
+    seed: Seed::Fixed(0),
+};
 
 /// TLS connections with frames that are none of ours between them, from both sides.
 fn everything() -> Vec<Arrival> {

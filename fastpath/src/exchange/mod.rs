@@ -92,14 +92,14 @@ const EDGES: usize = 2 * BURST_RECORDS;
 impl Exchanges {
     /// For a flow table with this many slots.
     #[must_use]
-    pub fn for_slots(slots: usize) -> Self {
+    pub fn for_slots(slots: usize, first: ExchangeId) -> Self {
         Self {
             connections: vec![Connection::default(); slots],
             paths: vec![quic::Path::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
             mux: Muxes::for_slots(slots, EDGES),
-            next: 1,
+            next: first.0,
             tickets: TicketLengths::default(),
             hasher: RandomState::new(),
             seen: FlowsSeen::default(),
