@@ -40,4 +40,14 @@ unsigned int shim_lcore_id(void);
 static const unsigned int SHIM_LCORE_ID_ANY = LCORE_ID_ANY;
 static const int SHIM_SOCKET_ID_ANY = SOCKET_ID_ANY;
 
+/* Shifts of 64-bit constants, which it cannot evaluate either. */
+static const uint64_t SHIM_ETH_RSS_IP = RTE_ETH_RSS_IP;
+static const uint64_t SHIM_ETH_RSS_TCP = RTE_ETH_RSS_TCP;
+static const uint64_t SHIM_ETH_RSS_UDP = RTE_ETH_RSS_UDP;
+static const uint64_t SHIM_ETH_RSS_NONFRAG_IPV4_TCP = RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+static const uint64_t SHIM_ETH_RSS_NONFRAG_IPV6_TCP = RTE_ETH_RSS_NONFRAG_IPV6_TCP;
+/* Its highest bit is out of bindgen's range: as a signed number. */
+static const int64_t SHIM_ETH_RSS_L3_SRC_ONLY = (int64_t)RTE_ETH_RSS_L3_SRC_ONLY;
+static const uint64_t SHIM_ETH_RSS_L3_DST_ONLY = RTE_ETH_RSS_L3_DST_ONLY;
+
 #endif

@@ -137,6 +137,10 @@ pub struct Status {
     pub mode: String,
     /// Since the start, seconds.
     pub uptime_seconds: f64,
+    /// How frames are spread over the cores: `single`, `rss_client_address`, `rss_5_tuple` or
+    /// `software`.
+    #[serde(default)]
+    pub spread: String,
     /// The cores.
     pub lcores: Vec<LcoreStatus>,
     /// The ports.
@@ -172,7 +176,7 @@ pub struct LcoreStatus {
     pub heartbeat_age_ms: u64,
     /// Bursts with at least one frame.
     pub bursts: u64,
-    /// Frames received.
+    /// Frames that went through its loop.
     pub frames: u64,
     /// Share of its time with frames in hand, 0 to 1.
     pub busy_share: f64,

@@ -16,9 +16,9 @@ use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::EndpointId;
-use crate::port::{Port, Rx};
+use crate::port::{Port, Rx, Spread};
 use crate::telemetry::counters::Passes;
-use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
+use crate::telemetry::event::{Event, EventReceiver, EventSender, ExchangeId, ring};
 use crate::telemetry::fingerprints::Fingerprints;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::names::Names;
@@ -52,6 +52,8 @@ impl Mode {
 /// Sizes of an lcore, taken once at start.
 #[derive(Clone, Copy, Debug)]
 pub struct LcoreConfig {
+    /// Its number among the lcores of one data plane.
+    pub index: u16,
     /// What to do with frames.
     pub mode: Mode,
     /// Flows at once.
@@ -73,6 +75,7 @@ pub struct LcoreConfig {
 impl Default for LcoreConfig {
     fn default() -> Self {
         Self {
+            index: 0,
             mode: Mode::Wire,
             flows: 65_536,
             clients: 1024,
@@ -120,6 +123,8 @@ pub struct Outlets {
     pub fingerprints: Fingerprints,
     /// How it is doing.
     pub reports: ReportReceiver,
+    /// How frames are spread over the lcores, as its port says.
+    pub spread: Spread,
 }
 
 /// How often flows expire and counters are published.
@@ -140,6 +145,7 @@ impl<P: Port> Lcore<P> {
             names: classifier.names.reader(),
             fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
+            spread: port.spread(),
         };
         let slots = flows.slots();
         let lcore = Self {
@@ -147,7 +153,7 @@ impl<P: Port> Lcore<P> {
             mode,
             policy,
             burst: Burst::new(),
-            exchanges: Exchanges::for_slots(slots, servers),
+            exchanges: Exchanges::for_slots(slots, servers, ExchangeId::first_of(config.index)),
             clients: Clients::with_capacity(Capacity { slots, clients, servers }, seed),
             flows,
             parser,
@@ -217,6 +223,14 @@ impl<P: Port> Lcore<P> {
             self.publish();
         }
         rx
+    }
+
+    /// Receives no more. Whether every frame that was received has had its end: call [`run_once`]
+    /// until it is so.
+    ///
+    /// [`run_once`]: Self::run_once
+    pub fn drain(&mut self) -> bool {
+        self.port.drain()
     }
 
     /// Ends every flow and tells what was still open: the observation is over. Call until it

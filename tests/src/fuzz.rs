@@ -48,6 +48,7 @@ pub const TARGETS: [Target; 6] = [
 
 /// Few, so that eviction and refusal happen within one input.
 const CONFIG: LcoreConfig = LcoreConfig {
+    index: 0,
     mode: Mode::Wire,
     flows: 8,
     clients: 4,

@@ -20,6 +20,7 @@ use tests::play;
 use tests::tap::Tap;
 
 const WIRE: LcoreConfig = LcoreConfig {
+    index: 0,
     mode: Mode::Wire,
     flows: 4096,
     clients: 256,

@@ -21,7 +21,7 @@ use fastpath::time::Nanos;
 
 use super::connection::Side;
 use super::frame::{self, Segment};
-use super::port::{CLIENTS, Line, SERVERS, SimPort, peer};
+use super::port::{CLIENTS, Line, SERVERS, SimPort};
 use super::scenario::Rtt;
 
 /// The wire.
@@ -141,7 +141,7 @@ impl Network {
             if self.plane.is_some() {
                 line.arrived.push_back((at, port, buffer));
             } else {
-                line.left.push_back((peer(port), buffer));
+                line.left.push_back((port.peer(), buffer));
             }
         }
         drop(line);

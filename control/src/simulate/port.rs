@@ -36,11 +36,6 @@ pub(super) struct SimPort {
     counters: PortCounters,
 }
 
-/// The other side of the wire.
-pub(super) const fn peer(port: PortIndex) -> PortIndex {
-    PortIndex(port.0 ^ 1)
-}
-
 impl SimPort {
     /// A port, and the line it shares.
     pub(super) fn new() -> (Self, Rc<RefCell<Line>>) {
@@ -80,7 +75,7 @@ impl Port for SimPort {
                 Fate::Forward => {
                     self.counters.tx_frames += 1;
                     self.counters.tx_bytes += frame.bytes().len() as u64;
-                    line.left.push_back((peer(port), frame));
+                    line.left.push_back((port.peer(), frame));
                 }
                 Fate::Drop(reason) => {
                     self.counters.drops.add(reason);
@@ -89,6 +84,10 @@ impl Port for SimPort {
             }
         }
         Nanos::ZERO
+    }
+
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        Some(self.line.borrow_mut().buffer(bytes))
     }
 
     fn counters(&self) -> &PortCounters {

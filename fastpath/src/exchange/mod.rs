@@ -105,14 +105,14 @@ const EDGES: usize = 3 * BURST_RECORDS;
 impl Exchanges {
     /// For a flow table with this many slots, and so many servers.
     #[must_use]
-    pub fn for_slots(slots: usize, servers: usize) -> Self {
+    pub fn for_slots(slots: usize, servers: usize, first: ExchangeId) -> Self {
         Self {
             connections: vec![Connection::default(); slots],
             paths: vec![quic::Path::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
             mux: Muxes::for_slots(slots, servers, EDGES),
-            next: 1,
+            next: first.0,
             tickets: TicketLengths::default(),
             hasher: RandomState::new(),
             seen: FlowsSeen::default(),

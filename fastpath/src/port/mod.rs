@@ -11,6 +11,9 @@ pub mod fault;
 pub mod mem;
 pub mod pair;
 pub mod pcap;
+pub mod spread;
+
+pub use spread::Spread;
 
 use crate::burst::{Burst, Frame};
 use crate::telemetry::counters::PortCounters;
@@ -76,6 +79,17 @@ pub trait Port {
 
     /// Frames and bytes in and out, and every drop by reason, since the start.
     fn counters(&self) -> &PortCounters;
+
+    /// Receives no more: from here on a poll gives only frames that are on their way between lcores.
+    /// Whether all of those have had their end.
+    fn drain(&mut self) -> bool {
+        true
+    }
+
+    /// How frames are spread over the lcores that share the devices.
+    fn spread(&self) -> Spread {
+        Spread::Single
+    }
 
     /// The devices, where there are any. Asks them: call it once a second, not once a burst.
     fn devices(&self) -> Vec<DeviceReport> {

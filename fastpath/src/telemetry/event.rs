@@ -32,6 +32,19 @@ pub enum Event {
     Amendment(Amendment),
 }
 
+impl Event {
+    /// The time it belongs to.
+    #[must_use]
+    pub const fn at(&self) -> Nanos {
+        match self {
+            Self::Hello(hello) => hello.at,
+            Self::Exchange(exchange) => exchange.end,
+            Self::Signal(signal) => signal.at,
+            Self::Amendment(amendment) => amendment.at,
+        }
+    }
+}
+
 /// Client and server of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peers {
@@ -103,9 +116,17 @@ pub enum Evidence {
     Fingerprint,
 }
 
-/// An exchange's number, unique within one lcore's life and counting up.
+/// An exchange's number, unique within a data plane's life; those of one lcore count up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
+
+impl ExchangeId {
+    /// The first one of an lcore: each has 2^40 of its own.
+    #[must_use]
+    pub const fn first_of(lcore: u16) -> Self {
+        Self(((lcore as u64) << 40) + 1)
+    }
+}
 
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

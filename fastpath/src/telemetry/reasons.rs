@@ -43,6 +43,7 @@ reasons! {
         HoldRepeated = "hold.repeated", "it repeats what is held of its flow: the original will be sent";
         Policed = "police.over_rate", "its flow sends faster than it may";
         HoldLeft = "hold.client_left", "its client left while it was held";
+        LcoreRingFull = "port.lcore_ring_full", "the lcore whose client it is of has too many frames waiting";
         Fault = "port.fault", "the fault port was told to lose it";
     }
 }

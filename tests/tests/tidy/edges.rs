@@ -190,6 +190,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "policy::handoff",
             "policy::learnt",
             "policy::snapshot",
+            "telemetry",
             "telemetry::event",
             "telemetry::ledger",
             "telemetry::line",

@@ -19,6 +19,10 @@ pub struct DpdkConfig {
     pub file_prefix: String,
     /// Devices are the two ends of wires: 0 and 1, 2 and 3, and so on. Otherwise they only receive.
     pub pairs: bool,
+    /// Lcores that share the devices.
+    pub lcores: u16,
+    /// Spread frames over them in software, though the devices could.
+    pub spread_in_software: bool,
 }
 
 impl Default for DpdkConfig {
@@ -31,6 +35,8 @@ impl Default for DpdkConfig {
             mtu: 1500,
             file_prefix: "fermata".to_owned(),
             pairs: true,
+            lcores: 1,
+            spread_in_software: false,
         }
     }
 }
@@ -45,11 +51,13 @@ pub(super) struct PoolSize {
 }
 
 impl PoolSize {
-    /// Enough mbufs for full rings on every device, the loop, and the caches of the lcores.
-    pub(super) fn of(devices: usize, frame_bytes: u16) -> Self {
+    /// Enough mbufs for full rings of every queue, the loops, and the caches of the lcores. A queue
+    /// is one each way.
+    pub(super) fn of(queues: usize, lcores: u16, frame_bytes: u16) -> Self {
         let rings = u32::from(RX_DESCRIPTORS) + u32::from(TX_DESCRIPTORS);
-        let devices = u32::try_from(devices).unwrap_or(u32::MAX);
-        Self { mbufs: rings.saturating_mul(devices).saturating_add(LOOP_MBUFS), frame_bytes }
+        let rings = rings.saturating_mul(u32::try_from(queues).unwrap_or(u32::MAX));
+        let others = LCORE_MBUFS.saturating_mul(u32::from(lcores.saturating_sub(1)));
+        Self { mbufs: rings.saturating_add(LOOP_MBUFS).saturating_add(others), frame_bytes }
     }
 
     /// Memory it takes in MiB, with what EAL and the drivers need beside it.
@@ -68,6 +76,10 @@ pub(super) const CACHE_MBUFS: u32 = 256;
 /// Mbufs beyond the rings: a burst, held frames, caches (a cache grows to one and a half times its
 /// size).
 const LOOP_MBUFS: u32 = 4096;
+/// The same for each lcore but the first, with what is on its way to and from it.
+const LCORE_MBUFS: u32 = 1024 + RING_FRAMES as u32;
+/// Frames that may be on their way between the distributor and a worker.
+pub(super) const RING_FRAMES: usize = 2048;
 /// The mbuf structure, its headroom, and the mempool's header, with padding.
 const MBUF_OVERHEAD_BYTES: u64 = 128 + 128 + 128;
 /// Queues, statistics and tables of EAL and the drivers.
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn two_devices_need_less_memory_than_a_small_machine_has() {
-        assert!(PoolSize::of(2, 2048).memory_mb() < 64);
-        assert!(PoolSize::of(2, 12288).memory_mb() < 160);
+        assert!(PoolSize::of(2, 1, 2048).memory_mb() < 64);
+        assert!(PoolSize::of(2, 1, 12288).memory_mb() < 160);
     }
 }

@@ -45,6 +45,23 @@ impl Mbuf {
         (start, usize::from(header.data_len))
     }
 
+    /// Notes the queue of its device that it came in by, in the field where DPDK keeps the queue
+    /// that a frame will leave by (`rte_event_eth_tx_adapter_txq_set`).
+    #[inline]
+    pub(super) fn set_queue(&mut self, queue: u16) {
+        // SAFETY: the pointer is valid and ours alone (`from_raw`); `&mut self` keeps others away.
+        let header = unsafe { self.0.as_mut() };
+        // A union of plain numbers, of which a driver has written another: writing needs nothing.
+        header.__bindgen_anon_2.hash.txadapter.txq = queue;
+    }
+
+    /// The queue that was noted.
+    #[inline]
+    pub(super) fn queue(&self) -> u16 {
+        // SAFETY: any bits are a number; mempool memory is initialised.
+        unsafe { self.header().__bindgen_anon_2.hash.txadapter.txq }
+    }
+
     #[inline]
     fn header(&self) -> &dpdk_sys::rte_mbuf {
         // SAFETY: the pointer is valid and ours alone (`from_raw`); `&self` keeps the mbuf

@@ -1,6 +1,6 @@
 //! A pool of mbufs.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::ptr::NonNull;
 
 use super::config::{CACHE_MBUFS, PoolSize};
@@ -12,22 +12,30 @@ use crate::burst::Frame;
 /// A pool of mbufs that devices receive into. It lives until the process ends, as EAL does: that is
 /// what allows an [`Mbuf`](super::Mbuf) to carry no reference to its pool.
 #[derive(Debug)]
-pub(super) struct Mempool(NonNull<dpdk_sys::rte_mempool>);
+pub(super) struct Mempool {
+    pool: NonNull<dpdk_sys::rte_mempool>,
+    socket: c_int,
+}
 
 // SAFETY: a pool belongs to no thread. `rte_pktmbuf_pool_create` makes it with the default handler
 // `ring_mp_mc`, many producers and many consumers, and a thread only touches the cache of its own
 // lcore number.
 unsafe impl Send for Mempool {}
 
+// SAFETY: what `&Mempool` allows, counting and naming the pool to a device, DPDK allows from any
+// thread.
+unsafe impl Sync for Mempool {}
+
 impl Mempool {
     /// Takes the memory for all mbufs, near processor socket `socket`.
     pub(super) fn new(_eal: &Eal, size: PoolSize, socket: c_int) -> Result<Self, DpdkError> {
         let room = size.frame_bytes.saturating_add(HEADROOM_BYTES);
+        let name = CString::new(format!("frames{socket}")).expect("a number holds no NUL");
         // SAFETY: wants an initialised EAL (`_eal` proves it) and a C string, which it copies;
         // checks the rest.
         let pool = unsafe {
             dpdk_sys::rte_pktmbuf_pool_create(
-                c"frames".as_ptr(),
+                name.as_ptr(),
                 size.mbufs,
                 CACHE_MBUFS,
                 0,
@@ -36,12 +44,17 @@ impl Mempool {
             )
         };
         let error = || DpdkError::Mempool { errno: Errno::last(), mbufs: size.mbufs };
-        NonNull::new(pool).map(Self).ok_or_else(error)
+        NonNull::new(pool).map(|pool| Self { pool, socket }).ok_or_else(error)
     }
 
     /// The pool, for a device to receive into.
     pub(super) fn as_ptr(&self) -> *mut dpdk_sys::rte_mempool {
-        self.0.as_ptr()
+        self.pool.as_ptr()
+    }
+
+    /// The processor socket it is near, or "any".
+    pub(super) fn socket(&self) -> c_int {
+        self.socket
     }
 
     /// A frame with a copy of `bytes`; `None` when no mbuf is free, or the bytes do not fit into one.
@@ -64,7 +77,7 @@ impl Mempool {
     /// caches.
     pub(super) fn in_use(&self) -> u32 {
         // SAFETY: wants a valid pool; a pool is never freed.
-        unsafe { dpdk_sys::rte_mempool_in_use_count(self.0.as_ptr()) }
+        unsafe { dpdk_sys::rte_mempool_in_use_count(self.pool.as_ptr()) }
     }
 }
 
