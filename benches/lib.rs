@@ -3,15 +3,17 @@
 //! measured.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use fastpath::burst::Direction;
 use fastpath::keyed::Seed;
 use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
+use fastpath::policy::handoff::{self, Publisher};
+use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::time::Nanos;
 use tests::connection::{Arrival, Connection};
 use tests::cycle::{CyclePort, Lap};
 use tests::frame::ACK;
-use tests::play;
 
 /// Payload of a full frame with time stamps, as it is on most connections.
 const PAYLOAD_BYTES: u32 = 1448;
@@ -23,6 +25,8 @@ const STEP: Nanos = Nanos::from_micros(10);
 /// The same where there are exchanges: 13,000 of them a second at most, so that none is decided
 /// before its time for want of room.
 const EXCHANGE_STEP: Nanos = Nanos::from_millis(1);
+/// Flows whose whole TLS handshake is held in memory, at most; of more there is that of TCP alone.
+const OPENED_MAX: u32 = 1 << 17;
 /// Closed flows that the table still holds, at most.
 const LINGERING_MAX: u32 = 8192;
 /// Bursts until exchanges are decided and told as fast as they come.
@@ -81,7 +85,9 @@ pub fn port(traffic: Traffic, flows: u32) -> CyclePort {
     for n in 0..flows {
         let mut connection = connection(n);
         let c = &mut connection;
-        if traffic.is_of_known_flows() {
+        if traffic == Traffic::Acks && flows > OPENED_MAX {
+            first.extend(c.connect().take());
+        } else if traffic.is_of_known_flows() {
             first.extend(c.open("api.openai.com").data(Direction::ToServer, &[700]).take());
         }
         laps.push(match traffic {
@@ -120,6 +126,16 @@ pub fn port(traffic: Traffic, flows: u32) -> CyclePort {
 /// An lcore on such a port, past the first part: what it sees from here on is the traffic alone.
 #[must_use]
 pub fn lcore(traffic: Traffic, flows: u32) -> (Lcore<CyclePort>, Outlets) {
+    let (lcore, outlets, _) = lcore_and_publisher(traffic, flows);
+    (lcore, outlets)
+}
+
+/// The same, with the end from which it takes its snapshots.
+///
+/// # Panics
+/// When the shipped catalogue cannot be used, which its own test would have told.
+#[must_use]
+pub fn lcore_and_publisher(traffic: Traffic, flows: u32) -> (Lcore<CyclePort>, Outlets, Publisher) {
     // Room to spare for flows that stay and for what lingers of closed ones; new ones push each
     // other out.
     let capacity = match traffic {
@@ -129,21 +145,25 @@ pub fn lcore(traffic: Traffic, flows: u32) -> (Lcore<CyclePort>, Outlets) {
     };
     let seed = Seed::Fixed(1);
     let config = LcoreConfig { flows: capacity as usize, seed, ..LcoreConfig::default() };
-    let (mut lcore, outlets, _) = play::lcore(port(traffic, flows), config);
+    let policy = Policy::catalogue().expect("the shipped catalogue can be read");
+    let snapshot = Snapshot::compile(policy).expect("the shipped catalogue compiles");
+    let (publisher, subscriber) = handoff::channel(Arc::new(snapshot));
+    let (mut lcore, outlets) = Lcore::new(port(traffic, flows), config, subscriber);
     let mut settling = if traffic.has_exchanges() { SETTLING_BURSTS } else { 0 };
     while !lcore.port().is_cycling() || settling > 0 {
         lcore.run_once();
         while outlets.events.next().is_some() {}
         settling -= usize::from(lcore.port().is_cycling() && settling > 0);
     }
-    (lcore, outlets)
+    (lcore, outlets, publisher)
 }
 
-/// Client `n`, of up to 65,536. The high half of its address is for laps of new clients.
+/// Client `n`. The high half of its address is for laps of new clients.
 fn connection(n: u32) -> Connection {
     let client = Ipv4Addr::from(0x0a00_0000 | (n & 0xffff));
+    let client_port = 40_000 + u16::try_from(n >> 16).expect("there is memory for fewer flows");
     let server = SocketAddr::from(([203, 0, 113, 9], 443));
-    Connection::new(SocketAddr::from((client, 40_000)), server, Nanos::ZERO)
+    Connection::new(SocketAddr::from((client, client_port)), server, Nanos::ZERO)
 }
 
 /// SYN, SYN and ACK, ACK and ClientHello, of another client in each lap.

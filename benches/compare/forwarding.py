@@ -1,12 +1,11 @@
 """What it costs to forward: Fermata beside testpmd's io, macswap and csum, on the same source."""
 
 import contextlib
-import subprocess
 import threading
 import time
 
 from programs import OTHER_CORE, Failed, Fermata, Testpmd, cycles, interleaved
-from reading import mean_bytes
+from reading import cpu_seconds, mean_bytes
 from rows import row
 
 # Fermata sizes its mempool by its devices, and net_pcap wants an mbuf for each frame of the capture:
@@ -84,7 +83,7 @@ def vhost(bench):
 
 
 def swap(bench):
-    """Snapshots put in force meanwhile, as fast as the socket takes them up to 1,000 a second."""
+    """Policies put in force meanwhile, as fast as the socket takes and compiles them."""
     name, flows, size, vdevs, more = sources(bench.work)[2]
     quiet, swapping, rates = [], [], []
     for _ in range(bench.rounds):
@@ -129,19 +128,32 @@ class Swaps:
 
 
 def loop(bench):
-    """The loop alone on frames in memory, by traffic: `loop_cost` of the benches."""
-    batches = "200" if bench.quick else "1000"
-    for traffic in ("acks", "data", "new_flows", "hellos", "exchanges", "mixed"):
-        for flows in (1024, 65_536):
-            if flows > 1024 and traffic in ("exchanges", "mixed"):
-                continue # their connections would take gigabytes
-            words = ["taskset", "-c", str(bench.core), bench.program("examples/loop_cost"),
-                     traffic, str(flows), batches]
-            text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-            found = [float(word.rstrip(",")) for word in text.split() if word[0].isdigit()
-                     and "." in word]
-            if len(found) != 3:
-                raise Failed(f"loop_cost said {text}")
-            least, _, middle = (ns * bench.ghz for ns in found)
-            bench.add(row(f"loop/{traffic}", [least, middle], None, bench.ghz, flows=flows,
-                          frame_bytes={"acks": 54, "data": 1502}.get(traffic)))
+    """The loop alone on frames in memory, by traffic."""
+    for traffic, flows in ((t, n) for t in TRAFFIC for n in (1024, 65_536)):
+        if flows > 1024 and traffic in ("exchanges", "mixed"):
+            continue  # their connections would take gigabytes
+        samples = [loop_cost(bench, traffic, flows) for _ in range(min(bench.rounds, 3))]
+        bench.add(row(f"loop/{traffic}", samples, None, bench.ghz, flows=flows,
+                      frame_bytes={"acks": 54, "data": 1502}.get(traffic)))
+    quiet = [loop_cost(bench, "data", 1024) for _ in range(bench.rounds)]
+    swaps = [loop_cost(bench, "data", 1024, 1000) for _ in range(bench.rounds)]
+    bench.add(row("loop/data/1000_swaps_a_second", swaps, min(quiet), bench.ghz, flows=1024,
+                  frame_bytes=1502))
+
+
+def loop_cost(bench, traffic, flows, swaps_per_second=0):
+    """Cycles a frame: processor time of two runs that differ in their batches only."""
+    more = 200 if bench.quick else 600
+
+    def cpu(batches):
+        words = [bench.program("examples/loop_cost"), traffic, str(flows), str(batches)]
+        code, seconds = cpu_seconds(words + [str(swaps_per_second)] * bool(swaps_per_second))
+        if code:
+            raise Failed(f"loop_cost ended with {code}")
+        return seconds
+    return (cpu(50 + more) - cpu(50)) * bench.ghz * 1e9 / (more * BATCH_FRAMES)
+
+
+# Of loop_cost: 64 bursts of 64.
+BATCH_FRAMES = 4096
+TRAFFIC = ("acks", "data", "new_flows", "hellos", "exchanges", "mixed")

@@ -13,7 +13,7 @@ def line(made):
 
 def figures(made):
     """What a row says, in words."""
-    parts = []
+    parts = [f"left out: {made['left_out']}"] if "left_out" in made else []
     if made["cycles_per_packet"] is not None:
         parts.append(f"{made['cycles_per_packet']} cycles, {made['mpps']} Mpps a core")
     if made["added_cycles"] is not None:
@@ -32,33 +32,33 @@ def figures(made):
     return "; ".join(parts)
 
 
-def table(rows, left_out):
+def table(rows):
     """All rows in Markdown."""
-    lines = ["| | flows | bytes | cycles a packet (least, median, most) | Mpps a core | minus the baseline |"
-             " other | beside |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| | flows | bytes | cycles a packet: least, median, most | Mpps a core "
+             "| minus the baseline | other | beside |", "|---|---|---|---|---|---|---|---|"]
     for made in rows:
+        if "left_out" in made:
+            continue
         spread = ", ".join(f"{value:.1f}" for value in made.get("spread", []))
         rest = figures({**made, "cycles_per_packet": None, "added_cycles": None})
-        cells = [made["name"], made["flows"], made["frame_bytes"], spread, made["mpps"],
+        cells = [made["name"], made["flows"] or None, made["frame_bytes"], spread, made["mpps"],
                  made["added_cycles"], rest, made.get("peer")]
         lines.append("| " + " | ".join("" if cell is None else f"{cell}" for cell in cells) + " |")
-    if left_out:
-        lines += ["", "Left out: " + "; ".join(f"{name} ({why})" for name, why in left_out) + "."]
-    return lines
+    out = [f"{made['name']} ({made['left_out']})" for made in rows if "left_out" in made]
+    return lines + (["", "Left out: " + "; ".join(out) + "."] if out else [])
 
 
-def write(path, rows, left_out, folder):
+def write(path, rows):
     """Puts the table between its marks, and the plot beside the page."""
     text = Path(path).read_text()
-    machine = rows[0]["machine"] if rows else "nothing was measured"
-    part = "\n".join([BEGIN, "", f"Machine: {machine}.", "", *table(rows, left_out), "", END])
+    machines = list(dict.fromkeys(made["machine"] for made in rows))
+    part = "\n".join([BEGIN, "", "Machine: " + "; ".join(machines) + ".", "", *table(rows), "", END])
     marks = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.S)
     if not marks.search(text):
         raise SystemExit(f"bench: {path} has no place for the table: {BEGIN} .. {END}")
-    with open(path, "w") as file:
-        file.write(marks.sub(lambda _: part, text))
+    Path(path).write_text(marks.sub(lambda _: part, text))
     try:
-        plot(f"{folder}/performance.svg", rows)
+        plot(Path(path).with_suffix(".svg"), rows)
     except ImportError:
         print("bench: no plot: matplotlib is not there")
 

@@ -3,6 +3,7 @@
 Cycles a packet are the processor time of the forwarding thread over the frames it took, so that a
 neighbour who takes the core away is not counted, apart from what he leaves in the caches."""
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 MEASURED_CORE = (os.cpu_count() or 1) - 1
 OTHER_CORE = 0
 START_SECONDS_MAX = 30
+# Measurements of one start: the core may be busy with something else in one of them.
+WINDOWS = 2
 
 
 class Failed(Exception):
@@ -30,7 +33,8 @@ class Program:
         self.thread = thread
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(words, stdout=options.get("stdout", self.log),
-                                        stderr=self.log, stdin=options.get("stdin"))
+                                        stderr=self.log, stdin=options.get("stdin"),
+                                        env=options.get("env"))
         self.task = None
 
     def said(self):
@@ -43,8 +47,10 @@ class Program:
         if self.task is None:
             base = f"/proc/{self.process.pid}/task"
             for task in os.listdir(base):
-                if re.fullmatch(self.thread, Path(f"{base}/{task}/comm").read_text().strip()):
-                    self.task = f"{base}/{task}/schedstat"
+                # A thread of the start may have ended since it was listed.
+                with contextlib.suppress(FileNotFoundError):
+                    if re.fullmatch(self.thread, Path(f"{base}/{task}/comm").read_text().strip()):
+                        self.task = f"{base}/{task}/schedstat"
         if self.task is None:
             raise Failed(f"no thread {self.thread}: {self.said()}")
         return int(Path(self.task).read_text().split()[0])
@@ -163,7 +169,8 @@ def interleaved(starts, rounds, seconds, ghz, warm=0.4):
             try:
                 with start() as program:
                     time.sleep(warm)
-                    samples.setdefault(name, []).append(cycles(program, seconds, ghz))
+                    samples.setdefault(name, []).extend(
+                        cycles(program, seconds, ghz) for _ in range(WINDOWS))
             except (Failed, OSError) as error:
                 absent[name] = str(error).splitlines()[-1] if str(error) else type(error).__name__
                 samples.pop(name, None)

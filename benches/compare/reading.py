@@ -18,7 +18,7 @@ def readers(bench, capture):
     """Command lines by name."""
     return {
         "fermata_assess": [bench.fermata, "assess", capture],
-        "fermata_flows": [bench.fermata, "flows", capture],
+        "fermata_flows": [bench.fermata, "flows", "--read", capture],
         # To a port where nobody listens: records are made and sent, as to a collector.
         "softflowd": ["softflowd", "-r", capture, "-n", "127.0.0.1:9", "-v", "9"],
         "ndpiReader": ["ndpiReader", "-q", "-i", capture],

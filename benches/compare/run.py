@@ -35,12 +35,12 @@ class Bench:
 
     def __init__(self, options):
         self.quick, self.peers = options.quick, options.peers
-        self.rounds, self.seconds = (2, 0.4) if options.quick else (5, 0.8)
+        self.rounds, self.seconds = (2, 0.4) if options.quick else (3, 0.8)
         self.binaries = options.binaries
         self.fastpath, self.fermata = (self.program(name) for name in ("fermata-fastpath", "fermata"))
         self.ghz, self.core, self.machine = rows.tsc_ghz(), programs.MEASURED_CORE, rows.machine()
         self.work = tempfile.mkdtemp(prefix="fermata-bench.")
-        self.rows, self.left_out = [], []
+        self.rows = []
         self.capture = options.capture or f"{self.work}/connections_50.pcap"
 
     def program(self, name):
@@ -60,9 +60,22 @@ class Bench:
 
     def absent(self, name, why):
         """Something that is not measured here, by name and with the reason."""
-        if name not in dict(self.left_out):
-            self.left_out.append((name, why))
-            print(f"{name:<44} left out: {why}", flush=True)
+        if not any(made["name"] == name for made in self.rows):
+            self.add(rows.row(name, left_out=why))
+
+    def keep(self, path):
+        """Rows of an earlier run whose group is not in this one: a group is measured in one run."""
+        if os.path.exists(path):
+            measured = {group_of(made) for made in self.rows}
+            with open(path) as file:
+                kept = [made for made in json.load(file) if group_of(made) not in measured]
+            order = list(GROUPS)
+            self.rows = sorted(self.rows + kept, key=lambda made: order.index(group_of(made)))
+
+
+def group_of(made):
+    """The group that a row belongs to."""
+    return made["name"].split("/")[0]
 
 
 def main():
@@ -93,11 +106,13 @@ def main():
     finally:
         shutil.rmtree(bench.work, ignore_errors=True)
     if options.json:
+        if options.names:
+            bench.keep(options.json)
         with open(options.json, "w") as file:
             json.dump(bench.rows, file, indent=1)
             file.write("\n")
     if options.page:
-        page.write(options.page, bench.rows, bench.left_out, os.path.dirname(options.page))
+        page.write(options.page, bench.rows)
     sys.exit(1 if failed else 0)
 
 

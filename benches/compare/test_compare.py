@@ -53,7 +53,7 @@ class Page(unittest.TestCase):
             with open(path, "w") as file:
                 file.write(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
             made = rows.row("one", [2.0], None, 2.0, machine="m")
-            page.write(path, [made], [("other", "not here")], folder)
+            page.write(path, [made, rows.row("other", machine="m", left_out="not here")])
             text = Path(path).read_text()
         self.assertTrue(text.startswith("before\n") and text.endswith("after\n"))
         self.assertIn("| one |", text)

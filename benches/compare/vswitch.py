@@ -11,8 +11,8 @@ from rows import row
 FLOWS = (
     "table=0,ip,ct_state=-trk,actions=ct(table=1)",
     "table=0,priority=0,actions=output:2",
-    "table=1,ct_state=+trk+new,actions=ct(commit),output:2",
-    "table=1,ct_state=+trk,actions=output:2",
+    "table=1,ip,ct_state=+trk+new,actions=ct(commit),output:2",
+    "table=1,ip,ct_state=+trk-new,actions=output:2",
 )
 
 
@@ -44,22 +44,26 @@ def measure(bench):
     run("ovsdb-tool", "create", database, "/usr/share/openvswitch/vswitch.ovsschema")
     control = ("ovs-vsctl", f"--db=unix:{socket}")
     with Program(["ovsdb-server", database, f"--remote=punix:{socket}",
-                  f"--unixctl={work}/ovsdb.ctl"], "ovsdb-server") as server:
+                  f"--unixctl={work}/ovsdb.ctl"], "ovsdb-server", env=environment) as server:
         server.until(lambda: os.path.exists(socket))
         run(*control, "--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
             f"other_config:pmd-cpu-mask={1 << bench.core:#x}",
             "other_config:dpdk-extra=--no-pci --in-memory --no-telemetry",
             "other_config:dpdk-socket-mem=512")
         with Program(["/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk", f"unix:{socket}",
-                      f"--unixctl={work}/switch.ctl"], r"pmd-c\d+.*") as switch:
+                      f"--unixctl={work}/switch.ctl"], r"pmd-c\d+.*",
+                     env=environment) as switch:
             switch.until(lambda: os.path.exists(f"{work}/switch.ctl"))
             run(*control, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
             devices = (f"net_pcap0,rx_pcap={bench.work}/acks_10000.pcap,infinite_rx=1",
                        "net_null1,no-rx=1")
             for number, device in enumerate(devices, 1):
                 run(*control, "add-port", "br0", f"p{number}", "--", "set", "Interface",
-                    f"p{number}", "type=dpdk", f"options:dpdk-devargs={device.replace(',', chr(92) + ',')}",
+                    f"p{number}", "type=dpdk", f'options:dpdk-devargs="{device}"',
                     f"ofport_request={number}")
+                error = run(*control, "get", "Interface", f"p{number}", "error").strip()
+                if error != "[]":
+                    raise Failed(error)
             run("ovs-ofctl", "del-flows", f"unix:{work}/br0.mgmt")
             for flow in FLOWS:
                 run("ovs-ofctl", "add-flow", f"unix:{work}/br0.mgmt", flow)
