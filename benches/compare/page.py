@@ -87,8 +87,9 @@ def plot(path, rows):
     axes.set_yticks(range(len(shown)), [f"{m['name']} ({m['flows']} flows)" if m["flows"]
                                         else m["name"] for m in shown], fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlabel("TSC cycles a packet, one core: the least of several runs, with a line to the "
-                    "median; less is better\nfilled: Fermata, hatched: others", fontsize=8)
+    axes.set_xlim(left=10)
+    axes.set_xlabel("TSC cycles a packet on one core, least of several runs; line to the median\n"
+                    "filled: Fermata, hatched: others; less is better", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, facecolor="white", metadata={"Date": None})
     plt.close(figure)
