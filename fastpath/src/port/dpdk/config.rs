@@ -63,7 +63,9 @@ impl PoolSize {
     /// Memory it takes in MiB, with what EAL and the drivers need beside it.
     pub(super) fn memory_mb(self) -> u32 {
         let bytes = u64::from(self.mbufs) * (u64::from(self.frame_bytes) + MBUF_OVERHEAD_BYTES);
-        u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX).saturating_add(BESIDE_MB)
+        // A mempool pads what it holds, to spread it over the memory channels.
+        let padded = bytes + bytes / 16;
+        u32::try_from(padded.div_ceil(1 << 20)).unwrap_or(u32::MAX).saturating_add(BESIDE_MB)
     }
 }
 
