@@ -48,22 +48,28 @@ pub(super) struct PoolSize {
     pub(super) mbufs: u32,
     /// Bytes of a frame that one mbuf holds.
     pub(super) frame_bytes: u16,
+    /// Memory that EAL and the drivers need beside it, MiB.
+    beside_mb: u32,
 }
 
 impl PoolSize {
     /// Enough mbufs for full rings of every queue, the loops, and the caches of the lcores. A queue
     /// is one each way.
     pub(super) fn of(queues: usize, lcores: u16, frame_bytes: u16) -> Self {
+        let queues = u32::try_from(queues).unwrap_or(u32::MAX);
         let rings = u32::from(RX_DESCRIPTORS) + u32::from(TX_DESCRIPTORS);
-        let rings = rings.saturating_mul(u32::try_from(queues).unwrap_or(u32::MAX));
         let others = LCORE_MBUFS.saturating_mul(u32::from(lcores.saturating_sub(1)));
-        Self { mbufs: rings.saturating_add(LOOP_MBUFS).saturating_add(others), frame_bytes }
+        let mbufs = rings.saturating_mul(queues).saturating_add(LOOP_MBUFS).saturating_add(others);
+        let beside_mb = BESIDE_MB.saturating_add(QUEUE_MB.saturating_mul(queues));
+        Self { mbufs, frame_bytes, beside_mb }
     }
 
     /// Memory it takes in MiB, with what EAL and the drivers need beside it.
     pub(super) fn memory_mb(self) -> u32 {
         let bytes = u64::from(self.mbufs) * (u64::from(self.frame_bytes) + MBUF_OVERHEAD_BYTES);
-        u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX).saturating_add(BESIDE_MB)
+        // A mempool pads what it holds, to spread it over the memory channels.
+        let padded = bytes + bytes / 16;
+        u32::try_from(padded.div_ceil(1 << 20)).unwrap_or(u32::MAX).saturating_add(self.beside_mb)
     }
 }
 
@@ -82,8 +88,9 @@ const LCORE_MBUFS: u32 = 1024 + RING_FRAMES as u32;
 pub(super) const RING_FRAMES: usize = 2048;
 /// The mbuf structure, its headroom, and the mempool's header, with padding.
 const MBUF_OVERHEAD_BYTES: u64 = 128 + 128 + 128;
-/// Queues, statistics and tables of EAL and the drivers.
+/// Statistics and tables of EAL and the drivers, and what a queue of a driver takes.
 const BESIDE_MB: u32 = 32;
+const QUEUE_MB: u32 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -119,7 +119,7 @@ impl DpdkPort {
             .map(|(device, setup)| device.offer(*setup))
             .collect::<Result<_, DpdkError>>()?;
         let plan = Plan::of(&offers, config.lcores.max(1), config.pairs, config.spread_in_software);
-        let pools = pools(&eal, &found, size)?;
+        let pools = pools(&eal, &found, size, config.no_huge)?;
         let ports = match plan.spread {
             Spread::Single | Spread::Software => 1,
             Spread::ClientAddress | Spread::FiveTuple => usize::from(config.lcores),
@@ -247,15 +247,21 @@ fn share(started: Vec<(Device, Queues)>, ports: usize, shared: &Shared) -> Vec<D
     (0..ports).map(port).collect()
 }
 
-/// A pool on each processor socket that a device is attached to.
+/// A pool on each processor socket that a device is attached to; without hugepages memory is in one
+/// place.
 fn pools(
     eal: &Eal,
     found: &[(DeviceId, DeviceSetup<'_>)],
     size: PoolSize,
+    no_huge: bool,
 ) -> Result<Vec<Mempool>, DpdkError> {
     let mut sockets: Vec<i32> = found.iter().map(|(device, _)| device.socket()).collect();
-    sockets.sort_unstable();
+    sockets.sort_unstable_by_key(|&socket| std::cmp::Reverse(socket));
     sockets.dedup();
+    let any = |socket: &i32| *socket == dpdk_sys::SHIM_SOCKET_ID_ANY;
+    let attached = sockets.iter().filter(|socket| !any(socket)).count();
+    // A device that is attached to none takes what the others have.
+    sockets.truncate(if no_huge { 1 } else { attached.max(1) });
     sockets.into_iter().map(|socket| Mempool::new(eal, size, socket)).collect()
 }
 
