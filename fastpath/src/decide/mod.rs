@@ -327,3 +327,6 @@ pub fn verdicts(
         decider.judge_decided(&scene, clients, events);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! Which clients rules act on: a client is in or out as a whole, by a keyed hash of its address.
 //!
 //! The hash is divided: below the holdout share nothing is ever acted on; above it each rule acts up to
-//! its share. The key follows from the lcore's seed, and the draws of the laws from it too, so that a
-//! simulation gives the same twice.
+//! its share. The key follows from the lcore's seed. The draws of the laws keep no secret and begin with
+//! the same number always, so that the same traffic is told the same twice.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -28,7 +28,7 @@ impl Sides {
             Seed::Os => RandomState::new().hash_one(0_u64),
             Seed::Fixed(number) => number,
         };
-        Self { hasher: FixedState::with_seed(seed), state: seed }
+        Self { hasher: FixedState::with_seed(seed), state: 0 }
     }
 
     /// The hash of a client.

@@ -271,10 +271,8 @@ impl Clients {
     }
 
     fn note_finished(&mut self, id: ExchangeId, verdict: Decision) {
-        let undecided =
-            |exchange: &&mut Exchange| exchange.id == id && exchange.verdict == Verdict::Pass;
-        if let Some(exchange) = self.finished.iter_mut().find(undecided) {
-            exchange.note(&verdict);
+        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
+            exchange.note_late(&verdict);
         }
     }
 
@@ -485,9 +483,7 @@ fn ended(
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
-            if exchange.verdict == Verdict::Pass {
-                exchange.note(&verdict);
-            }
+            exchange.note_late(&verdict);
             clients.finished.push(complete(exchange, link));
         }
     }

@@ -201,9 +201,7 @@ fn ended(
             let known = streams.running.remove(&exchange.id);
             let (link, verdict) = known.unwrap_or((Link::UNKNOWN, NO_VERDICT));
             let mut exchange = complete(exchange, link);
-            if exchange.verdict == Verdict::Pass {
-                exchange.note(&verdict);
-            }
+            exchange.note_late(&verdict);
             tell(exchange, facts.stream.alone, facts.ended, clients);
         }
     }

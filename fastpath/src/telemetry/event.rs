@@ -445,6 +445,15 @@ impl Exchange {
         (self.enforced, self.hold) = (decision.enforced, decision.hold);
         self.grounds.decision = decision.grounds;
     }
+
+    /// Takes down what is said of it once it is known what it is. What was done stays; what only would
+    /// have been done gives way to a verdict on the attempt itself.
+    pub fn note_late(&mut self, decision: &Decision) {
+        let more = self.verdict == Verdict::Pass || decision.verdict != Verdict::Pass;
+        if more && !self.enforced {
+            self.note(decision);
+        }
+    }
 }
 
 /// What was learnt of an exchange after it was told. It had been no waste until then, and is amended
