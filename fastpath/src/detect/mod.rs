@@ -75,7 +75,7 @@ pub struct Clients {
     /// Attempts that were decided in this burst.
     decided: Vec<Decided>,
     /// What was decided of the exchange that runs on each flow: however long it runs, and whoever
-    /// pushed it out of the retry memory meanwhile.
+    /// pushed it out of the retry memory meanwhile. As far as there have been flows.
     running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
@@ -201,7 +201,7 @@ impl Clients {
             patterns: Patterns::with_capacity(clients, servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
-            running: vec![None; slots],
+            running: Vec::with_capacity(slots),
             finished: Vec::with_capacity(1024),
             last_ended: None,
             judged: Vec::with_capacity(JUDGED_MAX),
@@ -222,11 +222,19 @@ impl Clients {
             Some(place) => self.retries.note_verdict(place, decided.id, verdict),
             None => self.streams.note_verdict(decided.id, verdict),
         }
-        let running = &mut self.running[decided.flow.0 as usize];
+        let running = self.running_mut(decided.flow);
         if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
             running.verdict = verdict;
         }
         self.note_finished(decided.id, verdict);
+    }
+
+    fn running_mut(&mut self, flow: FlowId) -> &mut Option<Running> {
+        let place = flow.0 as usize;
+        if self.running.len() <= place {
+            self.running.resize(place + 1, None);
+        }
+        &mut self.running[place]
     }
 
     /// Exchanges that were judged in this burst.
@@ -476,7 +484,7 @@ fn ended(
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some(exchange),
         None => {
-            let running = clients.running[seen.flow.0 as usize].take();
+            let running = clients.running_mut(seen.flow).take();
             let running = running.filter(|running| running.id == exchange.id);
             // The retry memory knows better, where it still knows: a link can turn out to be
             // mistaken.
@@ -598,7 +606,7 @@ fn decide_next(
         Some(exchange) => clients.finished.push(complete(exchange, link)),
         None => {
             let running = Running { id, link, verdict: NO_VERDICT };
-            clients.running[flow.0 as usize] = Some(running);
+            *clients.running_mut(flow) = Some(running);
         }
     }
 }

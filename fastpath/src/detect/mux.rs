@@ -21,9 +21,7 @@ use crate::lru::LruMap;
 use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::Snapshot;
-use crate::telemetry::event::{
-    Decision, EventSender, Exchange, ExchangeId, Outcome, Verdict, Visibility,
-};
+use crate::telemetry::event::{Decision, EventSender, Exchange, ExchangeId, Outcome, Visibility};
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
 use link::{Links, Size};
