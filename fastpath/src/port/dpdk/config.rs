@@ -83,7 +83,8 @@ pub(super) const CACHE_MBUFS: u32 = 256;
 /// size).
 const LOOP_MBUFS: u32 = 4096;
 /// The same for each lcore but the first, with what is on its way to and from it.
-const LCORE_MBUFS: u32 = 1024 + RING_FRAMES as u32;
+const LCORE_MBUFS: u32 = 1024 + 2048;
+const _: () = assert!(LCORE_MBUFS as usize == 1024 + RING_FRAMES);
 /// Frames that may be on their way between the distributor and a worker.
 pub(super) const RING_FRAMES: usize = 2048;
 /// The mbuf structure, its headroom, and the mempool's header, with padding.

@@ -58,8 +58,12 @@ impl Mbuf {
     /// The queue that was noted.
     #[inline]
     pub(super) fn queue(&self) -> u16 {
+        let noted = self.header().__bindgen_anon_2;
         // SAFETY: any bits are a number; mempool memory is initialised.
-        unsafe { self.header().__bindgen_anon_2.hash.txadapter.txq }
+        let hash = unsafe { noted.hash };
+        // SAFETY: likewise.
+        let adapter = unsafe { hash.txadapter };
+        adapter.txq
     }
 
     #[inline]
