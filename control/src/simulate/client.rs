@@ -52,7 +52,9 @@ pub(super) struct Call {
     pub(super) since: Nanos,
     pub(super) first_byte: Option<Nanos>,
     pub(super) connection: Option<Id<Connection>>,
-    /// A server has had it, in one attempt or another.
+    /// Its request has been sent, in one attempt or another.
+    sent: bool,
+    /// A server has had it, likewise.
     pub(super) reached: bool,
     task: Id<Task>,
     counts: [u32; LOOPS_MAX],
@@ -119,6 +121,7 @@ impl World<'_> {
                 since: self.now,
                 first_byte: None,
                 connection: None,
+                sent: false,
                 reached: false,
                 task: id,
                 counts: [0; LOOPS_MAX],
@@ -379,7 +382,8 @@ impl World<'_> {
         call.phase = Phase::Sent;
         call.since = now;
         let bytes = call.bytes;
-        self.ledger.sent(now, id, client, attempt > 1);
+        let retry = std::mem::replace(&mut call.sent, true);
+        self.ledger.sent(now, id, client, retry);
         let message = Message::Request(call_id, attempt);
         if self.scenario.clients[call.group].profile.splits_requests() {
             self.write(id, Side::Client, REQUEST_HEAD, Message::None);

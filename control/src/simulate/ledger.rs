@@ -1,8 +1,8 @@
 //! What happened: series second by second, totals after the warm-up, and each tenant's share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use fastpath::telemetry::event::{Event, Outcome};
+use fastpath::telemetry::event::{Event, Exchange, Outcome};
 use fastpath::time::Nanos;
 
 use super::client::Call;
@@ -113,6 +113,7 @@ struct Log {
     attempts: Vec<agreement::Attempt>,
     running: HashMap<Id<Connection>, usize>,
     exchanges: Vec<agreement::Told>,
+    decisions: BTreeMap<String, u64>,
 }
 
 impl Ledger {
@@ -268,6 +269,7 @@ impl Ledger {
         for event in events {
             if let Event::Exchange(exchange) = event {
                 log.exchanges.push(agreement::Told::new(&exchange));
+                *log.decisions.entry(decision(&exchange)).or_default() += 1;
             }
         }
     }
@@ -275,6 +277,11 @@ impl Ledger {
     /// How what was told compares with what was.
     pub(super) fn agreement(&self) -> Option<Agreement> {
         self.log.as_ref().map(|log| agreement::compare(&log.attempts, &log.exchanges))
+    }
+
+    /// Exchanges by what was decided about them, and why.
+    pub(super) fn decisions(&self) -> BTreeMap<String, u64> {
+        self.log.as_ref().map(|log| log.decisions.clone()).unwrap_or_default()
     }
 
     fn second_of(&self, now: Nanos) -> usize {
@@ -287,6 +294,15 @@ impl Ledger {
         let warm = second >= self.warmup;
         (&mut self.steps[second], warm)
     }
+}
+
+/// Verdict and reason in the words of the contract: `hold: over_retry_budget`.
+fn decision(exchange: &Exchange) -> String {
+    let word = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let verdict = word(serde_json::to_value(exchange.verdict));
+    format!("{verdict}: {}", word(serde_json::to_value(exchange.reason)))
 }
 
 impl Ended {

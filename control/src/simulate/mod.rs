@@ -24,6 +24,7 @@ mod connection;
 mod frame;
 mod ledger;
 mod network;
+mod page;
 mod port;
 mod profile;
 pub mod result;
@@ -53,6 +54,7 @@ pub fn run(args: &SimulateArgs) -> Result<Done, Failure> {
     if let Some(directory) = &args.out {
         let text = serde_json::to_string_pretty(&result).map_err(|e| Failure::Output(e.into()))?;
         write(directory, "simulation.json", &(text + "\n"))?;
+        write(directory, "simulation.html", &page::page(&result))?;
     }
     match args.output {
         Format::Json => output::print_json(&result)?,

@@ -14,8 +14,8 @@ use fastpath::keyed::Seed;
 use fastpath::lcore::{Lcore, LcoreConfig, Mode, Outlets};
 use fastpath::policy::handoff::{self, Publisher};
 use fastpath::policy::snapshot::Snapshot;
-use fastpath::port::Port as _;
 use fastpath::port::mem::Buffer;
+use fastpath::telemetry::Totals;
 use fastpath::telemetry::event::Event;
 use fastpath::time::Nanos;
 
@@ -189,14 +189,9 @@ impl Network {
         self.plane.as_mut().is_some_and(|plane| plane.lcore.finish())
     }
 
-    /// Frames inside the data plane, and those it has dropped and made.
-    pub(super) fn inside(&self) -> (u64, u64, u64) {
-        self.plane.as_ref().map_or((0, 0, 0), |plane| {
-            let counters = plane.lcore.port().counters();
-            let dropped = counters.drops.total();
-            let out = counters.tx_frames + dropped;
-            (counters.rx_frames.saturating_sub(out), dropped, counters.made_frames)
-        })
+    /// What the data plane counted, where there is one.
+    pub(super) fn totals(&self) -> Option<Totals> {
+        self.plane.as_ref().map(|plane| plane.lcore.totals())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a run gives: totals, tenants, series and invariants of each column, as one document that is
 //! the same to the byte for the same scenario, policy and seed.
 
+use std::collections::BTreeMap;
+
 use fastpath::time::Nanos;
 use serde::{Serialize, Serializer};
 
@@ -53,6 +55,8 @@ pub struct ColumnResult {
     pub invariants: Invariants,
     /// What the data plane told, beside what was.
     pub agreement: Option<Agreement>,
+    /// Exchanges by what the data plane decided about them, and why.
+    pub decisions: BTreeMap<String, u64>,
 }
 
 /// Counts since the warm-up.
@@ -251,6 +255,7 @@ impl ColumnResult {
             series: Series::new(&ledger.steps),
             invariants: Invariants::new(world),
             agreement: ledger.agreement(),
+            decisions: ledger.decisions(),
         }
     }
 }
@@ -323,7 +328,7 @@ impl TriggerResult {
 impl TenantResult {
     fn new(tenant: &Tenant) -> Self {
         let all: Vec<f32> = tenant.first_bytes.iter().map(|&(_, time)| time).collect();
-        let mut windows: std::collections::BTreeMap<u32, Vec<f32>> = Default::default();
+        let mut windows: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
         for &(second, time) in &tenant.first_bytes {
             windows.entry(second / WINDOW_SECONDS).or_default().push(time);
         }
@@ -370,7 +375,9 @@ impl Series {
 impl Invariants {
     fn new(world: &World<'_>) -> Self {
         let (ledger, network) = (&world.ledger, &world.network);
-        let (held, dropped, made) = network.inside();
+        let port = network.totals().map(|totals| totals.port).unwrap_or_default();
+        let (held, dropped) = (port.held_frames, port.drops.total());
+        let made = port.made_frames;
         let under_way = network.under_way();
         let ends = network.arrived + under_way + held + dropped;
         Self {

@@ -131,6 +131,9 @@ fn notes(out: &mut String, column: &ColumnResult) {
             agreement.retries_told - agreement.retries_right,
         );
     }
+    for (decision, count) in &column.decisions {
+        let _ = writeln!(out, "{name}: {decision}: {count}");
+    }
     let mut broken = Vec::new();
     if !invariants.frames_conserved {
         broken.push("frames are not conserved".to_owned());

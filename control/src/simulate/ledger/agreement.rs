@@ -26,7 +26,7 @@ pub struct Agreement {
     pub outcomes_right: u64,
     /// Attempts told with another outcome: how it was and how it was told.
     pub outcomes_wrong: BTreeMap<String, u64>,
-    /// Attempts that were retries.
+    /// Attempts that were retries: an earlier one had sent its request.
     pub retries: u64,
     /// Exchanges told as retries.
     pub retries_told: u64,
