@@ -14,8 +14,8 @@ use benches::{Traffic, port};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastpath::burst::Burst;
 use fastpath::classify::Classifier;
-use fastpath::decide::endpoint::EndpointStates;
-use fastpath::detect::Clients;
+use fastpath::decide::{Decider, Stance};
+use fastpath::detect::{Capacity, Clients};
 use fastpath::exchange::Exchanges;
 use fastpath::flow::table::FlowTable;
 use fastpath::keyed::Seed;
@@ -23,7 +23,7 @@ use fastpath::parse::Parser;
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::Port;
 use fastpath::telemetry::counters::Passes;
-use fastpath::telemetry::event::{self, EventReceiver, EventSender};
+use fastpath::telemetry::event::{self, EventReceiver, EventSender, ExchangeId};
 use fastpath::{classify, decide, detect, exchange, flow, parse};
 use per_packet::per_packet;
 use tests::cycle::CyclePort;
@@ -62,7 +62,7 @@ struct Stages {
     classifier: Classifier,
     exchanges: Exchanges,
     clients: Clients,
-    endpoints: EndpointStates,
+    decider: Decider,
     snapshot: Snapshot,
     events: EventSender,
     receiver: EventReceiver,
@@ -73,16 +73,18 @@ impl Stages {
         let policy = Policy::catalogue().expect("the shipped catalogue can be read");
         let table = FlowTable::with_capacity(2 * flows as usize);
         let (events, receiver) = event::ring(1 << 14);
+        let capacity = Capacity { slots: table.slots(), clients: 1024, servers: 1024 };
+        let seed = Seed::Fixed(1);
         let mut stages = Self {
             port: port(traffic, flows),
             burst: Burst::new(),
             passes: Passes::default(),
             parser: Parser::for_flows(2 * flows as usize),
             classifier: Classifier::new(1024),
-            exchanges: Exchanges::for_slots(table.slots()),
-            clients: Clients::for_slots(table.slots(), Seed::Fixed(1)),
+            exchanges: Exchanges::for_slots(table.slots(), 1024, ExchangeId::first_of(0)),
+            clients: Clients::with_capacity(capacity, seed),
             flows: table,
-            endpoints: EndpointStates::default(),
+            decider: Decider::for_slots(capacity.slots, 1, seed),
             snapshot: Snapshot::compile(policy).expect("the shipped catalogue compiles"),
             events,
             receiver,
@@ -131,7 +133,16 @@ impl Stages {
             detect::observe(packets, flows, exchanges, clients, snapshot, events);
         }
         if last >= Stage::Decide {
-            decide::verdicts(exchanges, clients, &mut self.endpoints, snapshot, events);
+            decide::verdicts(
+                packets,
+                flows,
+                exchanges,
+                clients,
+                &mut self.decider,
+                snapshot,
+                Stance::Inline,
+                events,
+            );
         }
     }
 }

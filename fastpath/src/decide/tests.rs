@@ -3,6 +3,7 @@
 use super::queue::{Class, Held};
 use super::*;
 use crate::decide::fair::Tenant;
+use crate::detect::Capacity;
 use crate::policy::snapshot::{EndpointId, Policy};
 
 const FLOW: FlowId = FlowId(3);
@@ -23,8 +24,11 @@ impl Rig {
         let mut rig = Self {
             decider: Decider::for_slots(8, 1, Seed::Fixed(1)),
             flows: FlowTable::with_capacity(8),
-            exchanges: Exchanges::for_slots(8),
-            clients: Clients::for_slots(8, Seed::Fixed(1)),
+            exchanges: Exchanges::for_slots(8, 4, ExchangeId::first_of(0)),
+            clients: Clients::with_capacity(
+                Capacity { slots: 8, clients: 4, servers: 4 },
+                Seed::Fixed(1),
+            ),
             policy: Snapshot::compile(policy).unwrap(),
         };
         let (endpoint, since) = (EndpointId(0), Nanos::from_secs(1));
