@@ -11,7 +11,6 @@ pub mod mux;
 mod opaque;
 mod places;
 mod quic;
-pub mod recent;
 pub mod settle;
 mod tickets;
 
@@ -50,11 +49,24 @@ pub enum Edge {
         meant: Nanos,
         /// When the exchange before it on this connection was last heard of, if there was one.
         previous: Option<Nanos>,
+        /// Index in the burst of the frame its request begins in.
+        packet: u16,
+    },
+    /// The first byte of a response has come. Told again when what came first was no response.
+    FirstByte {
+        /// Its exchange.
+        id: ExchangeId,
+        /// On which flow.
+        flow: FlowId,
+        /// From which endpoint.
+        endpoint: Option<EndpointId>,
+        /// When.
+        at: Nanos,
     },
     /// An exchange is over.
     Ended(Facts),
     /// It was no exchange after all: the connection is HTTP/2.
-    Withdrawn(ExchangeId, Option<EndpointId>),
+    Withdrawn(ExchangeId, Option<EndpointId>, FlowId),
 }
 
 /// The exchanges of an lcore's flows.
@@ -88,19 +100,20 @@ pub struct FlowsSeen {
 
 /// Exchanges that are ended by silence in one burst at most; the rest waits for the next.
 const SETTLED_PER_BURST: usize = 1024;
-/// Edges that `follow` makes room for at start. A record can end an exchange and open the next.
-const EDGES: usize = 2 * BURST_RECORDS;
+/// Edges that `follow` makes room for at start. A record can end an exchange and open the next,
+/// or begin a response.
+const EDGES: usize = 3 * BURST_RECORDS;
 
 impl Exchanges {
-    /// For a flow table with this many slots.
+    /// For a flow table with this many slots, and so many servers.
     #[must_use]
-    pub fn for_slots(slots: usize) -> Self {
+    pub fn for_slots(slots: usize, servers: usize, first: ExchangeId) -> Self {
         Self {
             places: Places::for_slots(slots),
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
-            mux: Muxes::for_slots(slots, EDGES),
-            next: 1,
+            mux: Muxes::for_slots(slots, servers, EDGES),
+            next: first.0,
             tickets: TicketLengths::default(),
             hasher: RandomState::new(),
             seen: FlowsSeen::default(),
@@ -179,6 +192,15 @@ impl Exchanges {
         self.edges.extend(facts.map(Edge::Ended));
     }
 
+    /// Tells that a response has begun, if the record of its flow that has just come began it.
+    fn tell_first_byte(&mut self, flow: FlowId, at: Nanos) {
+        let current = self.connection(flow).and_then(|connection| connection.current);
+        if let Some(current) = current.filter(|c| c.down_records == 1 && c.first_byte == Some(at)) {
+            let (id, endpoint) = (current.id, current.endpoint);
+            self.edges.push(Edge::FirstByte { id, flow, endpoint, at });
+        }
+    }
+
     /// The server's close ends an exchange at once. A client's close ends it when the server has
     /// closed too, or after a while: what the server still sends tells an abort from a goodbye.
     fn after_close(&mut self, flow: FlowId, entry: &Flow<'_>, at: Nanos) {
@@ -237,7 +259,7 @@ impl Exchanges {
         connection.multiplexed = true;
         let (midway, current) = (connection.is_midway(), connection.current.take());
         let adopted = current.map(|c| (c.start, c.up_bytes, c.down_records > 0));
-        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint, flow)));
         self.mux.begin(flow, entry, midway, adopted.filter(|_| !midway));
     }
 
@@ -409,7 +431,7 @@ fn follow_datagram(
         quic::Meaning::Step(step) => step,
         quic::Meaning::Instead => {
             let probe = connection.current.take();
-            exchanges.edges.extend(probe.map(|probe| Edge::Withdrawn(probe.id, probe.endpoint)));
+            exchanges.edges.extend(probe.map(|c| Edge::Withdrawn(c.id, c.endpoint, flow)));
             Step::Request
         }
     };
@@ -425,10 +447,9 @@ fn notice_miss(packets: &Packets, i: usize, flows: &FlowTable, exchanges: &mut E
     else {
         return;
     };
-    let ack = headers.tcp.ack;
-    let server = flows.flow(flow).progress(Direction::ToClient);
     if headers.tcp.flags.ack()
-        && let Some((missed_bytes, ahead)) = server.missed(ack)
+        && let Some((missed_bytes, ahead)) =
+            flows.missed(flow, Direction::ToClient, headers.tcp.ack)
         && let Some(connection) = exchanges.connection_mut(flow)
     {
         connection.missed_response(missed_bytes, ahead, packets.at[i]);
@@ -483,6 +504,9 @@ fn act_on(
     exchanges: &mut Exchanges,
 ) {
     let flow = record.flow;
+    if record.direction == Direction::ToClient {
+        exchanges.tell_first_byte(flow, record.at);
+    }
     match step {
         Step::Nothing => {}
         Step::Close => exchanges.after_close(flow, &flows.flow(flow), record.at),
@@ -501,7 +525,8 @@ fn act_on(
             let Some(connection) = exchanges.connection_mut(flow) else { return };
             let meant = connection.meant(opened, at);
             let previous = connection.open(id, endpoint, record);
-            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous });
+            let packet = record.packet;
+            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous, packet });
         }
         Step::Multiplexed(length) => {
             note_visibility(flow, Visibility::Mux, flows);

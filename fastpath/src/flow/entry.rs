@@ -64,6 +64,15 @@ pub(super) struct Half {
     pub(super) next: u32,
 }
 
+/// A segment that only goes on where its flow was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ordinary {
+    /// Its payload, all of it new.
+    pub(super) fresh_bytes: u32,
+    /// It is an acknowledgment or a part of a record's body: no header is to be walked.
+    pub(super) body: bool,
+}
+
 /// The place of a detail; 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DetailIndex(pub(super) u32);
@@ -173,36 +182,36 @@ impl FlowEntry {
         self.state.set(direction, Of::SEEN);
     }
 
-    /// Takes in a TCP segment that only goes on where its flow was, and tells how much payload it
-    /// has; `None`, and nothing is changed, when there is more to it than that.
+    /// Takes in a TCP segment that only goes on where its flow was; `None`, and nothing is changed,
+    /// when there is more to it than that.
     ///
-    /// Such a segment has neither SYN, FIN nor RST; it is an acknowledgment, or a part of a record's
-    /// body that comes in order. Nothing is missing in either direction, and it acknowledges nothing
-    /// that has not passed.
+    /// Such a segment has neither SYN, FIN nor RST; it is an acknowledgment, or comes in order.
+    /// Nothing is missing in either direction, and it acknowledges nothing that has not passed.
     #[inline]
     pub(super) fn ordinary(
         &mut self,
         headers: &Headers,
         direction: Direction,
         at: Nanos,
-    ) -> Option<u32> {
-        let Headers { tcp, payload_bytes: bytes, .. } = headers;
+    ) -> Option<Ordinary> {
+        let Headers { tcp, payload_wire_bytes: bytes, .. } = headers;
         let way = direction.index();
         let [half, other] = [self.halves[way], self.halves[1 - way]];
-        let whole = *bytes == headers.payload_wire_bytes && headers.fragment.is_none();
         let plain = tcp.flags.is_plain()
             && self.state.is_undisturbed()
             && self.state.has(direction, Of::BEGUN);
         let ahead = tcp.flags.ack()
             && self.state.has(direction.reverse(), Of::BEGUN)
             && lacks(other.high, tcp.ack);
-        if !whole || !plain || ahead {
+        if !plain || ahead {
             return None;
         }
+        let body = *bytes == headers.payload_bytes
+            && (*bytes == 0
+                || self.state.has(direction, Of::WALKING)
+                    && tls::is_body(half.next, tcp.seq, *bytes));
         if *bytes > 0 {
-            let walked =
-                self.state.has(direction, Of::WALKING) && tls::is_body(half.next, tcp.seq, *bytes);
-            if tcp.seq != half.high || !walked {
+            if tcp.seq != half.high {
                 return None;
             }
             let end = half.high.wrapping_add(*bytes);
@@ -215,7 +224,7 @@ impl FlowEntry {
                 rtt.acknowledged(tcp, at);
             });
         }
-        Some(*bytes)
+        Some(Ordinary { fresh_bytes: *bytes, body })
     }
 
     /// Whether a TCP segment can hold nothing of interest for the walk of its records.
@@ -349,6 +358,7 @@ impl FlowDetail {
 }
 
 impl<'a> Flow<'a> {
+    #[inline]
     pub(super) fn new(key: FlowKey, entry: &'a FlowEntry, detail: &'a FlowDetail) -> Self {
         let &FlowEntry { opened, last_seen, .. } = entry;
         let FlowDetail { number, class, .. } = detail;
@@ -410,6 +420,12 @@ impl<'a> Flow<'a> {
     #[must_use]
     pub fn client_is_sure(&self) -> bool {
         self.entry.syn(Direction::ToServer).is_some()
+    }
+
+    /// A frame of this direction has passed.
+    #[must_use]
+    pub fn has_passed(&self, direction: Direction) -> bool {
+        self.entry.state.has(direction, Of::SEEN)
     }
 
     /// Its beginning was not seen: no SYN of either side, or of UDP no ClientHello.

@@ -13,7 +13,7 @@ use crate::burst::{BURST_FRAMES, Datagram, Direction, FlowId, Frames, Headers, P
 use crate::telemetry::counters::Passes;
 use crate::telemetry::reasons::PassReason;
 use crate::time::Nanos;
-use entry::{DetailIndex, FlowEntry};
+use entry::{DetailIndex, FlowEntry, Ordinary};
 use key::{FlowKey, Sought};
 use state::Of;
 use table::FlowTable;
@@ -88,14 +88,14 @@ fn take_in(frame: &Arrival<'_>, flow: FlowId, flows: &mut FlowTable) -> (Taken, 
     if headers.protocol != Protocol::Tcp || headers.is_part() {
         return (Taken::Other, 0);
     }
-    if let Some(bytes) = entry.ordinary(headers, direction, at) {
-        let carries = bytes > 0 && entry.detail != DetailIndex::NONE;
-        let kind = match flows.is_classified(flow) {
+    if let Some(Ordinary { fresh_bytes, body }) = entry.ordinary(headers, direction, at) {
+        let carries = fresh_bytes > 0 && entry.detail != DetailIndex::NONE;
+        let kind = match body && flows.is_classified(flow) {
             true if carries => Taken::Carrying,
             true => Taken::Ordinary,
             false => Taken::Other,
         };
-        return (kind, bytes);
+        return (kind, fresh_bytes);
     }
     let arrived = flows.segment(flow, headers, direction, at);
     if arrived.repeated {

@@ -217,6 +217,7 @@ impl FlowTable {
     }
 
     /// The whole key of a flow.
+    #[inline]
     fn key(&self, entry: &FlowEntry) -> FlowKey {
         let kind = entry.state.kind();
         if kind.v6 {
@@ -296,9 +297,19 @@ impl FlowTable {
 
     /// A flow that is live, or ended in this burst or the one before.
     #[must_use]
+    #[inline]
     pub fn flow(&self, flow: FlowId) -> Flow<'_> {
         let entry = self.entry(flow);
         Flow::new(self.key(entry), entry, self.details.get(entry.detail))
+    }
+
+    /// What the receiver of a direction has acknowledged up to `ack` without that it had passed
+    /// here, as [`Progress::missed`](super::tcp::Progress::missed) tells it.
+    #[must_use]
+    #[inline]
+    pub fn missed(&self, flow: FlowId, direction: Direction, ack: u32) -> Option<(u32, bool)> {
+        let lossy = self.entry(flow).state.has(direction, Of::LOSS);
+        lossy.then(|| self.flow(flow).progress(direction).missed(ack)).flatten()
     }
 
     #[inline]
