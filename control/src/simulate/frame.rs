@@ -92,10 +92,12 @@ pub(super) fn read(frame: &[u8]) -> Result<Segment, Broken> {
     let ip = frame.get(ETHERNET..).filter(|ip| ip.len() >= IPV4 + TCP).ok_or(Broken::Shape)?;
     let total = usize::from(u16_at(ip, 2));
     let offset = usize::from(ip[IPV4 + 12] >> 4) * 4;
-    let shape = frame[12..14] == [8, 0] && ip[0] == 0x45 && ip[9] == 6 && total == ip.len();
+    let shape = frame[12..14] == [8, 0] && ip[0] == 0x45 && ip[9] == 6 && total <= ip.len();
     if !shape || offset < TCP || IPV4 + offset > total {
         return Err(Broken::Shape);
     }
+    // A short frame is padded to Ethernet's 60 bytes.
+    let frame = &frame[..ETHERNET + total];
     if fold(sum(&ip[..IPV4])) != 0xffff || transport_sum(frame) != 0xffff {
         return Err(Broken::Checksum);
     }
@@ -171,6 +173,14 @@ mod tests {
                 frame[at] ^= 0x10;
             }
         }
+    }
+
+    #[test]
+    fn the_padding_of_a_short_frame_is_not_payload() {
+        let (segment, mut frame) = (segment(RST | ACK, 0), Vec::new());
+        write(&segment, &mut frame, |_| {});
+        frame.resize(60, 0);
+        assert_eq!(read(&frame), Ok(segment));
     }
 
     #[test]
