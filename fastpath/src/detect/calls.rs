@@ -17,6 +17,15 @@ struct Application {
     other: (u64, Nanos),
 }
 
+/// When an application had called before; zero when never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Another group.
+    pub elsewhere: Nanos,
+    /// Any group.
+    pub anywhere: Nanos,
+}
+
 const APPLICATIONS: usize = 4096;
 
 impl Reuse for Application {
@@ -32,14 +41,15 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// Notes a call. Returns when the application last called another group; zero when never.
-    pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Nanos {
+    /// Notes a call. Returns when the application had called before.
+    pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Called {
         let calls = self.applications.learn(application, at);
+        let anywhere = calls.latest.1;
         if calls.latest.0 != group {
             calls.other = calls.latest;
         }
         calls.latest = (group, at);
-        calls.other.1
+        Called { elsewhere: calls.other.1, anywhere }
     }
 
     /// Applications that were pushed out.
@@ -56,11 +66,15 @@ mod tests {
     #[test]
     fn calls_to_one_server_are_nothing_else() {
         let mut calls = Calls::default();
-        assert_eq!(calls.note(1, 10, Nanos(5)), Nanos::ZERO);
-        assert_eq!(calls.note(1, 10, Nanos(6)), Nanos::ZERO);
-        assert_eq!(calls.note(1, 20, Nanos(7)), Nanos(6));
-        assert_eq!(calls.note(1, 10, Nanos(8)), Nanos(7));
-        assert_eq!(calls.note(2, 10, Nanos(9)), Nanos::ZERO, "another application");
+        let mut note = |application, group, at| {
+            let Called { elsewhere, anywhere } = calls.note(application, group, Nanos(at));
+            (elsewhere.0, anywhere.0)
+        };
+        assert_eq!(note(1, 10, 5), (0, 0));
+        assert_eq!(note(1, 10, 6), (0, 5));
+        assert_eq!(note(1, 20, 7), (6, 6));
+        assert_eq!(note(1, 10, 8), (7, 7));
+        assert_eq!(note(2, 10, 9), (0, 0), "another application");
     }
 
     #[test]
@@ -70,6 +84,6 @@ mod tests {
             calls.note(application, 10, Nanos(5 + application));
         }
         assert_eq!(calls.evicted(), 1);
-        assert_eq!(calls.note(0, 20, Nanos(9000)), Nanos::ZERO, "it was forgotten");
+        assert_eq!(calls.note(0, 20, Nanos(9000)).elsewhere, Nanos::ZERO, "it was forgotten");
     }
 }

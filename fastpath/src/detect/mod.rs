@@ -9,6 +9,7 @@ pub mod cascade;
 pub mod clusters;
 pub mod continuity;
 pub mod doomed;
+pub mod doubt;
 pub mod episode;
 pub mod failure;
 pub mod fanout;
@@ -48,13 +49,14 @@ use crate::telemetry::event::{
     Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
     Visibility, Waste, Work, length_bucket,
 };
-use crate::telemetry::grounds::Grounds;
+use crate::telemetry::grounds::{Grounds, OutcomeRule};
 use crate::time::Nanos;
+use doubt::{Doubt, Doubts};
 use group::{Carried, Place};
 use outcome::{confidence, grounds, judge, outcome};
 use patterns::Patterns;
 use reply::{Replies, ReplyMemory};
-use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
+use retry::{Caller, DECIDE_AFTER, Link, RetryMemory, Standing};
 
 /// What an lcore remembers of its clients.
 #[derive(Debug)]
@@ -75,9 +77,20 @@ pub struct Clients {
     running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
+    /// Exchanges of which everything is known but what their answers were: of this burst, and before.
+    doubtful: Vec<(Exchange, Doubt)>,
+    doubts: Doubts,
     last_ended: Option<(FlowId, Outcome)>,
     /// The same for HTTP/2.
     streams: mux::Streams,
+}
+
+/// Exchanges that have ended and are not told yet.
+#[derive(Debug)]
+pub struct Untold<'a> {
+    finished: &'a mut [Exchange],
+    doubtful: &'a mut [(Exchange, Doubt)],
+    doubts: &'a mut Doubts,
 }
 
 /// An attempt that was decided in this burst.
@@ -124,11 +137,13 @@ struct Undecided {
     meant: Nanos,
     continues: bool,
     application: u64,
+    /// When its application had last called anybody.
+    called: Nanos,
     endpoint: Option<EndpointId>,
     place: Place,
     withdrawn: bool,
-    /// The exchange, if it has ended meanwhile.
-    ended: Option<Exchange>,
+    /// The exchange, if it has ended meanwhile, and what its answer may be.
+    ended: Option<(Exchange, Option<Doubt>)>,
 }
 
 /// Of what no rule has looked at.
@@ -155,6 +170,8 @@ impl Clients {
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
             running: vec![None; slots],
             finished: Vec::with_capacity(1024),
+            doubtful: Vec::with_capacity(1024),
+            doubts: Doubts::default(),
             last_ended: None,
             streams: mux::Streams::default(),
         }
@@ -182,7 +199,8 @@ impl Clients {
     }
 
     fn note_finished(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
-        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
+        let finished = self.finished.iter_mut().find(|exchange| exchange.id == id);
+        if let Some(exchange) = finished.or_else(|| self.doubts.find(id)) {
             (exchange.verdict, exchange.reason) = verdict;
         }
     }
@@ -195,8 +213,9 @@ impl Clients {
     /// Groups, attempts and patterns that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        let Self { retries, replies, streams, patterns, .. } = self;
-        retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted()
+        let Self { retries, replies, streams, patterns, doubts, .. } = self;
+        let lost = retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted();
+        lost + doubts.hurried
     }
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
@@ -239,13 +258,29 @@ impl Clients {
     /// Whether an attempt is still to be decided.
     #[must_use]
     pub fn has_undecided(&self) -> bool {
-        !self.undecided.is_empty() || self.streams.has_undecided()
+        !self.undecided.is_empty() || !self.doubts.is_empty() || self.streams.has_undecided()
+    }
+
+    fn finish(&mut self, exchange: Exchange, doubt: Option<Doubt>) {
+        match doubt {
+            Some(doubt) => self.doubtful.push((exchange, doubt)),
+            None => self.finished.push(exchange),
+        }
     }
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
         // Exchange numbers count up, and starts go into the queue in their order.
         let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
         self.undecided.get_mut(index)
+    }
+}
+
+impl Untold<'_> {
+    /// The exchange with this number, if it is one of them.
+    pub fn find(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let doubtful = self.doubtful.iter_mut().map(|(exchange, _)| exchange);
+        let of_this_burst = self.finished.iter_mut().chain(doubtful);
+        of_this_burst.into_iter().find(|exchange| exchange.id == id).or_else(|| self.doubts.find(id))
     }
 }
 
@@ -266,7 +301,8 @@ pub fn observe(
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
                 let caller = caller(flows, *flow);
                 let carried = Carried { previous: *previous, continues };
-                let place = clients.retries.started(*id, *flow, (*meant, *at), &caller, carried);
+                let (place, called) =
+                    clients.retries.started(*id, *flow, (*meant, *at), &caller, carried);
                 let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
                 let (entry, application) = (flows.entry(flow), caller.application);
                 let (peers, withdrawn, ended) = (entry.peers(), false, None);
@@ -278,6 +314,7 @@ pub fn observe(
                     meant,
                     continues,
                     application,
+                    called,
                     endpoint,
                     place,
                     withdrawn,
@@ -307,16 +344,70 @@ pub fn observe(
     }
     let http1 = clients.decided.len();
     mux::observe(packets, flows, exchanges, clients, policy, events);
-    let Clients { patterns, decided, finished, .. } = clients;
-    let is_new = |exchange: &&mut Exchange| decided.iter().any(|new| new.id == exchange.id);
-    for exchange in finished.iter_mut().filter(|exchange| !is_new(exchange)) {
-        patterns.ended(exchange, exchanges, events);
+    look_beyond(http1, exchanges, clients, events);
+    settle_doubts(packets.now, clients, events);
+}
+
+/// Looks at what was decided and ended beside everything else. The first `http1` of what was decided
+/// are no streams.
+fn look_beyond(
+    http1: usize,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    events: &mut EventSender,
+) {
+    let Clients { patterns, decided, finished, doubtful, doubts, .. } = clients;
+    let is_new = |exchange: &Exchange| decided.iter().any(|new| new.id == exchange.id);
+    for new in [false, true] {
+        if new {
+            let mut untold = Untold { finished, doubtful, doubts };
+            for decided in decided.iter().take(http1) {
+                patterns.started(decided, exchanges, &mut untold, events);
+            }
+        }
+        for exchange in finished.iter_mut().filter(|exchange| is_new(exchange) == new) {
+            patterns.ended(exchange, exchanges, events);
+            patterns.told(exchange, events);
+        }
+        for (exchange, _) in doubtful.iter_mut().filter(|(exchange, _)| is_new(exchange) == new) {
+            patterns.ended(exchange, exchanges, events);
+        }
     }
-    for decided in decided.iter().take(http1) {
-        patterns.started(decided, exchanges, finished, events);
+}
+
+/// Holds what is in doubt, and tells what has been for long enough.
+fn settle_doubts(now: Nanos, clients: &mut Clients, events: &mut EventSender) {
+    let Clients { keys, retries, replies, patterns, finished, doubtful, doubts, .. } = clients;
+    for (exchange, doubt) in doubtful.drain(..) {
+        doubts.hold(now, exchange, doubt);
     }
-    for exchange in finished.iter_mut().filter(is_new) {
-        patterns.ended(exchange, exchanges, events);
+    while let Some((mut exchange, doubt)) = doubts.due(now) {
+        let Doubt { facts, class, place, .. } = doubt;
+        let replies = replies.learn(exchange.peers.server, facts.seen.last_heard);
+        if class == Class::Tool && doubts.was_given_up(&exchange, &doubt) {
+            replies.learn_rejected(&facts);
+        }
+        let is_none = retries.is_tried_again(place, exchange.id);
+        let (outcome, rule) = match judge(&facts, class, Some(replies)) {
+            (Outcome::Complete, _) if is_none && replies.is_throttled(&facts) => {
+                (Outcome::Throttled, OutcomeRule::AskedAgain)
+            }
+            (Outcome::Complete, _) if is_none => (Outcome::Failed, OutcomeRule::AskedAgain),
+            judged => judged,
+        };
+        let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled);
+        let differs = retries.settled(keys, place, &facts, failed);
+        replies.learn(&facts, failed && differs, !failed);
+        replies.learn_page(&facts, class);
+        if failed {
+            (exchange.outcome, exchange.grounds.outcome) = (outcome, rule);
+            exchange.outcome_confidence = confidence(&facts, outcome);
+            (exchange.tokens, exchange.cost_milli_usd) = (None, None);
+            exchange.waste = exchange.waste.or(waste_of_retry(&exchange));
+            patterns.failed(&exchange);
+        }
+        patterns.told(&exchange, events);
+        finished.push(exchange);
     }
 }
 
@@ -349,7 +440,12 @@ fn ended(
         true => quic::judge(facts),
         false => judge(facts, class, clients.replies.of(server)),
     };
-    if !datagrams && !facts.seen.has_holes && !facts.seen.missed {
+    let doubt = doubt_about(facts, class, clients.replies.of(server), outcome, datagrams);
+    let doubt = place.zip(doubt).filter(|&(place, _)| {
+        let tried_again = clients.retries.is_tried_again(place, facts.seen.id);
+        tried_again || clients.retries.may_doubt(&clients.keys, place, facts)
+    });
+    if doubt.is_none() && !datagrams && !facts.seen.has_holes && !facts.seen.missed {
         let error_shaped = failure::observe(facts, class, within);
         let replies = clients.replies.learn(server, facts.seen.last_heard);
         replies.learn(facts, error_shaped, outcome == Outcome::Complete);
@@ -361,9 +457,13 @@ fn ended(
     exchange.work = (!datagrams).then(|| clients.patterns.work(&clients.keys, facts, &caller));
     exchange.grounds = grounds(facts, rule);
     signal_end(&exchange, events);
-    let known = place.and_then(|place| clients.retries.ended(&clients.keys, place, facts, outcome));
+    let standing = doubt.map_or(Standing::Told(outcome), |(_, pause)| Standing::Doubted(pause));
+    let known =
+        place.and_then(|place| clients.retries.ended(&clients.keys, place, facts, standing));
+    let (facts, application) = (*facts, caller.application);
+    let doubt = doubt.map(|(place, _)| Doubt { facts, class, place, application });
     match clients.waiting_mut(exchange.id) {
-        Some(waiting) => waiting.ended = Some(exchange),
+        Some(waiting) => waiting.ended = Some((exchange, doubt)),
         None => {
             let running = clients.running[facts.seen.flow.0 as usize].take();
             let running = running.filter(|running| running.id == exchange.id);
@@ -373,9 +473,23 @@ fn ended(
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
             (exchange.verdict, exchange.reason) = verdict;
-            clients.finished.push(complete(exchange, link));
+            clients.finish(complete(exchange, link), doubt);
         }
     }
+}
+
+/// The pause after which a repeat shows that an answer was none, if it may have been.
+fn doubt_about(
+    facts: &Facts,
+    class: Class,
+    replies: Option<&Replies>,
+    outcome: Outcome,
+    datagrams: bool,
+) -> Option<Nanos> {
+    let answered = outcome == Outcome::Complete && !datagrams;
+    let usual = replies.is_some_and(|replies| replies.is_usual_vector(facts, class));
+    let within = replies.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
+    (answered && !usual).then(|| failure::doubt(facts, class, within)).flatten()
 }
 
 /// Decides the attempt that started first.
@@ -392,7 +506,7 @@ fn decide_next(
     let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let Undecided { id, flow, peers, at: start, meant, continues, .. } = waiting;
-    let Undecided { application, endpoint, place, .. } = waiting;
+    let Undecided { application, called, endpoint, place, .. } = waiting;
     let Clients { keys, retries, replies, patterns, .. } = clients;
     let Peers { client, server, .. } = peers;
     let datagrams = quic::is_between(&peers);
@@ -401,14 +515,22 @@ fn decide_next(
             let facts = exchanges.facts(flow, id).filter(|_| !datagrams)?;
             Some(patterns.work(keys, &facts, &Caller { client, server, application }))
         },
-        |exchange| exchange.work,
+        |(exchange, _)| exchange.work,
     );
     let replies = replies.of(peers.server);
-    let link = retries.decide(keys, place, id, window, exchanges, |facts| match datagrams {
-        true => quic::judge(facts).0,
-        false => outcome(facts, class_of(class, replies, facts.midway), replies),
+    let link = retries.decide(keys, place, id, window, exchanges, |facts| {
+        let class = class_of(class, replies, facts.midway);
+        let outcome = match datagrams {
+            true => quic::judge(facts).0,
+            false => outcome(facts, class, replies),
+        };
+        doubt_about(facts, class, replies, outcome, datagrams)
+            .map_or(Standing::Told(outcome), Standing::Doubted)
     });
     let link = if datagrams { Link::UNKNOWN } else { link };
+    if link.restart {
+        clients.doubts.began_anew((client, application), (called, start));
+    }
     let at = start + DECIDE_AFTER;
     clients.decided.push(Decided {
         id,
@@ -429,7 +551,7 @@ fn decide_next(
         events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
     }
     match waiting.ended {
-        Some(exchange) => clients.finished.push(complete(exchange, link)),
+        Some((exchange, doubt)) => clients.finish(complete(exchange, link), doubt),
         None => {
             let running = Running { id, link, verdict: NO_VERDICT };
             clients.running[flow.0 as usize] = Some(running);
@@ -530,13 +652,17 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.grounds.link = link.grounds;
     exchange.hedge = link.hedge;
     exchange.restart = link.restart;
-    if link.retry_of.is_some() && exchange.outcome.invites_retry() {
-        exchange.waste = exchange.waste.or(Some(Waste::Retry));
-    }
+    exchange.waste = exchange.waste.or(waste_of_retry(&exchange));
     if link.hedge && exchange.outcome == Outcome::ClientAbort {
         exchange.waste = Some(Waste::Hedge);
     }
     exchange
+}
+
+/// Another attempt that came to nothing is waste.
+fn waste_of_retry(exchange: &Exchange) -> Option<Waste> {
+    let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
+    in_vain.then_some(Waste::Retry)
 }
 
 fn signal_end(exchange: &Exchange, events: &mut EventSender) {

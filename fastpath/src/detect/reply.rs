@@ -295,6 +295,36 @@ impl Replies {
         !facts.is_streamed() && self.errors.near(facts.seen.down_bytes, SAME_BYTES) >= 2
     }
 
+    /// A prompt reply of a size that clients do not take for an answer.
+    #[must_use]
+    pub fn is_rejected(&self, facts: &Facts) -> bool {
+        failure::is_prompt(facts, self.errors_within()) && self.is_known_error(facts)
+    }
+
+    /// A short reply without an answer in it: the shortest answers here, of which some are known, are
+    /// longer by a third.
+    #[must_use]
+    pub fn is_stunted(&self, facts: &Facts) -> bool {
+        let bytes = facts.seen.down_bytes;
+        bytes < failure::LLM_BYTES_MIN
+            && !facts.is_streamed()
+            && !facts.ending.is_by_server()
+            && self.ordinary.total >= KNOWN_MIN
+            && self.ordinary.up_to_a_step_above(bytes + bytes / 3) == 0
+    }
+
+    /// A vector of a size that is usual here.
+    #[must_use]
+    pub fn is_usual_vector(&self, facts: &Facts, class: Class) -> bool {
+        let usual = self.ordinary.counts[step(facts.seen.down_bytes)] >= 2;
+        class == Class::Embedding && usual
+    }
+
+    /// A client did not take this reply for an answer.
+    pub fn learn_rejected(&mut self, facts: &Facts) {
+        self.errors.add(facts.seen.down_bytes, ERROR_BYTES);
+    }
+
     /// A plain reply of a size that recurs as errors do.
     #[must_use]
     pub fn recurs_as_error(&self, facts: &Facts) -> bool {

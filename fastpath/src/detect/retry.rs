@@ -11,7 +11,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::calls::Calls;
+use super::calls::{Called, Calls};
 use super::continuity::{Before, Came};
 use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
 use super::recurring::{Answer, Recurring};
@@ -51,6 +51,25 @@ const LEARN_ABOVE: f64 = 0.0;
 /// two.
 const FAMILY_BYTES: i64 = 3;
 const FAMILY_WITHIN: Nanos = Nanos::from_secs(60);
+/// Answers of a group that may be in doubt at once.
+const DOUBTED_MAX: usize = 40;
+/// A request that comes later than this after an answer, seconds, does not put it in doubt.
+const AGAIN_WITHIN_SECS: f64 = 1.2;
+/// Sooner than this, seconds, nothing was called in between that the request could follow from.
+const AGAIN_BUSY_SECS: f64 = 0.25;
+/// One that is asked for more often has one answer, whatever it is.
+const AGAIN_MAX: u16 = 5;
+/// Most answers that may be errors are none: log of the odds.
+const DOUBT: f64 = 2.3;
+
+/// How an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It ended like this, or would if it ended now.
+    Told(Outcome),
+    /// It was answered, perhaps by an error: a repeat after at least this pause shows that.
+    Doubted(Nanos),
+}
 
 /// What an attempt was decided to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,6 +137,7 @@ struct Start {
     id: ExchangeId,
     at: Nanos,
     meant: Nanos,
+    elsewhere: Nanos,
     bytes: u32,
     hash: Fresh,
     body: Option<Body>,
@@ -174,7 +194,8 @@ impl Default for RetryMemory {
 
 impl RetryMemory {
     /// Remembers that an attempt was meant, and has started, on a connection that had carried
-    /// something else before or nothing.
+    /// something else before or nothing. Returns where, and when its application had last called
+    /// anybody.
     pub fn started(
         &mut self,
         id: ExchangeId,
@@ -182,10 +203,10 @@ impl RetryMemory {
         (meant, at): (Nanos, Nanos),
         caller: &Caller,
         carried: Carried,
-    ) -> Place {
+    ) -> (Place, Nanos) {
         let key = self.hasher.hash_one(caller);
         let application = self.hasher.hash_one((caller.client, caller.application));
-        let elsewhere = self.calls.note(application, key, at);
+        let Called { elsewhere, anywhere } = self.calls.note(application, key, at);
         let place = self.groups.find_or_make(key, at);
         let verdict = (Verdict::Pass, Reason::NoRule);
         if let Some(group) = self.groups.get_mut(place) {
@@ -206,7 +227,7 @@ impl RetryMemory {
                 progress,
             }));
         }
-        place
+        (place, anywhere)
     }
 
     /// The place of a caller's group, unless it has left.
@@ -230,18 +251,14 @@ impl RetryMemory {
         keys: &Keys,
         place: Place,
         facts: &Facts,
-        outcome: Outcome,
+        standing: Standing,
     ) -> Option<(Link, (Verdict, Reason))> {
         let mut size = Size::of(facts);
         let group = self.groups.get_mut(place)?;
-        if outcome == Outcome::Complete {
-            let answer = keys.length(facts.seen.down_bytes.into()).kept();
-            let hash = keys.length(facts.seen.up_bytes.into());
-            let body = size.body(keys).map(|body| body.hash.kept());
-            let (start, end) = (facts.seen.start, facts.seen.last_down);
-            group.learn_length(&Completed { hash, body, answer, start, end });
+        if standing == Standing::Told(Outcome::Complete) {
+            group.learn_length(&completed(facts, keys));
         }
-        if !outcome.invites_retry() {
+        if !standing.may_invite_retry() {
             // It had looked like a failure, and somebody was taken for its retry.
             let names_it = |attempt: &&mut Attempt| {
                 attempt.link.is_some_and(|link| link.retry_of == Some(facts.seen.id))
@@ -255,11 +272,50 @@ impl RetryMemory {
         if link.is_some() {
             size = size.hashed(keys);
         }
-        attempt.progress =
-            debt(facts, outcome).map_or(Progress::Done(size), |debt| Progress::Failed(size, debt));
+        attempt.progress = match (standing, debt(facts, standing)) {
+            (_, None) => Progress::Done(size),
+            (Standing::Doubted(_), Some(debt)) => Progress::Doubted(size, debt),
+            (Standing::Told(_), Some(debt)) => Progress::Failed(size, debt),
+        };
         let verdict = attempt.verdict;
         group.attempts.retain(|attempt| !attempt.is_spent());
         link.map(|link| (link, verdict))
+    }
+
+    /// Whether a doubt about the answer to this request could be settled by what follows: requests
+    /// of its length are no template, and not too many wait already.
+    #[must_use]
+    pub fn may_doubt(&self, keys: &Keys, place: Place, facts: &Facts) -> bool {
+        let Some(group) = self.groups.get(place) else { return false };
+        let length = group.length(keys.length(facts.seen.up_bytes.into()));
+        let doubted = |attempt: &&Attempt| matches!(attempt.progress, Progress::Doubted(..));
+        length.is_none_or(|length| length.count <= TEMPLATE_ABOVE)
+            && group.attempts.iter().filter(doubted).count() < DOUBTED_MAX
+    }
+
+    /// Whether another attempt is the retry of this one.
+    #[must_use]
+    pub fn is_tried_again(&self, place: Place, id: ExchangeId) -> bool {
+        let attempt = self.groups.get(place).and_then(|group| group.attempt(id));
+        attempt.is_some_and(|attempt| attempt.paid)
+    }
+
+    /// The doubt about an answer is settled. Returns whether requests of this length have had another
+    /// answer.
+    pub fn settled(&mut self, keys: &Keys, place: Place, facts: &Facts, failed: bool) -> bool {
+        let Some(group) = self.groups.get_mut(place) else { return false };
+        if !failed {
+            group.learn_length(&completed(facts, keys));
+        }
+        if let Some(attempt) = group.attempt_mut(facts.seen.id)
+            && let Progress::Doubted(size, debt) = attempt.progress
+        {
+            attempt.progress =
+                if failed { Progress::Failed(size, debt) } else { Progress::Done(size) };
+        }
+        group.attempts.retain(|attempt| !attempt.is_spent());
+        let length = group.length(keys.length(facts.seen.up_bytes.into()));
+        length.is_some_and(|length| !keys.is_length(length.answer, facts.seen.down_bytes))
     }
 
     /// Notes what is done with an attempt that still runs.
@@ -295,13 +351,13 @@ impl RetryMemory {
         id: ExchangeId,
         window: Nanos,
         exchanges: &Exchanges,
-        outcome_of: impl Fn(&Facts) -> Outcome,
+        standing_of: impl Fn(&Facts) -> Standing,
     ) -> Link {
         let Self { groups, pairs, starts, .. } = self;
         starts.clear();
         pairs.clear();
         let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
-        let view = View { group, keys, exchanges, outcome_of: &outcome_of };
+        let view = View { group, keys, exchanges, standing_of: &standing_of };
         let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
         let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
         let repeat = view.repeat(attempt, &own);
@@ -344,6 +400,13 @@ impl RetryMemory {
 
 /// Bodies are no lengths, whatever their digest.
 const BODY: u64 = 1;
+
+impl Start {
+    /// Hashes of the lengths that differ from its own by a digit or two.
+    fn near(&self, keys: &Keys) -> [Fresh; 6] {
+        [-3, -2, -1, 1, 2, 3].map(|off| keys.length(i64::from(self.bytes) + off))
+    }
+}
 
 impl Size {
     fn of(facts: &Facts) -> Self {
@@ -400,15 +463,15 @@ struct View<'a, O> {
     group: &'a Group,
     keys: &'a Keys,
     exchanges: &'a Exchanges,
-    outcome_of: &'a O,
+    standing_of: &'a O,
 }
 
-impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
+impl<O: Fn(&Facts) -> Standing> View<'_, O> {
     /// What an undecided attempt is compared by. `None` when nothing is known of it any more.
     fn start(&self, attempt: &Attempt) -> Option<Start> {
         let size = match attempt.progress {
             Progress::Running => Size::of(&self.exchanges.facts(attempt.flow, attempt.id)?),
-            Progress::Done(size) | Progress::Failed(size, _) => size,
+            Progress::Done(size) | Progress::Doubted(size, _) | Progress::Failed(size, _) => size,
         };
         let Size::Clear(bytes, _) = size else { return None };
         let running = |family: i64| {
@@ -435,11 +498,41 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             0.0
         };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
-        let Attempt { id, start: at, meant, flow, carried, .. } = *attempt;
+        let Attempt { id, start: at, meant, elsewhere, flow, carried, .. } = *attempt;
         let (body, before) = (size.body(self.keys), self.before(attempt));
-        let start =
-            Start { id, at, meant, bytes, hash, body, flow, carried, before, rate_per_sec, unique };
-        Some(start)
+        Some(Start {
+            id,
+            at,
+            meant,
+            elsewhere,
+            bytes,
+            hash,
+            body,
+            flow,
+            carried,
+            before,
+            rate_per_sec,
+            unique,
+        })
+    }
+
+    /// Whether `start` asks for nothing but what `doubted` has asked for: nothing else of nearly its
+    /// length runs, or was answered lately.
+    fn is_alone_with(&self, doubted: &Attempt, start: &Start) -> bool {
+        let near = start.near(self.keys);
+        let alike = |size: Size| !matches!(size.alike(start, &near), Alike::Other);
+        let others = self.group.attempts.iter().filter(|other| other.id != doubted.id);
+        start.unique
+            && !others.filter(|other| other.id < start.id && !other.paid).any(|other| {
+                match other.progress {
+                    Progress::Doubted(size, _) => alike(size),
+                    Progress::Running => {
+                        let facts = self.exchanges.facts(other.flow, other.id);
+                        facts.is_some_and(|facts| alike(Size::of(&facts)))
+                    }
+                    Progress::Done(_) | Progress::Failed(..) => false,
+                }
+            })
     }
 
     /// What the connection of an attempt had carried before.
@@ -491,13 +584,13 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let near = (i64::from(facts.seen.up_bytes) - i64::from(bytes)).abs() <= family;
             near && facts.seen.down_records > 0
                 && facts.seen.last_down < at
-                && !(self.outcome_of)(&facts).invites_retry()
+                && !(self.standing_of)(&facts).may_invite_retry()
         })
     }
 
     /// What an undecided attempt repeats.
     fn repeat(&self, attempt: &Attempt, start: &Start) -> Repeat {
-        let near = [-3, -2, -1, 1, 2, 3].map(|off| self.keys.length(i64::from(start.bytes) + off));
+        let near = start.near(self.keys);
         let completed = self.group.lengths().flat_map(move |length| {
             let alike = alike(length.hash, length.body, start, &near);
             length.spans().map(move |(start, end)| {
@@ -520,11 +613,16 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
     fn standing(&self, attempt: &Attempt) -> Option<(Size, Option<Nanos>, Option<Nanos>)> {
         match attempt.progress {
             Progress::Done(_) => None,
-            Progress::Failed(size, debt) => Some((size, None, Some(debt.end))),
+            Progress::Doubted(size, debt) if !attempt.paid => {
+                Some((size, Some(debt.end), Some(debt.end)))
+            }
+            Progress::Doubted(size, debt) | Progress::Failed(size, debt) => {
+                Some((size, None, Some(debt.end)))
+            }
             Progress::Running => {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
                 let end = facts.seen.first_byte.map(|_| facts.seen.last_down);
-                let fails = (self.outcome_of)(&facts).invites_retry();
+                let fails = attempt.paid || (self.standing_of)(&facts).invites_retry();
                 Some((Size::of(&facts), end.filter(|_| !fails), end))
             }
         }
@@ -536,7 +634,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             if failed.paid || failed.id >= start.id || start.at.since(failed.start) > AGE_MAX {
                 continue;
             }
-            let Some((size, debt)) = self.debt(failed) else { continue };
+            let Some((size, debt, doubted)) = self.debt(failed) else { continue };
             let whole = match size.alike(start, &[]) {
                 Alike::Same => true,
                 Alike::Body => false,
@@ -555,9 +653,14 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             }
             let failed_attempt = failed.link.map_or(1, |link| link.attempt);
             let came = self.came(start, failed, debt);
+            let again = failed_attempt <= AGAIN_MAX && asks_again(start, debt, gap_secs);
+            if doubted && !(again && self.is_alone_with(failed, start)) {
+                continue;
+            }
             let likelihood = self.group.habit.density(gap_secs, failed_attempt).ln()
                 - (start.rate_per_sec + BACKGROUND_PER_SEC).ln()
                 - if whole { 0.0 } else { BODY_ONLY }
+                - if doubted { DOUBT } else { 0.0 }
                 + self.group.habit.connection(came);
             let failed = failed.id;
             pairs.push(Pair {
@@ -571,27 +674,62 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         }
     }
 
-    /// An attempt's debt; of one that still runs, what it would be if it ended now.
-    fn debt(&self, attempt: &Attempt) -> Option<(Size, Debt)> {
+    /// An attempt's debt, and whether it is in doubt; of one that still runs, what it would be if it
+    /// ended now.
+    fn debt(&self, attempt: &Attempt) -> Option<(Size, Debt, bool)> {
         match attempt.progress {
-            Progress::Failed(size, debt) => Some((size, debt)),
+            Progress::Failed(size, debt) => Some((size, debt, false)),
+            Progress::Doubted(size, debt) => Some((size, debt, true)),
             Progress::Done(_) => None,
             Progress::Running => {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
-                let debt = debt(&facts, (self.outcome_of)(&facts))?;
-                Some((Size::of(&facts), debt))
+                let standing = (self.standing_of)(&facts);
+                let debt = debt(&facts, standing)?;
+                Some((Size::of(&facts), debt, matches!(standing, Standing::Doubted(_))))
             }
         }
     }
 }
 
-/// What an attempt with this outcome leaves to be tried again.
-fn debt(facts: &Facts, outcome: Outcome) -> Option<Debt> {
-    let answered = matches!(outcome, Outcome::Failed | Outcome::Throttled);
-    outcome.invites_retry().then(|| Debt {
-        end: facts.closed.filter(|_| !answered).unwrap_or(facts.seen.last_down),
-        exact: answered,
-    })
+impl Standing {
+    fn invites_retry(self) -> bool {
+        matches!(self, Self::Told(outcome) if outcome.invites_retry())
+    }
+
+    fn may_invite_retry(self) -> bool {
+        matches!(self, Self::Doubted(_)) || self.invites_retry()
+    }
+}
+
+/// Whether a request of the same length shows that the answer was none: it comes as soon as clients
+/// try again. Where answers may be as prompt, it must follow from nothing else that was called in
+/// between.
+fn asks_again(start: &Start, debt: Debt, gap_secs: f64) -> bool {
+    let called = start.elsewhere > debt.end && gap_secs > AGAIN_BUSY_SECS;
+    let busy = called && debt.pause > Nanos::ZERO;
+    (debt.pause.secs_f64()..AGAIN_WITHIN_SECS).contains(&gap_secs) && !busy
+}
+
+fn completed(facts: &Facts, keys: &Keys) -> Completed {
+    let answer = keys.length(facts.seen.down_bytes.into()).kept();
+    let hash = keys.length(facts.seen.up_bytes.into());
+    let body = Size::of(facts).body(keys).map(|body| body.hash.kept());
+    let (start, end) = (facts.seen.start, facts.seen.last_down);
+    Completed { hash, body, answer, start, end }
+}
+
+/// What an attempt that stands like this leaves to be tried again.
+fn debt(facts: &Facts, standing: Standing) -> Option<Debt> {
+    let end = facts.seen.last_down;
+    match standing {
+        Standing::Doubted(pause) => Some(Debt { end, exact: true, pause }),
+        Standing::Told(outcome) if outcome.invites_retry() => {
+            let exact = matches!(outcome, Outcome::Failed | Outcome::Throttled);
+            let end = facts.closed.filter(|_| !exact).unwrap_or(end);
+            Some(Debt { end, exact, pause: Nanos::ZERO })
+        }
+        Standing::Told(_) => None,
+    }
 }
 
 /// Assigns starts to failed attempts, likeliest first, one to one; gives what `id` got.
@@ -676,7 +814,9 @@ fn settle(
     }
     if let Some(attempt) = group.attempt_mut(id) {
         attempt.link = Some(link);
-        if let Progress::Done(size) | Progress::Failed(size, _) = &mut attempt.progress {
+        if let Progress::Done(size) | Progress::Doubted(size, _) | Progress::Failed(size, _) =
+            &mut attempt.progress
+        {
             *size = size.hashed(keys);
         }
     }

@@ -162,7 +162,7 @@ impl Links {
         (place, flow): (FlowId, u64),
         start: Nanos,
     ) {
-        let elsewhere = self.calls.note(application, key, start);
+        let elsewhere = self.calls.note(application, key, start).elsewhere;
         let group = self.groups.learn(key, start);
         if group.attempts.len() == ATTEMPTS {
             group.attempts.pop_front();

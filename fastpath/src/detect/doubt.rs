@@ -1,0 +1,119 @@
+//! Doubt: answers that may be errors, until what their client does next tells.
+//!
+//! An error page of a few kilobytes looks like any short answer that came at once. Its client knows
+//! better: it asks for the same again, or begins its workflow anew. So such an answer waits for
+//! [`HELD_FOR`] until it is told what it was. All wait equally long, so a queue is a timer. Bounded:
+//! when [`HELD_MAX`] wait the oldest is settled early, and is counted.
+
+use std::collections::VecDeque;
+
+use super::group::Place;
+use crate::burst::Address;
+use crate::exchange::h1::Facts;
+use crate::policy::endpoint::Class;
+use crate::telemetry::event::{Exchange, ExchangeId};
+use crate::time::Nanos;
+
+/// An answer in doubt.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// Everything seen of it.
+    pub facts: Facts,
+    /// What its server does.
+    pub class: Class,
+    /// Where the retry memory has it.
+    pub place: Place,
+    /// Hash of its client's cipher list.
+    pub application: u64,
+}
+
+/// An application began its work anew.
+#[derive(Clone, Copy, Debug)]
+struct Anew {
+    client: Address,
+    application: u64,
+    /// When it had last called anybody.
+    called: Nanos,
+    at: Nanos,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Doubts {
+    held: VecDeque<(Nanos, Exchange, Doubt)>,
+    /// The latest [`ANEW_KEPT`].
+    anew: VecDeque<Anew>,
+    /// What was settled before its time.
+    pub hurried: u64,
+}
+
+/// Exchanges that wait at most, about 4 MB.
+const HELD_MAX: usize = 4096;
+/// A repeat begins, and is decided, within this; so is most of what begins anew.
+const HELD_FOR: Nanos = Nanos::from_millis(2200);
+/// A workflow is begun anew within this after the step that failed.
+const GIVEN_UP_WITHIN: Nanos = Nanos::from_millis(1700);
+
+const ANEW_KEPT: usize = 64;
+
+impl Default for Doubts {
+    fn default() -> Self {
+        let (held, anew) =
+            (VecDeque::with_capacity(HELD_MAX + 1), VecDeque::with_capacity(ANEW_KEPT));
+        Self { held, anew, hurried: 0 }
+    }
+}
+
+impl Doubts {
+    /// Holds an exchange that everything else is known of.
+    pub fn hold(&mut self, now: Nanos, exchange: Exchange, doubt: Doubt) {
+        self.held.push_back((now, exchange, doubt));
+    }
+
+    /// The next exchange whose time has come.
+    pub fn due(&mut self, now: Nanos) -> Option<(Exchange, Doubt)> {
+        let full = self.held.len() > HELD_MAX;
+        let due = |held: &mut (Nanos, Exchange, Doubt)| full || now.since(held.0) >= HELD_FOR;
+        let (since, exchange, doubt) = self.held.pop_front_if(due)?;
+        self.hurried += u64::from(now.since(since) < HELD_FOR);
+        Some((exchange, doubt))
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// An exchange that waits.
+    pub fn find(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let mut exchanges = self.held.iter_mut().rev().map(|(_, exchange, _)| exchange);
+        exchanges.find(|exchange| exchange.id == id)
+    }
+
+    /// An application of a client began its work anew `at` this time, after it had last `called`
+    /// anybody.
+    pub fn began_anew(
+        &mut self,
+        (client, application): (Address, u64),
+        (called, at): (Nanos, Nanos),
+    ) {
+        if self.anew.len() == ANEW_KEPT {
+            self.anew.pop_front();
+        }
+        self.anew.push_back(Anew { client, application, called, at });
+    }
+
+    /// Whether what a client did next, after an answer, was to begin its work anew: or so it seems
+    /// where it does several things at once.
+    #[must_use]
+    pub fn was_given_up(&self, exchange: &Exchange, doubt: &Doubt) -> bool {
+        let end = doubt.facts.seen.last_down;
+        self.anew.iter().any(|anew| {
+            anew.client == exchange.peers.client
+                && anew.application == doubt.application
+                && anew.called < end
+                && (end..end + GIVEN_UP_WITHIN).contains(&anew.at)
+        })
+    }
+}
