@@ -280,7 +280,10 @@ impl Untold<'_> {
     pub fn find(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
         let doubtful = self.doubtful.iter_mut().map(|(exchange, _)| exchange);
         let of_this_burst = self.finished.iter_mut().chain(doubtful);
-        of_this_burst.into_iter().find(|exchange| exchange.id == id).or_else(|| self.doubts.find(id))
+        of_this_burst
+            .into_iter()
+            .find(|exchange| exchange.id == id)
+            .or_else(|| self.doubts.find(id))
     }
 }
 

@@ -131,13 +131,11 @@ impl Patterns {
             });
             tell_run(events, change);
             let waste = Waste::Thrash;
-            client.steps.take_abandoned(|exchange| {
-                match untold.find(exchange) {
-                    Some(untold) => untold.waste = untold.waste.or(Some(waste)),
-                    None => {
-                        let amendment = Amendment { at: decided.at, exchange, waste };
-                        events.send(Event::Amendment(amendment));
-                    }
+            client.steps.take_abandoned(|exchange| match untold.find(exchange) {
+                Some(untold) => untold.waste = untold.waste.or(Some(waste)),
+                None => {
+                    let amendment = Amendment { at: decided.at, exchange, waste };
+                    events.send(Event::Amendment(amendment));
                 }
             });
         }

@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::calls::{Called, Calls};
 use super::continuity::{Before, Came};
-use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
+use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress, Reply};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
 use super::{hedge, restart};
@@ -53,8 +53,11 @@ const FAMILY_BYTES: i64 = 3;
 const FAMILY_WITHIN: Nanos = Nanos::from_secs(60);
 /// Answers of a group that may be in doubt at once.
 const DOUBTED_MAX: usize = 40;
-/// A request that comes later than this after an answer, seconds, does not put it in doubt.
-const AGAIN_WITHIN_SECS: f64 = 1.2;
+/// A request that comes later than this after an answer, seconds, does not put it in doubt: after a
+/// first attempt, a later one, and an answer that is not what models give.
+const AGAIN_WITHIN_SECS: f64 = 0.6;
+const LATER_AGAIN_WITHIN_SECS: f64 = 1.2;
+const MODEL_AGAIN_WITHIN_SECS: f64 = 1.7;
 /// Sooner than this, seconds, nothing was called in between that the request could follow from.
 const AGAIN_BUSY_SECS: f64 = 0.25;
 /// One that is asked for more often has one answer, whatever it is.
@@ -240,8 +243,16 @@ impl RetryMemory {
     /// before.
     pub fn answered(&self, keys: &Keys, place: Place, facts: &Facts, recurring: &mut Recurring) {
         let (size, request) = (facts.seen.down_bytes, keys.length(facts.seen.up_bytes.into()));
-        let known = self.groups.get(place).and_then(|group| group.length(request));
-        let before = known.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        let Some(group) = self.groups.get(place) else { return };
+        let known = group.length(request);
+        let in_doubt = group.attempts.iter().rev().find_map(|attempt| match attempt.progress {
+            Progress::Doubted(asked, debt) if asked.is(facts.seen.up_bytes, request) => {
+                Some((debt.answer.exact, false))
+            }
+            _ => None,
+        });
+        let settled = known.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        let before = in_doubt.or(settled);
         recurring.learn(&Answer { size, request, before }, keys);
     }
 
@@ -272,7 +283,7 @@ impl RetryMemory {
         if link.is_some() {
             size = size.hashed(keys);
         }
-        attempt.progress = match (standing, debt(facts, standing)) {
+        attempt.progress = match (standing, debt(facts, standing, keys)) {
             (_, None) => Progress::Done(size),
             (Standing::Doubted(_), Some(debt)) => Progress::Doubted(size, debt),
             (Standing::Told(_), Some(debt)) => Progress::Failed(size, debt),
@@ -431,6 +442,14 @@ impl Size {
         }
     }
 
+    /// Whether it is that of a request of so many bytes, which have this hash.
+    fn is(self, bytes: u32, hash: Fresh) -> bool {
+        match self {
+            Self::Clear(own, _) => own == bytes,
+            Self::Hashed(whole, _) => hash.is(whole),
+        }
+    }
+
     /// How the request of this size is like one that starts.
     fn alike(self, start: &Start, near: &[Fresh]) -> Alike {
         match self {
@@ -517,22 +536,42 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
     }
 
     /// Whether `start` asks for nothing but what `doubted` has asked for: nothing else of nearly its
-    /// length runs, or was answered lately.
-    fn is_alone_with(&self, doubted: &Attempt, start: &Start) -> bool {
+    /// length runs, or was answered lately, but for attempts before it with the same answer.
+    fn is_alone_with(&self, doubted: &Attempt, answer: Reply, start: &Start) -> bool {
         let near = start.near(self.keys);
         let alike = |size: Size| !matches!(size.alike(start, &near), Alike::Other);
-        let others = self.group.attempts.iter().filter(|other| other.id != doubted.id);
-        start.unique
-            && !others.filter(|other| other.id < start.id && !other.paid).any(|other| {
-                match other.progress {
-                    Progress::Doubted(size, _) => alike(size),
-                    Progress::Running => {
-                        let facts = self.exchanges.facts(other.flow, other.id);
-                        facts.is_some_and(|facts| alike(Size::of(&facts)))
-                    }
-                    Progress::Done(_) | Progress::Failed(..) => false,
-                }
-            })
+        let before =
+            |other: &&Attempt| other.id < start.id && other.id != doubted.id && !other.paid;
+        let is_rival = |other: &Attempt| match other.progress {
+            Progress::Doubted(size, debt) => {
+                let tired = other.link.is_some_and(|link| link.attempt >= AGAIN_MAX);
+                alike(size) && (tired || !debt.answer.is_near(&answer))
+            }
+            Progress::Running => {
+                let facts = self.exchanges.facts(other.flow, other.id);
+                facts.is_some_and(|facts| alike(Size::of(&facts)))
+            }
+            Progress::Done(_) | Progress::Failed(..) => false,
+        };
+        start.unique && !self.group.attempts.iter().filter(before).any(is_rival)
+    }
+
+    /// Whether a request of the same length shows that the answer was none: it comes as soon as
+    /// clients try again. Where answers may be as prompt, it must follow from nothing else that was
+    /// called in between; and if it comes as soon as a worker's next piece of work, have had the same
+    /// answer.
+    fn asks_again(&self, start: &Start, (debt, number): (Debt, u16), gap_secs: f64) -> bool {
+        let within = match number {
+            _ if debt.pause == Nanos::ZERO => MODEL_AGAIN_WITHIN_SECS,
+            1 => AGAIN_WITHIN_SECS,
+            _ => LATER_AGAIN_WITHIN_SECS,
+        };
+        let called = start.elsewhere > debt.end && gap_secs > AGAIN_BUSY_SECS;
+        let busy = called && debt.pause > Nanos::ZERO;
+        let answer = || self.group.attempt(start.id).and_then(|attempt| self.debt(attempt));
+        let paused = gap_secs >= debt.pause.secs_f64()
+            || answer().is_some_and(|(_, own, _)| own.answer.is_near(&debt.answer));
+        number <= AGAIN_MAX && gap_secs < within && !busy && paused
     }
 
     /// What the connection of an attempt had carried before.
@@ -653,8 +692,11 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
             }
             let failed_attempt = failed.link.map_or(1, |link| link.attempt);
             let came = self.came(start, failed, debt);
-            let again = failed_attempt <= AGAIN_MAX && asks_again(start, debt, gap_secs);
-            if doubted && !(again && self.is_alone_with(failed, start)) {
+            let again = || {
+                self.asks_again(start, (debt, failed_attempt), gap_secs)
+                    && self.is_alone_with(failed, debt.answer, start)
+            };
+            if doubted && !again() {
                 continue;
             }
             let likelihood = self.group.habit.density(gap_secs, failed_attempt).ln()
@@ -684,7 +726,7 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
             Progress::Running => {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
                 let standing = (self.standing_of)(&facts);
-                let debt = debt(&facts, standing)?;
+                let debt = debt(&facts, standing, self.keys)?;
                 Some((Size::of(&facts), debt, matches!(standing, Standing::Doubted(_))))
             }
         }
@@ -701,15 +743,6 @@ impl Standing {
     }
 }
 
-/// Whether a request of the same length shows that the answer was none: it comes as soon as clients
-/// try again. Where answers may be as prompt, it must follow from nothing else that was called in
-/// between.
-fn asks_again(start: &Start, debt: Debt, gap_secs: f64) -> bool {
-    let called = start.elsewhere > debt.end && gap_secs > AGAIN_BUSY_SECS;
-    let busy = called && debt.pause > Nanos::ZERO;
-    (debt.pause.secs_f64()..AGAIN_WITHIN_SECS).contains(&gap_secs) && !busy
-}
-
 fn completed(facts: &Facts, keys: &Keys) -> Completed {
     let answer = keys.length(facts.seen.down_bytes.into()).kept();
     let hash = keys.length(facts.seen.up_bytes.into());
@@ -719,14 +752,15 @@ fn completed(facts: &Facts, keys: &Keys) -> Completed {
 }
 
 /// What an attempt that stands like this leaves to be tried again.
-fn debt(facts: &Facts, standing: Standing) -> Option<Debt> {
+fn debt(facts: &Facts, standing: Standing, keys: &Keys) -> Option<Debt> {
     let end = facts.seen.last_down;
+    let answer = || Reply::of(facts.seen.down_bytes, keys);
     match standing {
-        Standing::Doubted(pause) => Some(Debt { end, exact: true, pause }),
+        Standing::Doubted(pause) => Some(Debt { end, exact: true, pause, answer: answer() }),
         Standing::Told(outcome) if outcome.invites_retry() => {
             let exact = matches!(outcome, Outcome::Failed | Outcome::Throttled);
             let end = facts.closed.filter(|_| !exact).unwrap_or(end);
-            Some(Debt { end, exact, pause: Nanos::ZERO })
+            Some(Debt { end, exact, pause: Nanos::ZERO, answer: answer() })
         }
         Standing::Told(_) => None,
     }
