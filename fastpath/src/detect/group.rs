@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use super::gap::Habit;
-use super::retry::{Link, Size};
+use super::retry::Link;
+use super::size::{Reply, Size};
 use crate::burst::FlowId;
 use crate::keyed::{Fresh, Kept, Keys};
 use crate::telemetry::event::{ExchangeId, Reason, Verdict};
@@ -17,9 +18,6 @@ const ATTEMPTS: usize = 64;
 const LENGTHS: usize = 64;
 /// Spans kept of one length: one more than any limit compares with.
 const SPANS: usize = 6;
-/// Steps of sizes for each power of e, and the digest of their hashes.
-const STEPS_OF_E: f64 = 12.0;
-const ANSWER_STEP: u64 = 2;
 /// Groups compared when one has to leave.
 const SAMPLE: usize = 16;
 
@@ -111,15 +109,6 @@ pub struct Debt {
     pub pause: Nanos,
     /// What it was answered.
     pub answer: Reply,
-}
-
-/// The size of an answer, as it is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
-    /// A keyed hash of it.
-    pub exact: Kept,
-    /// The same of two steps of a sixteenth that it is in, half of one apart.
-    steps: [Kept; 2],
 }
 
 /// A completed request.
@@ -319,25 +308,6 @@ impl Group {
     }
 }
 
-impl Reply {
-    /// Of so many bytes.
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred")]
-    pub fn of(bytes: u32, keys: &Keys) -> Self {
-        let step = f64::from(bytes.max(1)).ln() * STEPS_OF_E;
-        let hash = |offset: f64| {
-            keys.hash(ANSWER_STEP, (2.0 * (step + offset).floor() + 2.0 * offset) as u64).kept()
-        };
-        Self { exact: keys.length(bytes.into()).kept(), steps: [hash(0.0), hash(0.5)] }
-    }
-
-    /// Whether the other is of nearly this size.
-    #[must_use]
-    pub fn is_near(&self, other: &Self) -> bool {
-        self.steps.iter().zip(&other.steps).any(|(step, other)| step == other)
-    }
-}
-
 impl Length {
     /// How many had ended at `at`, as far as the latest few tell.
     #[must_use]
@@ -381,14 +351,6 @@ mod tests {
         groups.find_or_make(9999, Nanos(9999));
         assert!(groups.get_mut(first).is_none());
         assert_eq!((groups.evicted(), groups.index.len()), (1, GROUPS));
-    }
-
-    #[test]
-    fn answers_of_nearly_one_size_are_near() {
-        let keys = Keys::new(Seed::Fixed(1));
-        let of = |bytes| Reply::of(bytes, &keys);
-        assert!((3000..3100).all(|bytes| of(bytes).is_near(&of(3040))));
-        assert!([2000, 2600, 3500].iter().all(|&bytes| !of(bytes).is_near(&of(3040))));
     }
 
     #[test]

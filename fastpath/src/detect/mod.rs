@@ -30,6 +30,7 @@ pub mod repeat;
 pub mod reply;
 pub mod restart;
 pub mod retry;
+pub mod size;
 pub mod stall;
 pub mod thrash;
 pub mod tokens;

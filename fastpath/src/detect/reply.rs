@@ -298,7 +298,11 @@ impl Replies {
     /// A prompt reply of a size that clients do not take for an answer.
     #[must_use]
     pub fn is_rejected(&self, facts: &Facts) -> bool {
-        failure::is_prompt(facts, self.errors_within()) && self.is_known_error(facts)
+        let bytes = facts.seen.down_bytes;
+        let pages = self.pages.near(bytes, bytes / PAGE_PART);
+        let is_page =
+            bytes > failure::LLM_BYTES_MAX && pages >= 2 && pages * 4 >= self.pages.total();
+        failure::is_prompt(facts, self.errors_within()) && (self.is_known_error(facts) || is_page)
     }
 
     /// A short reply without an answer in it: the shortest answers here, of which some are known, are
@@ -322,7 +326,11 @@ impl Replies {
 
     /// A client did not take this reply for an answer.
     pub fn learn_rejected(&mut self, facts: &Facts) {
-        self.errors.add(facts.seen.down_bytes, ERROR_BYTES);
+        let bytes = facts.seen.down_bytes;
+        match bytes > failure::LLM_BYTES_MAX {
+            true => self.pages.add(bytes, bytes / PAGE_PART),
+            false => self.errors.add(bytes, ERROR_BYTES),
+        }
     }
 
     /// A plain reply of a size that recurs as errors do.

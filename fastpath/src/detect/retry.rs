@@ -13,14 +13,15 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::calls::{Called, Calls};
 use super::continuity::{Before, Came};
-use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress, Reply};
+use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
+use super::size::{FAMILY_BYTES, Reply, Request, Size};
 use super::{hedge, restart};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
-use crate::keyed::{Fresh, Kept, Keys};
+use crate::keyed::Keys;
 use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
@@ -47,9 +48,7 @@ const TEMPLATE_ABOVE: u32 = 2;
 const AT_ONCE_MIN: u32 = 2;
 /// A link teaches how a group retries from this log-likelihood ratio on.
 const LEARN_ABOVE: f64 = 0.0;
-/// Lengths this close, completed this recently, are one family: headers that differ by a digit or
-/// two.
-const FAMILY_BYTES: i64 = 3;
+/// Lengths of a family that completed this recently count.
 const FAMILY_WITHIN: Nanos = Nanos::from_secs(60);
 /// Answers of a group that may be in doubt at once.
 const DOUBTED_MAX: usize = 40;
@@ -89,16 +88,6 @@ pub struct Link {
     pub restart: bool,
     /// What this was decided by.
     pub grounds: LinkGrounds,
-}
-
-/// Request lengths of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// Until the attempt is decided: bytes of the whole request, and a digest of the lengths of the
-    /// records after the first; `None` when there is only one.
-    Clear(u32, Option<u64>),
-    /// Once it is: keyed hashes of both.
-    Hashed(Kept, Option<Kept>),
 }
 
 /// Who calls whom with which application.
@@ -141,9 +130,7 @@ struct Start {
     at: Nanos,
     meant: Nanos,
     elsewhere: Nanos,
-    bytes: u32,
-    hash: Fresh,
-    body: Option<Body>,
+    request: Request,
     flow: FlowId,
     carried: Carried,
     before: Before,
@@ -151,13 +138,6 @@ struct Start {
     rate_per_sec: f64,
     /// Nothing of this length, or nearly, has completed lately.
     unique: bool,
-}
-
-/// The body of a request: a digest of the lengths of its records, and a keyed hash of that.
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    digest: u64,
-    hash: Fresh,
 }
 
 impl Link {
@@ -409,74 +389,6 @@ impl RetryMemory {
     }
 }
 
-/// Bodies are no lengths, whatever their digest.
-const BODY: u64 = 1;
-
-impl Start {
-    /// Hashes of the lengths that differ from its own by a digit or two.
-    fn near(&self, keys: &Keys) -> [Fresh; 6] {
-        [-3, -2, -1, 1, 2, 3].map(|off| keys.length(i64::from(self.bytes) + off))
-    }
-}
-
-impl Size {
-    fn of(facts: &Facts) -> Self {
-        let seen = &facts.seen;
-        // The digest has a key of its own and lives as long as the length in clear beside it.
-        let body = seen.body_hash.rotate_left(16) ^ u64::from(seen.up_records);
-        Self::Clear(seen.up_bytes, (seen.up_records > 1).then_some(body))
-    }
-
-    fn body(self, keys: &Keys) -> Option<Body> {
-        let Self::Clear(_, Some(digest)) = self else { return None };
-        Some(Body { digest, hash: keys.hash(BODY, digest) })
-    }
-
-    fn hashed(self, keys: &Keys) -> Self {
-        match self {
-            Self::Hashed(..) => self,
-            Self::Clear(bytes, _) => Self::Hashed(
-                keys.length(bytes.into()).kept(),
-                self.body(keys).map(|body| body.hash.kept()),
-            ),
-        }
-    }
-
-    /// Whether it is that of a request of so many bytes, which have this hash.
-    fn is(self, bytes: u32, hash: Fresh) -> bool {
-        match self {
-            Self::Clear(own, _) => own == bytes,
-            Self::Hashed(whole, _) => hash.is(whole),
-        }
-    }
-
-    /// How the request of this size is like one that starts.
-    fn alike(self, start: &Start, near: &[Fresh]) -> Alike {
-        match self {
-            Self::Hashed(whole, body) => alike(whole, body, start, near),
-            Self::Clear(bytes, _) if bytes == start.bytes => Alike::Same,
-            Self::Clear(_, Some(body)) if start.body.is_some_and(|own| own.digest == body) => {
-                Alike::Body
-            }
-            Self::Clear(bytes, _) => {
-                let apart = i64::from(bytes.abs_diff(start.bytes));
-                if apart <= FAMILY_BYTES && !near.is_empty() { Alike::Near } else { Alike::Other }
-            }
-        }
-    }
-}
-
-/// The same of hashes. `near`: those of lengths that differ by a digit or two.
-fn alike(whole: Kept, body: Option<Kept>, start: &Start, near: &[Fresh]) -> Alike {
-    let same_body = || body.zip(start.body).is_some_and(|(body, own)| own.hash.is(body));
-    match () {
-        () if start.hash.is(whole) => Alike::Same,
-        () if same_body() => Alike::Body,
-        () if near.iter().any(|hash| hash.is(whole)) => Alike::Near,
-        () => Alike::Other,
-    }
-}
-
 /// Everything a decision looks at.
 struct View<'a, O> {
     group: &'a Group,
@@ -498,13 +410,13 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
                 |other: &&Attempt| self.completed_before(other, attempt.start, bytes, family);
             self.group.attempts.iter().filter(near).count()
         };
-        let hash = self.keys.length(bytes.into());
+        let request = size.request(self.keys)?;
         let lately = |length: &super::group::Length| length.last + FAMILY_WITHIN > attempt.start;
         let family = (-FAMILY_BYTES..=FAMILY_BYTES).any(|off| {
             let hash = self.keys.length(i64::from(bytes) + off);
             self.group.length(hash).is_some_and(lately)
         });
-        let (count, first) = self.group.length(hash).map_or((0, attempt.start), |length| {
+        let (count, first) = self.group.length(request.hash).map_or((0, attempt.start), |length| {
             (length.count_before(attempt.start), length.first)
         });
         let at_once = self.at_once(attempt, bytes);
@@ -518,15 +430,13 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
         };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
         let Attempt { id, start: at, meant, elsewhere, flow, carried, .. } = *attempt;
-        let (body, before) = (size.body(self.keys), self.before(attempt));
+        let before = self.before(attempt);
         Some(Start {
             id,
             at,
             meant,
             elsewhere,
-            bytes,
-            hash,
-            body,
+            request,
             flow,
             carried,
             before,
@@ -538,8 +448,8 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
     /// Whether `start` asks for nothing but what `doubted` has asked for: nothing else of nearly its
     /// length runs, or was answered lately, but for attempts before it with the same answer.
     fn is_alone_with(&self, doubted: &Attempt, answer: Reply, start: &Start) -> bool {
-        let near = start.near(self.keys);
-        let alike = |size: Size| !matches!(size.alike(start, &near), Alike::Other);
+        let near = start.request.near(self.keys);
+        let alike = |size: Size| !matches!(size.alike(&start.request, &near), Alike::Other);
         let before =
             |other: &&Attempt| other.id < start.id && other.id != doubted.id && !other.paid;
         let is_rival = |other: &Attempt| match other.progress {
@@ -629,9 +539,9 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
 
     /// What an undecided attempt repeats.
     fn repeat(&self, attempt: &Attempt, start: &Start) -> Repeat {
-        let near = start.near(self.keys);
+        let near = start.request.near(self.keys);
         let completed = self.group.lengths().flat_map(move |length| {
-            let alike = alike(length.hash, length.body, start, &near);
+            let alike = start.request.alike(length.hash, length.body, &near);
             length.spans().map(move |(start, end)| {
                 let (answered, end) = (Some(end), Some(end));
                 Earlier { alike, start, answered, end }
@@ -640,7 +550,7 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
         let before = self.group.attempts.iter().filter(move |other| other.id < attempt.id);
         let others = before.filter_map(move |other| {
             let (size, answered, end) = self.standing(other)?;
-            let alike = size.alike(start, &near);
+            let alike = size.alike(&start.request, &near);
             Some(Earlier { alike, start: other.start, answered, end })
         });
         let &Attempt { start: at, elsewhere, carried, .. } = attempt;
@@ -674,7 +584,7 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
                 continue;
             }
             let Some((size, debt, doubted)) = self.debt(failed) else { continue };
-            let whole = match size.alike(start, &[]) {
+            let whole = match size.alike(&start.request, &[]) {
                 Alike::Same => true,
                 Alike::Body => false,
                 Alike::Near | Alike::Other => continue,
@@ -746,7 +656,7 @@ impl Standing {
 fn completed(facts: &Facts, keys: &Keys) -> Completed {
     let answer = keys.length(facts.seen.down_bytes.into()).kept();
     let hash = keys.length(facts.seen.up_bytes.into());
-    let body = Size::of(facts).body(keys).map(|body| body.hash.kept());
+    let body = Size::of(facts).body(keys);
     let (start, end) = (facts.seen.start, facts.seen.last_down);
     Completed { hash, body, answer, start, end }
 }
