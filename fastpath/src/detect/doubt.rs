@@ -117,3 +117,49 @@ impl Doubts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Shape, facts};
+    use crate::telemetry::line::tests::an_exchange;
+
+    fn doubt() -> Doubt {
+        let mut groups = crate::detect::group::Groups::default();
+        let place = groups.find_or_make(1, Nanos::ZERO);
+        let facts = facts(Shape { down: &[(30, 3000)], ..Shape::default() });
+        Doubt { facts, class: Class::Tool, place, application: 7 }
+    }
+
+    #[test]
+    fn an_answer_in_doubt_is_settled_after_its_time_and_once() {
+        let mut doubts = Doubts::default();
+        doubts.hold(Nanos(5), an_exchange(), doubt());
+        assert!(doubts.due(Nanos(4) + HELD_FOR).is_none());
+        assert!(doubts.due(Nanos(5) + HELD_FOR).is_some());
+        assert!(doubts.due(Nanos::MAX).is_none() && doubts.is_empty());
+    }
+
+    #[test]
+    fn what_finds_no_room_hurries_the_oldest() {
+        let (mut doubts, doubt) = (Doubts::default(), doubt());
+        (0..=HELD_MAX).for_each(|_| doubts.hold(Nanos(5), an_exchange(), doubt));
+        assert!(doubts.due(Nanos(6)).is_some());
+        assert!(doubts.due(Nanos(6)).is_none());
+        assert_eq!(doubts.hurried, 1);
+    }
+
+    #[test]
+    fn an_answer_after_which_work_begins_anew_was_given_up() {
+        let given_up = |application, called, at| {
+            let mut doubts = Doubts::default();
+            let times = (Nanos::from_millis(called), Nanos::from_millis(at));
+            doubts.began_anew((an_exchange().peers.client, application), times);
+            doubts.was_given_up(&an_exchange(), &doubt())
+        };
+        assert!(given_up(7, 0, 500));
+        assert!(!given_up(8, 0, 500), "another application");
+        assert!(!given_up(7, 300, 500), "it had gone on to something else");
+        assert!(!given_up(7, 0, 2500), "long after");
+    }
+}

@@ -91,6 +91,25 @@ mod tests {
     }
 
     #[test]
+    fn a_word_that_took_thought_is_in_doubt() {
+        let word = |ms| facts(Shape { down: &[(ms, 400)], ..Shape::default() });
+        assert!(observe(&word(100), Class::Llm));
+        assert!(!observe(&word(400), Class::Llm));
+        assert_eq!(doubt(&word(400), Class::Llm, SERVICE_TIME_MAX), Some(Nanos::ZERO));
+    }
+
+    #[test]
+    fn what_is_prompt_and_plain_is_in_doubt() {
+        let doubt = |down: &[(u64, u16)], class| {
+            doubt(&facts(Shape { down, ..Shape::default() }), class, SERVICE_TIME_MAX)
+        };
+        assert_eq!(doubt(&[(30, 4000)], Class::Llm), Some(Nanos::ZERO));
+        assert_eq!(doubt(&[(30, 4000)], Class::Tool), Some(REPEAT_PAUSE_MIN));
+        assert_eq!(doubt(&[(30, 9000)], Class::Tool), None, "too long for a page");
+        assert_eq!(doubt(&[(400, 4000)], Class::Embedding), None, "it took its time");
+    }
+
+    #[test]
     fn a_stream_and_a_tool_never_are() {
         let stream: Vec<_> = (0..9).map(|n| (30 + n, 450)).collect();
         assert!(!observe(&facts(Shape { down: &stream, ..Shape::default() }), Class::Llm));

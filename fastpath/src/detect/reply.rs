@@ -593,6 +593,28 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_reject_is_known_again() {
+        let mut replies = Replies::default();
+        for (error, again, other) in [(330, 331, 900), (3100, 3160, 5000)] {
+            replies.learn_rejected(&plain(error, 30));
+            assert!(!replies.is_rejected(&plain(again, 30)), "once is no habit");
+            replies.learn_rejected(&plain(again, 30));
+            assert!(replies.is_rejected(&plain(again, 30)));
+            assert!(!replies.is_rejected(&plain(again, 300)), "it took its time");
+            assert!(!replies.is_rejected(&plain(other, 30)));
+        }
+    }
+
+    #[test]
+    fn a_short_reply_far_below_any_answer_holds_none() {
+        let mut replies = Replies::default();
+        assert!(!replies.is_stunted(&plain(320, 500)), "no answer is known");
+        (0..4).for_each(|n| replies.learn(&plain(470 + 30 * n, 500), false, true));
+        assert!(replies.is_stunted(&plain(320, 500)));
+        assert!(!replies.is_stunted(&plain(440, 500)), "a word");
+    }
+
+    #[test]
     fn a_prompt_reply_of_ordinary_size_is_ordinary() {
         let mut replies = Replies::default();
         replies.learn(&plain(1500, 400), false, true);

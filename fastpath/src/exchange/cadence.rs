@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn an_event_that_opens_with_a_role_is_told_by_its_length() {
+        assert!(cadence(&[178, 346, 328, 331, 329, 330]).opens_with_role());
+        assert!(!cadence(&[178, 331, 328, 331, 329, 330]).opens_with_role());
+        assert!(!cadence(&[178, 346]).opens_with_role(), "nothing to compare it with");
+    }
+
+    #[test]
+    fn what_arrives_together_is_of_one_record() {
+        let mut joined = cadence(&[178, 330, 331, 329]);
+        joined.joined(300);
+        assert_eq!(joined.counts(), (3, 990 + 300));
+    }
+
+    #[test]
     fn events_of_one_token_hardly_differ() {
         assert!(cadence(&[178, 285, 286, 284, 287, 286]).swing() < 3.0);
         assert!(cadence(&[178, 285, 301, 290, 307, 288]).swing() > 10.0);
