@@ -595,7 +595,7 @@ mod tests {
     #[test]
     fn what_clients_reject_is_known_again() {
         let mut replies = Replies::default();
-        for (error, again, other) in [(330, 331, 900), (3100, 3160, 5000)] {
+        for (error, again, other) in [(700, 701, 900), (3100, 3160, 5000)] {
             replies.learn_rejected(&plain(error, 30));
             assert!(!replies.is_rejected(&plain(again, 30)), "once is no habit");
             replies.learn_rejected(&plain(again, 30));
