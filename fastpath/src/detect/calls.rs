@@ -1,13 +1,12 @@
 //! Where an application has called: whether it did anything else between two equal requests.
 
-use crate::exchange::recent::{Recent, Reuse};
+use crate::lru::{LruMap, Reuse};
 use crate::time::Nanos;
 
-/// The latest calls of applications, by hash. The one that has been silent for longest, of a few,
-/// is forgotten for a new one, which is counted.
+/// The latest calls of applications, by hash.
 #[derive(Debug)]
 pub struct Calls {
-    applications: Recent<u64, Application>,
+    applications: LruMap<u64, Application>,
 }
 
 /// The two groups an application has called last.
@@ -26,24 +25,21 @@ pub struct Called {
     pub anywhere: Nanos,
 }
 
-const APPLICATIONS: usize = 4096;
+/// An application is much smaller than a group, and is remembered for longer.
+const PER_GROUP: usize = 4;
 
-impl Reuse for Application {
-    fn reuse(&mut self) {
-        *self = Self::default();
-    }
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self { applications: Recent::with_capacity(APPLICATIONS) }
-    }
-}
+impl Reuse for Application {}
 
 impl Calls {
+    /// For the applications that make up so many groups.
+    #[must_use]
+    pub fn for_groups(groups: usize) -> Self {
+        Self { applications: LruMap::with_capacity(PER_GROUP * groups) }
+    }
+
     /// Notes a call. Returns when the application had called before.
     pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Called {
-        let calls = self.applications.learn(application, at);
+        let calls = self.applications.touch(application, at);
         let anywhere = calls.latest.1;
         if calls.latest.0 != group {
             calls.other = calls.latest;
@@ -65,7 +61,7 @@ mod tests {
 
     #[test]
     fn calls_to_one_server_are_nothing_else() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::for_groups(1);
         let mut note = |application, group, at| {
             let Called { elsewhere, anywhere } = calls.note(application, group, Nanos(at));
             (elsewhere.0, anywhere.0)
@@ -79,8 +75,8 @@ mod tests {
 
     #[test]
     fn applications_are_bounded() {
-        let mut calls = Calls::default();
-        for application in 0..=APPLICATIONS as u64 {
+        let mut calls = Calls::for_groups(1);
+        for application in 0..=PER_GROUP as u64 {
             calls.note(application, 10, Nanos(5 + application));
         }
         assert_eq!(calls.evicted(), 1);

@@ -8,10 +8,14 @@
 use std::collections::VecDeque;
 
 use super::group::Place;
+use super::outcome::{confidence, judge};
+use super::reply::Replies;
+use super::{Clients, failure, waste_of_retry};
 use crate::burst::Address;
 use crate::exchange::h1::Facts;
 use crate::policy::endpoint::Class;
-use crate::telemetry::event::{Exchange, ExchangeId};
+use crate::telemetry::event::{EventSender, Exchange, ExchangeId, Outcome};
+use crate::telemetry::grounds::OutcomeRule;
 use crate::time::Nanos;
 
 /// An answer in doubt.
@@ -45,6 +49,14 @@ pub struct Doubts {
     anew: VecDeque<Anew>,
     /// What was settled before its time.
     pub hurried: u64,
+}
+
+/// Exchanges that have ended and are not told yet.
+#[derive(Debug)]
+pub struct Untold<'a> {
+    pub(super) finished: &'a mut [Exchange],
+    pub(super) doubtful: &'a mut [(Exchange, Doubt)],
+    pub(super) doubts: &'a mut Doubts,
 }
 
 /// Exchanges that wait at most, about 4 MB.
@@ -118,6 +130,65 @@ impl Doubts {
     }
 }
 
+impl Untold<'_> {
+    /// The exchange with this number, if it is one of them.
+    pub fn find(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let doubtful = self.doubtful.iter_mut().map(|(exchange, _)| exchange);
+        let mut of_this_burst = self.finished.iter_mut().chain(doubtful);
+        of_this_burst.find(|exchange| exchange.id == id).or_else(|| self.doubts.find(id))
+    }
+}
+
+/// The pause after which a repeat shows that an answer was none, if it may have been.
+#[must_use]
+pub(super) fn doubt_about(
+    facts: &Facts,
+    class: Class,
+    replies: Option<&Replies>,
+    outcome: Outcome,
+) -> Option<Nanos> {
+    let usual = replies.is_some_and(|replies| replies.is_usual_vector(facts, class));
+    let within = replies.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
+    let may_be = outcome == Outcome::Complete && !usual;
+    may_be.then(|| failure::doubt(facts, class, within)).flatten()
+}
+
+/// Holds what is in doubt, and tells what has been for long enough.
+pub(super) fn settle(now: Nanos, clients: &mut Clients, events: &mut EventSender) {
+    let Clients { keys, retries, replies, patterns, finished, doubtful, doubts, .. } = clients;
+    for (exchange, doubt) in doubtful.drain(..) {
+        doubts.hold(now, exchange, doubt);
+    }
+    while let Some((mut exchange, doubt)) = doubts.due(now) {
+        let Doubt { facts, class, place, .. } = doubt;
+        let replies = replies.learn(exchange.peers.server, facts.seen.last_heard);
+        if class == Class::Tool && doubts.was_given_up(&exchange, &doubt) {
+            replies.learn_rejected(&facts);
+        }
+        let is_none = retries.is_tried_again(place, exchange.id);
+        let (outcome, rule) = match judge(&facts, class, Some(replies)) {
+            (Outcome::Complete, _) if is_none && replies.is_throttled(&facts) => {
+                (Outcome::Throttled, OutcomeRule::AskedAgain)
+            }
+            (Outcome::Complete, _) if is_none => (Outcome::Failed, OutcomeRule::AskedAgain),
+            judged => judged,
+        };
+        let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled);
+        let differs = retries.settled(keys, place, &facts, failed);
+        replies.learn(&facts, failed && differs, !failed);
+        replies.learn_page(&facts, class);
+        if failed {
+            (exchange.outcome, exchange.grounds.outcome) = (outcome, rule);
+            exchange.outcome_confidence = confidence(&facts, outcome);
+            (exchange.tokens, exchange.cost_milli_usd) = (None, None);
+            exchange.waste = exchange.waste.or(waste_of_retry(&exchange));
+            patterns.failed(&exchange);
+        }
+        patterns.told(&exchange, events);
+        finished.push(exchange);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,10 +196,8 @@ mod tests {
     use crate::telemetry::line::tests::an_exchange;
 
     fn doubt() -> Doubt {
-        let mut groups = crate::detect::group::Groups::default();
-        let place = groups.find_or_make(1, Nanos::ZERO);
         let facts = facts(Shape { down: &[(30, 3000)], ..Shape::default() });
-        Doubt { facts, class: Class::Tool, place, application: 7 }
+        Doubt { facts, class: Class::Tool, place: Place(1), application: 7 }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! exchange begins or ends and when a start is due to be decided, never per packet.
 
 pub mod abort;
+mod account;
 pub mod calls;
 pub mod cascade;
 pub mod clusters;
@@ -16,8 +17,8 @@ pub mod fanout;
 pub mod gap;
 pub mod group;
 pub mod hedge;
+pub mod histogram;
 pub mod margin;
-pub mod memory;
 mod mux;
 pub mod orphan;
 pub mod outage;
@@ -47,12 +48,13 @@ use crate::policy::endpoint::Class;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, Waste, Work, length_bucket,
+    Decision, Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind,
+    Verdict, Visibility, Waste, Work,
 };
-use crate::telemetry::grounds::{Grounds, OutcomeRule};
+use crate::telemetry::grounds::OutcomeRule;
 use crate::time::Nanos;
-use doubt::{Doubt, Doubts};
+use account::Account;
+use doubt::{Doubt, Doubts, Untold, doubt_about};
 use group::{Carried, Place};
 use outcome::{confidence, grounds, judge, outcome};
 use patterns::Patterns;
@@ -65,6 +67,8 @@ pub struct Clients {
     keys: Keys,
     /// Ticks for which there may be hashes under a key that is gone.
     stale: usize,
+    /// Ticks in which everything that is remembered is come to.
+    places: usize,
     retries: RetryMemory,
     replies: ReplyMemory,
     patterns: Patterns,
@@ -74,7 +78,7 @@ pub struct Clients {
     /// Attempts that were decided in this burst.
     decided: Vec<Decided>,
     /// What was decided of the exchange that runs on each flow: however long it runs, and whoever
-    /// pushed it out of the retry memory meanwhile.
+    /// pushed it out of the retry memory meanwhile. As far as there have been flows.
     running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
@@ -82,16 +86,12 @@ pub struct Clients {
     doubtful: Vec<(Exchange, Doubt)>,
     doubts: Doubts,
     last_ended: Option<(FlowId, Outcome)>,
+    /// Exchanges that were judged in this burst.
+    judged: Vec<Judged>,
+    /// What was done with the exchange that runs on each flow, before anybody knew what it is.
+    gated: Vec<Option<(ExchangeId, Decision)>>,
     /// The same for HTTP/2.
     streams: mux::Streams,
-}
-
-/// Exchanges that have ended and are not told yet.
-#[derive(Debug)]
-pub struct Untold<'a> {
-    finished: &'a mut [Exchange],
-    doubtful: &'a mut [(Exchange, Doubt)],
-    doubts: &'a mut Doubts,
 }
 
 /// An attempt that was decided in this burst.
@@ -118,63 +118,105 @@ pub struct Decided {
     /// What it asks of whom, as far as its request has been seen.
     pub work: Option<Work>,
     flow: FlowId,
-    /// Where the retry memory has it; nowhere over HTTP/2.
+    /// Where the retry memory has it; nowhere over HTTP/2 and HTTP/3.
     place: Option<Place>,
+}
+
+/// A start, as it is known before it is decided.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    id: ExchangeId,
+    flow: FlowId,
+    peers: Peers,
+    endpoint: Option<EndpointId>,
+    at: Nanos,
+    meant: Nanos,
+    continues: bool,
+    application: u64,
+    place: Option<Place>,
+}
+
+/// An exchange that was judged in this burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// Its number.
+    pub id: ExchangeId,
+    /// On which flow.
+    pub flow: FlowId,
+    /// Between whom.
+    pub peers: Peers,
+    /// Its endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// First byte of its request.
+    pub start: Nanos,
+    /// Last byte of either side.
+    pub end: Nanos,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Running {
     id: ExchangeId,
     link: Link,
-    verdict: (Verdict, Reason),
+    verdict: Decision,
 }
 
 #[derive(Debug)]
 struct Undecided {
-    id: ExchangeId,
-    flow: FlowId,
-    peers: Peers,
-    at: Nanos,
-    meant: Nanos,
-    continues: bool,
-    application: u64,
+    begun: Begun,
     /// When its application had last called anybody.
     called: Nanos,
-    endpoint: Option<EndpointId>,
-    place: Place,
     withdrawn: bool,
     /// The exchange, if it has ended meanwhile, and what its answer may be.
     ended: Option<(Exchange, Option<Doubt>)>,
 }
 
 /// Of what no rule has looked at.
-const NO_VERDICT: (Verdict, Reason) = (Verdict::Pass, Reason::NoRule);
+const NO_VERDICT: Decision = Decision::of(Verdict::Pass, Reason::NoRule);
 /// Attempts that may wait to be decided; beyond it the oldest is decided early.
 const UNDECIDED_MAX: usize = 8192;
+/// Ends of one burst that are told to whoever decides; beyond it their outcome is not.
+const JUDGED_MAX: usize = 1024;
 /// Starts that are decided in one burst at most; the rest waits for the next.
 const DECISIONS_PER_BURST: usize = 16;
 /// An exchange that begins this soon after the one before on its connection continues its worker's
 /// work.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
+/// How much is remembered at once. Memory is taken at start, and touched when it is first used.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Slots of the flow table.
+    pub slots: usize,
+    /// Clients, and as many groups of one client, server and application.
+    pub clients: usize,
+    /// Servers.
+    pub servers: usize,
+}
+
 impl Clients {
-    /// For a flow table with this many slots; lengths are hashed under keys of this seed.
+    /// For so many flows, clients and servers; lengths are hashed under keys of this seed.
     #[must_use]
-    pub fn for_slots(slots: usize, seed: Seed) -> Self {
+    pub fn with_capacity(capacity: Capacity, seed: Seed) -> Self {
+        let Capacity { slots, clients, servers } = capacity;
         Self {
             keys: Keys::new(seed),
             stale: 0,
-            retries: RetryMemory::default(),
-            replies: ReplyMemory::default(),
-            patterns: Patterns::default(),
+            places: clients.max(servers),
+            retries: RetryMemory::with_capacity(clients),
+            replies: ReplyMemory::with_capacity(servers),
+            patterns: Patterns::with_capacity(clients, servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
-            running: vec![None; slots],
+            running: Vec::with_capacity(slots),
             finished: Vec::with_capacity(1024),
             doubtful: Vec::with_capacity(1024),
             doubts: Doubts::default(),
             last_ended: None,
-            streams: mux::Streams::default(),
+            judged: Vec::with_capacity(JUDGED_MAX),
+            gated: vec![None; slots],
+            streams: mux::Streams::with_capacity(clients, servers),
         }
     }
 
@@ -185,24 +227,70 @@ impl Clients {
     }
 
     /// Notes what is done with a decided attempt, also if it has ended already.
-    pub fn note_verdict(&mut self, decided: &Decided, verdict: (Verdict, Reason)) {
-        let Some(place) = decided.place else {
-            self.streams.note_verdict(decided.id, verdict);
-            self.note_finished(decided.id, verdict);
-            return;
-        };
-        self.retries.note_verdict(place, decided.id, verdict);
-        let running = &mut self.running[decided.flow.0 as usize];
-        if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
-            running.verdict = verdict;
+    pub fn note_verdict(&mut self, decided: &Decided, verdict: Decision) {
+        match decided.place {
+            Some(place) => self.retries.note_verdict(place, decided.id, verdict),
+            None => self.streams.note_verdict(decided.id, verdict),
         }
-        self.note_finished(decided.id, verdict);
+        let running = self.running_mut(decided.flow);
+        match running.as_mut().filter(|running| running.id == decided.id) {
+            Some(running) => running.verdict = verdict,
+            None => self.note_finished(decided.id, verdict),
+        }
     }
 
-    fn note_finished(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
-        let finished = self.finished.iter_mut().find(|exchange| exchange.id == id);
-        if let Some(exchange) = finished.or_else(|| self.doubts.find(id)) {
-            (exchange.verdict, exchange.reason) = verdict;
+    fn running_mut(&mut self, flow: FlowId) -> &mut Option<Running> {
+        let place = flow.0 as usize;
+        if self.running.len() <= place {
+            self.running.resize(place + 1, None);
+        }
+        &mut self.running[place]
+    }
+
+    /// Exchanges that were judged in this burst.
+    #[must_use]
+    pub fn judged(&self) -> &[Judged] {
+        &self.judged
+    }
+
+    /// Notes what is done with an exchange of a flow, whatever it is decided to be. The last word
+    /// counts.
+    pub fn note_gate(&mut self, flow: FlowId, id: ExchangeId, decision: Decision) {
+        if let Some(waiting) = self.waiting_mut(id) {
+            if let Some((exchange, _)) = &mut waiting.ended {
+                exchange.note(&decision);
+                return;
+            }
+        } else if let Some(exchange) = self.untold().find(id) {
+            exchange.note(&decision);
+            return;
+        }
+        self.gated[flow.0 as usize] = Some((id, decision));
+    }
+
+    /// How likely a request that comes on a flow is another attempt at what has failed, before any of
+    /// it has been seen: by the failed attempts of its client, server and application that nobody has
+    /// paid for, and the time since. From 0 to 1.
+    #[must_use]
+    pub fn provisional(&self, flows: &FlowTable, flow: FlowId, window: Nanos, now: Nanos) -> f64 {
+        self.retries.provisional(&caller(flows, flow), window, now)
+    }
+
+    /// Takes down that an exchange was judged, and what had been done with it.
+    fn judge(&mut self, exchange: &mut Exchange, flow: FlowId) {
+        let &mut Exchange { id, peers, endpoint, outcome, start, end, .. } = exchange;
+        if self.judged.len() < JUDGED_MAX {
+            self.judged.push(Judged { id, flow, peers, endpoint, outcome, start, end });
+        }
+        let gated = &mut self.gated[flow.0 as usize];
+        if let Some((_, decision)) = gated.take_if(|(gated, _)| *gated == id) {
+            exchange.note(&decision);
+        }
+    }
+
+    fn note_finished(&mut self, id: ExchangeId, verdict: Decision) {
+        if let Some(exchange) = self.untold().find(id) {
+            exchange.note_late(&verdict);
         }
     }
 
@@ -215,15 +303,15 @@ impl Clients {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         let Self { retries, replies, streams, patterns, doubts, .. } = self;
-        let lost = retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted();
+        let lost = retries.evicted() + replies.evicted() + streams.evicted() + patterns.evicted();
         lost + doubts.hurried
     }
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
     pub fn sweep(&mut self, now: Nanos, events: &mut EventSender) {
-        let Self { keys, stale, retries, replies, streams, patterns, .. } = self;
+        let Self { keys, stale, places, retries, replies, streams, patterns, .. } = self;
         if keys.tick(now) {
-            *stale = group::GROUPS.max(reply::SERVERS).max(mux::GROUPS);
+            *stale = *places;
         }
         retries.sweep(now, keys, *stale > 0);
         if *stale > 0 {
@@ -262,6 +350,11 @@ impl Clients {
         !self.undecided.is_empty() || !self.doubts.is_empty() || self.streams.has_undecided()
     }
 
+    fn untold(&mut self) -> Untold<'_> {
+        let Self { finished, doubtful, doubts, .. } = self;
+        Untold { finished, doubtful, doubts }
+    }
+
     fn finish(&mut self, exchange: Exchange, doubt: Option<Doubt>) {
         match doubt {
             Some(doubt) => self.doubtful.push((exchange, doubt)),
@@ -271,20 +364,50 @@ impl Clients {
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
         // Exchange numbers count up, and starts go into the queue in their order.
-        let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.begun.id).ok()?;
         self.undecided.get_mut(index)
     }
 }
 
-impl Untold<'_> {
-    /// The exchange with this number, if it is one of them.
-    pub fn find(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
-        let doubtful = self.doubtful.iter_mut().map(|(exchange, _)| exchange);
-        let of_this_burst = self.finished.iter_mut().chain(doubtful);
-        of_this_burst
-            .into_iter()
-            .find(|exchange| exchange.id == id)
-            .or_else(|| self.doubts.find(id))
+impl Begun {
+    /// Hands a start on with what it was decided to be, and tells it when it is more than a first
+    /// attempt.
+    fn decide(
+        self,
+        link: Link,
+        work: Option<Work>,
+        decided: &mut Vec<Decided>,
+        events: &mut EventSender,
+    ) {
+        let Self { id, flow, peers, endpoint, at: start, meant, continues, .. } = self;
+        let Self { application, place, .. } = self;
+        let at = start + DECIDE_AFTER;
+        decided.push(Decided {
+            id,
+            at,
+            endpoint,
+            link,
+            peers,
+            start,
+            meant,
+            continues,
+            application,
+            work,
+            flow,
+            place,
+        });
+        if let Some(kind) = kind_of(&link) {
+            let (exchange, value, episode) = (id, f64::from(link.attempt), None);
+            events.send(Event::Signal(Signal {
+                at,
+                kind,
+                exchange,
+                peers,
+                endpoint,
+                value,
+                episode,
+            }));
+        }
     }
 }
 
@@ -298,58 +421,50 @@ pub fn observe(
     events: &mut EventSender,
 ) {
     clients.decided.clear();
+    clients.judged.clear();
     for edge in exchanges.edges() {
         match edge {
-            Edge::Opened { id, flow, endpoint, at, meant, previous } => {
+            Edge::Opened { id, flow, endpoint, at, meant, previous, .. } => {
                 let continues = clients.last_ended == Some((*flow, Outcome::Complete))
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
-                let caller = caller(flows, *flow);
+                let (caller, peers) = (caller(flows, *flow), flows.entry(*flow).peers());
                 let carried = Carried { previous: *previous, continues };
-                let (place, called) =
-                    clients.retries.started(*id, *flow, (*meant, *at), &caller, carried);
-                let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
-                let (entry, application) = (flows.entry(flow), caller.application);
-                let (peers, withdrawn, ended) = (entry.peers(), false, None);
-                let waiting = Undecided {
-                    id,
-                    flow,
-                    peers,
-                    at,
-                    meant,
-                    continues,
-                    application,
-                    called,
-                    endpoint,
-                    place,
-                    withdrawn,
-                    ended,
+                let retries = &mut clients.retries;
+                let (place, called) = match quic::is_between(&peers) {
+                    true => (None, retries.called(&caller, *at).1.anywhere),
+                    false => {
+                        let times = (*meant, *at);
+                        let (place, called) = retries.started(*id, *flow, times, &caller, carried);
+                        (Some(place), called)
+                    }
                 };
+                let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
+                let application = caller.application;
+                let begun =
+                    Begun { id, flow, peers, endpoint, at, meant, continues, application, place };
+                let waiting = Undecided { begun, called, withdrawn: false, ended: None };
                 if clients.undecided.len() == UNDECIDED_MAX {
                     decide_next(exchanges, clients, policy, events);
                 }
                 clients.undecided.push_back(waiting);
             }
+            Edge::FirstByte { .. } => {}
             Edge::Ended(facts) => ended(facts, flows, clients, policy, events),
-            Edge::Withdrawn(id, _) => {
+            Edge::Withdrawn(id, ..) => {
                 if let Some(waiting) = clients.waiting_mut(*id) {
                     waiting.withdrawn = true;
-                    let place = waiting.place;
-                    clients.retries.withdrawn(place, *id);
+                    if let Some(place) = waiting.begun.place {
+                        clients.retries.withdrawn(place, *id);
+                    }
                 }
             }
         }
     }
-    for _ in 0..DECISIONS_PER_BURST {
-        let due = clients.undecided.front().is_some_and(|s| s.at + DECIDE_AFTER <= packets.now);
-        if !due {
-            break;
-        }
-        decide_next(exchanges, clients, policy, events);
-    }
+    decide_due(packets.now, exchanges, clients, policy, events);
     let http1 = clients.decided.len();
     mux::observe(packets, flows, exchanges, clients, policy, events);
     look_beyond(http1, exchanges, clients, events);
-    settle_doubts(packets.now, clients, events);
+    doubt::settle(packets.now, clients, events);
 }
 
 /// Looks at what was decided and ended beside everything else. The first `http1` of what was decided
@@ -379,41 +494,8 @@ fn look_beyond(
     }
 }
 
-/// Holds what is in doubt, and tells what has been for long enough.
-fn settle_doubts(now: Nanos, clients: &mut Clients, events: &mut EventSender) {
-    let Clients { keys, retries, replies, patterns, finished, doubtful, doubts, .. } = clients;
-    for (exchange, doubt) in doubtful.drain(..) {
-        doubts.hold(now, exchange, doubt);
-    }
-    while let Some((mut exchange, doubt)) = doubts.due(now) {
-        let Doubt { facts, class, place, .. } = doubt;
-        let replies = replies.learn(exchange.peers.server, facts.seen.last_heard);
-        if class == Class::Tool && doubts.was_given_up(&exchange, &doubt) {
-            replies.learn_rejected(&facts);
-        }
-        let is_none = retries.is_tried_again(place, exchange.id);
-        let (outcome, rule) = match judge(&facts, class, Some(replies)) {
-            (Outcome::Complete, _) if is_none && replies.is_throttled(&facts) => {
-                (Outcome::Throttled, OutcomeRule::AskedAgain)
-            }
-            (Outcome::Complete, _) if is_none => (Outcome::Failed, OutcomeRule::AskedAgain),
-            judged => judged,
-        };
-        let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled);
-        let differs = retries.settled(keys, place, &facts, failed);
-        replies.learn(&facts, failed && differs, !failed);
-        replies.learn_page(&facts, class);
-        if failed {
-            (exchange.outcome, exchange.grounds.outcome) = (outcome, rule);
-            exchange.outcome_confidence = confidence(&facts, outcome);
-            (exchange.tokens, exchange.cost_milli_usd) = (None, None);
-            exchange.waste = exchange.waste.or(waste_of_retry(&exchange));
-            patterns.failed(&exchange);
-        }
-        patterns.told(&exchange, events);
-        finished.push(exchange);
-    }
-}
+/// What an attempt was decided to be, and what was decided to be done with it.
+type Known = (Link, Decision);
 
 fn ended(
     facts: &Facts,
@@ -422,78 +504,122 @@ fn ended(
     policy: &Snapshot,
     events: &mut EventSender,
 ) {
-    let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let peers = flows.entry(facts.seen.flow).peers();
-    let (server, datagrams) = (peers.server, quic::is_between(&peers));
-    let class = endpoint.map(|endpoint| endpoint.class);
-    if let (Some(id), Some(endpoint)) = (facts.seen.endpoint, endpoint) {
-        clients.replies.meet(server, facts.seen.last_heard, (id, endpoint));
+    let seen = &facts.seen;
+    let endpoint = seen.endpoint.map(|id| (id, policy.endpoint(id)));
+    let (caller, peers) = (caller(flows, seen.flow), flows.entry(seen.flow).peers());
+    if let Some(endpoint) = endpoint {
+        clients.replies.meet(peers.server, seen.last_heard, endpoint);
     }
-    let class = class_of(class, clients.replies.of(server), facts.midway);
-    let place = clients.retries.place(&caller(flows, facts.seen.flow));
-    let within =
-        clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
-    if !datagrams
-        && reply::may_recur(facts, class, within)
-        && let Some(place) = place
-    {
-        let replies = clients.replies.learn(server, facts.seen.last_heard);
-        clients.retries.answered(&clients.keys, place, facts, &mut replies.recurring);
-    }
-    let (outcome, rule) = match datagrams {
-        true => quic::judge(facts),
-        false => judge(facts, class, clients.replies.of(server)),
+    let (account, known, doubt) = match quic::is_between(&peers) {
+        true => (quic::account(facts), None, None),
+        false => account_of_records(facts, &caller, clients, policy),
     };
-    let doubt = doubt_about(facts, class, clients.replies.of(server), outcome, datagrams);
-    let doubt = place.zip(doubt).filter(|&(place, _)| {
-        let tried_again = clients.retries.is_tried_again(place, facts.seen.id);
-        tried_again || clients.retries.may_doubt(&clients.keys, place, facts)
-    });
-    if doubt.is_none() && !datagrams && !facts.seen.has_holes && !facts.seen.missed {
-        let error_shaped = failure::observe(facts, class, within);
-        let replies = clients.replies.learn(server, facts.seen.last_heard);
-        replies.learn(facts, error_shaped, outcome == Outcome::Complete);
-        replies.learn_page(facts, class);
-    }
-    clients.last_ended = Some((facts.seen.flow, outcome));
-    let mut exchange = describe(facts, outcome, flows, policy);
-    let caller = caller(flows, facts.seen.flow);
-    exchange.work = (!datagrams).then(|| clients.patterns.work(&clients.keys, facts, &caller));
-    exchange.grounds = grounds(facts, rule);
+    clients.last_ended = Some((seen.flow, account.outcome));
+    let visibility = match flows.entry(seen.flow).class.visibility {
+        Visibility::Quic => Visibility::Quic,
+        _ if facts.midway => Visibility::Opaque,
+        _ => Visibility::H1,
+    };
+    let mut exchange = Account { visibility, ..account }.exchange(flows, policy);
+    clients.judge(&mut exchange, seen.flow);
     signal_end(&exchange, events);
-    let standing = doubt.map_or(Standing::Told(outcome), |(_, pause)| Standing::Doubted(pause));
-    let known =
-        place.and_then(|place| clients.retries.ended(&clients.keys, place, facts, standing));
-    let (facts, application) = (*facts, caller.application);
-    let doubt = doubt.map(|(place, _)| Doubt { facts, class, place, application });
     match clients.waiting_mut(exchange.id) {
         Some(waiting) => waiting.ended = Some((exchange, doubt)),
         None => {
-            let running = clients.running[facts.seen.flow.0 as usize].take();
+            let running = clients.running_mut(seen.flow).take();
             let running = running.filter(|running| running.id == exchange.id);
             // The retry memory knows better, where it still knows: a link can turn out to be
             // mistaken.
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
-            (exchange.verdict, exchange.reason) = verdict;
+            exchange.note_late(&verdict);
             clients.finish(complete(exchange, link), doubt);
         }
     }
 }
 
-/// The pause after which a repeat shows that an answer was none, if it may have been.
-fn doubt_about(
+/// Judges an exchange by its records, and learns from it.
+fn account_of_records(
     facts: &Facts,
-    class: Class,
-    replies: Option<&Replies>,
-    outcome: Outcome,
-    datagrams: bool,
-) -> Option<Nanos> {
-    let answered = outcome == Outcome::Complete && !datagrams;
-    let usual = replies.is_some_and(|replies| replies.is_usual_vector(facts, class));
-    let within = replies.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
-    (answered && !usual).then(|| failure::doubt(facts, class, within)).flatten()
+    caller: &Caller,
+    clients: &mut Clients,
+    policy: &Snapshot,
+) -> (Account, Option<Known>, Option<Doubt>) {
+    let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
+    let Clients { keys, retries, replies, patterns, .. } = clients;
+    let known = replies.of(caller.server);
+    let class = class_of(endpoint.map(|endpoint| endpoint.class), known, facts.midway);
+    let within = known.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
+    let place = retries.place(caller);
+    if let Some(place) = place.filter(|_| reply::may_recur(facts, class, within)) {
+        let replies = replies.learn(caller.server, facts.seen.last_heard);
+        retries.answered(keys, place, facts, &mut replies.recurring);
+    }
+    let (outcome, rule) = judge(facts, class, replies.of(caller.server));
+    let pause = doubt_about(facts, class, replies.of(caller.server), outcome);
+    let doubt = place.zip(pause).filter(|&(place, _)| {
+        let tried_again = retries.is_tried_again(place, facts.seen.id);
+        tried_again || retries.may_doubt(keys, place, facts)
+    });
+    if doubt.is_none() && !facts.seen.has_holes && !facts.seen.missed {
+        let error_shaped = failure::observe(facts, class, within);
+        let replies = replies.learn(caller.server, facts.seen.last_heard);
+        replies.learn(facts, error_shaped, outcome == Outcome::Complete);
+        replies.learn_page(facts, class);
+    }
+    let limit = policy.policy().limits.stall();
+    let account = Account {
+        stall: stall::observe(facts, is_cut_short(outcome), limit),
+        tokens: tokens::estimate(facts, outcome, endpoint),
+        work: Some(patterns.work(keys, facts, caller)),
+        ..account(facts, outcome, rule)
+    };
+    let standing = doubt.map_or(Standing::Told(outcome), |(_, pause)| Standing::Doubted(pause));
+    let known = place.and_then(|place| retries.ended(keys, place, facts, standing));
+    let (facts, application) = (*facts, caller.application);
+    let doubt = doubt.map(|(place, _)| Doubt { facts, class, place, application });
+    (account, known, doubt)
+}
+
+/// What is told of an exchange of HTTP/1.1 or HTTP/3 alike.
+fn account(facts: &Facts, outcome: Outcome, rule: OutcomeRule) -> Account {
+    let seen = &facts.seen;
+    Account {
+        id: seen.id,
+        flow: seen.flow,
+        endpoint: seen.endpoint,
+        visibility: Visibility::H1,
+        start: seen.start,
+        first_byte: seen.first_byte,
+        end: seen.last_heard.max(seen.last_down).max(seen.last_up),
+        closed: facts.closed,
+        outcome,
+        confidence: confidence(facts, outcome),
+        up_bytes: seen.up_bytes,
+        down_bytes: seen.down_bytes,
+        streamed: facts.is_streamed(),
+        stall: None,
+        tokens: None,
+        work: None,
+        grounds: grounds(facts, rule),
+    }
+}
+
+/// Decides the attempts whose time has come.
+fn decide_due(
+    now: Nanos,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    for _ in 0..DECISIONS_PER_BURST {
+        if clients.undecided.front().is_none_or(|start| start.begun.at + DECIDE_AFTER > now) {
+            break;
+        }
+        decide_next(exchanges, clients, policy, events);
+    }
 }
 
 /// Decides the attempt that started first.
@@ -507,58 +633,36 @@ fn decide_next(
     if waiting.withdrawn {
         return;
     }
-    let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
+    let Begun { id, flow, peers, endpoint, application, place, .. } = waiting.begun;
+    let class = endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
-    let Undecided { id, flow, peers, at: start, meant, continues, .. } = waiting;
-    let Undecided { application, called, endpoint, place, .. } = waiting;
-    let Clients { keys, retries, replies, patterns, .. } = clients;
-    let Peers { client, server, .. } = peers;
-    let datagrams = quic::is_between(&peers);
-    let work = waiting.ended.map_or_else(
-        || {
-            let facts = exchanges.facts(flow, id).filter(|_| !datagrams)?;
-            Some(patterns.work(keys, &facts, &Caller { client, server, application }))
-        },
-        |(exchange, _)| exchange.work,
-    );
+    let Clients { keys, retries, replies, patterns, doubts, .. } = clients;
     let replies = replies.of(peers.server);
-    let link = retries.decide(keys, place, id, window, exchanges, |facts| {
+    let standing_of = |facts: &Facts| {
         let class = class_of(class, replies, facts.midway);
-        let outcome = match datagrams {
-            true => quic::judge(facts).0,
-            false => outcome(facts, class, replies),
-        };
-        doubt_about(facts, class, replies, outcome, datagrams)
+        let outcome = outcome(facts, class, replies);
+        doubt_about(facts, class, replies, outcome)
             .map_or(Standing::Told(outcome), Standing::Doubted)
+    };
+    let link = place.map_or(Link::UNKNOWN, |place| {
+        retries.decide(keys, place, id, window, exchanges, standing_of)
     });
-    let link = if datagrams { Link::UNKNOWN } else { link };
     if link.restart {
-        clients.doubts.began_anew((client, application), (called, start));
+        doubts.began_anew((peers.client, application), (waiting.called, waiting.begun.at));
     }
-    let at = start + DECIDE_AFTER;
-    clients.decided.push(Decided {
-        id,
-        at,
-        endpoint,
-        link,
-        peers,
-        start,
-        meant,
-        continues,
-        application,
-        work,
-        flow,
-        place: Some(place),
-    });
-    if let Some(kind) = kind_of(&link) {
-        let (exchange, value, episode) = (id, f64::from(link.attempt), None);
-        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
-    }
+    let work = match &waiting.ended {
+        Some((exchange, _)) => exchange.work,
+        None => exchanges.facts(flow, id).filter(|_| place.is_some()).map(|facts| {
+            let Peers { client, server, .. } = peers;
+            patterns.work(keys, &facts, &Caller { client, server, application })
+        }),
+    };
+    waiting.begun.decide(link, work, &mut clients.decided, events);
     match waiting.ended {
         Some((exchange, doubt)) => clients.finish(complete(exchange, link), doubt),
         None => {
             let running = Running { id, link, verdict: NO_VERDICT };
-            clients.running[flow.0 as usize] = Some(running);
+            *clients.running_mut(flow) = Some(running);
         }
     }
 }
@@ -580,56 +684,6 @@ fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Cl
     let known = class.or(replies.and_then(|replies| replies.class));
     let streams = replies.is_some_and(Replies::streams);
     known.unwrap_or(if midway && !streams { Class::Tool } else { Class::Llm })
-}
-
-/// Everything about an ended exchange but what it is a retry of.
-fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapshot) -> Exchange {
-    let seen = &facts.seen;
-    let entry = flows.entry(seen.flow);
-    let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
-    let datagrams = quic::is_between(&entry.peers());
-    let tokens = (!datagrams).then(|| tokens::estimate(facts, outcome, endpoint)).flatten();
-    let price = endpoint.and_then(|endpoint| endpoint.price);
-    Exchange {
-        id: seen.id,
-        peers: entry.peers(),
-        endpoint: seen.endpoint,
-        // A policy that came in the middle of it may call the flow otherwise.
-        call: entry.class.call.filter(|call| Some(call.endpoint) == seen.endpoint),
-        sni: entry.class.sni,
-        visibility: match entry.class.visibility {
-            Visibility::Quic => Visibility::Quic,
-            _ if facts.midway => Visibility::Opaque,
-            _ => Visibility::H1,
-        },
-        from_middle: entry.from_middle(),
-        rtt: entry.halves.map(|half| half.rtt.smoothed()),
-        start: seen.start,
-        first_byte: seen.first_byte,
-        end: seen.last_heard.max(seen.last_down).max(seen.last_up),
-        // A request may cross the close that answers it.
-        closed: facts.closed.map(|closed| closed.max(seen.start)).filter(|_| is_cut_short(outcome)),
-        outcome,
-        attempt: 1,
-        retry_of: None,
-        hedge: false,
-        restart: false,
-        stall: stall::observe(facts, is_cut_short(outcome), policy.policy().limits.stall())
-            .filter(|_| !datagrams),
-        outcome_confidence: confidence(facts, outcome),
-        retry_confidence: Link::UNKNOWN.confidence,
-        up_bucket: length_bucket(seen.up_bytes.into()),
-        down_bucket: length_bucket(seen.down_bytes.into()),
-        streamed: facts.is_streamed(),
-        tokens,
-        cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
-        waste: waste_of_end(outcome, seen.first_byte.is_some()),
-        amended: None,
-        work: None,
-        verdict: Verdict::Pass,
-        reason: Reason::NoRule,
-        grounds: Grounds::default(),
-    }
 }
 
 /// A side closed before the response was whole.

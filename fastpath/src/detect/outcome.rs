@@ -98,6 +98,7 @@ pub fn grounds(facts: &Facts, rule: OutcomeRule) -> Grounds {
     Grounds {
         outcome: rule,
         ended,
+        decision: None,
         up_records: seen.up_records,
         down_records: seen.down_records,
         counted_records: u16::try_from(facts.body().0).unwrap_or(u16::MAX),

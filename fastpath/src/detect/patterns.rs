@@ -14,7 +14,6 @@ use super::cascade::{self, Cascade};
 use super::episode::{Change, Subject};
 use super::fanout::{self, FanOuts};
 use super::margin::{self, Load};
-use super::memory::Memory;
 use super::orphan::{Legs, Progress};
 use super::outage::{self, Backend, Others, Sign};
 use super::retry::Caller;
@@ -25,6 +24,7 @@ use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::keyed::Keys;
+use crate::lru::{LruMap, Reuse};
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::telemetry::event::{
     Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste,
@@ -32,8 +32,6 @@ use crate::telemetry::event::{
 };
 use crate::time::Nanos;
 
-/// Clients, callers, backends and gateways that are remembered, of each.
-const REMEMBERED: usize = 1024;
 /// Of each, how many are looked at in one tick.
 const PER_TICK: usize = 4;
 /// Confidence of what is counted rather than inferred.
@@ -47,11 +45,11 @@ const FAMILY_BYTES: u32 = 8;
 #[derive(Debug)]
 pub struct Patterns {
     hasher: RandomState,
-    clients: Memory<Address, Client>,
-    callers: Memory<u64, FanOuts>,
-    endpoints: Memory<EndpointId, Endpoint>,
-    backends: Memory<(Address, u16), Server>,
-    gateways: Memory<Address, Legs>,
+    clients: LruMap<Address, Client>,
+    callers: LruMap<u64, FanOuts>,
+    endpoints: LruMap<EndpointId, Endpoint>,
+    backends: LruMap<(Address, u16), Server>,
+    gateways: LruMap<Address, Legs>,
 }
 
 #[derive(Debug, Default)]
@@ -74,20 +72,26 @@ struct Server {
     endpoint: Option<EndpointId>,
 }
 
-impl Default for Patterns {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            clients: Memory::with_capacity(REMEMBERED),
-            callers: Memory::with_capacity(REMEMBERED),
-            endpoints: Memory::with_capacity(ENDPOINTS_MAX),
-            backends: Memory::with_capacity(REMEMBERED),
-            gateways: Memory::with_capacity(REMEMBERED),
-        }
-    }
-}
+impl Reuse for Client {}
+impl Reuse for FanOuts {}
+impl Reuse for Endpoint {}
+impl Reuse for Server {}
+impl Reuse for Legs {}
 
 impl Patterns {
+    /// For so many clients, as many callers and gateways, and so many backends.
+    #[must_use]
+    pub fn with_capacity(clients: usize, backends: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            clients: LruMap::with_capacity(clients),
+            callers: LruMap::with_capacity(clients),
+            endpoints: LruMap::with_capacity(ENDPOINTS_MAX),
+            backends: LruMap::with_capacity(backends),
+            gateways: LruMap::with_capacity(clients),
+        }
+    }
+
     /// What an exchange asks of whom.
     #[must_use]
     pub fn work(&self, keys: &Keys, facts: &Facts, caller: &Caller) -> Work {
@@ -123,7 +127,7 @@ impl Patterns {
         self.attempted(at, link.attempt, subject, events);
         let margin = self.margin(endpoint, at);
         if let Some(work) = decided.work {
-            let client = self.clients.of(peers.client, at);
+            let client = self.clients.touch(peers.client, at);
             let start = thrash::Start { at, flow, work, retry_of: link.retry_of, subject };
             let change = client.steps.started(&start, |flow, id| {
                 let seen = exchanges.facts(flow, id)?.seen;
@@ -143,9 +147,9 @@ impl Patterns {
         let &Decided { meant, continues, .. } = decided;
         let start = fanout::Start { at, meant, continues, attempt, retry_of, subject };
         let caller = self.hasher.hash_one((peers.client, peers.server, decided.application));
-        let change = self.callers.of(caller, at).started(&start);
+        let change = self.callers.touch(caller, at).started(&start);
         tell(events, SignalKind::FanOut, Scope::Client, change, margin, INFERRED);
-        self.gateways.of(peers.client, at).started(id, flow, at);
+        self.gateways.touch(peers.client, at).started(id, flow, at);
     }
 
     /// An attempt was decided, of which no more is known than whose it is and its number.
@@ -158,13 +162,13 @@ impl Patterns {
     ) {
         let limits = cascade::Limits::default();
         if let Some(endpoint) = subject.endpoint {
-            let state = self.endpoints.of(endpoint, at);
+            let state = self.endpoints.touch(endpoint, at);
             let change = state.cascade.started(at, attempt, subject, &limits);
             let margin = change.and_then(|_| state.margin(at));
             tell(events, SignalKind::Cascade, Scope::Endpoint, change, margin, COUNTED);
         }
         let margin = self.margin(subject.endpoint, at);
-        let client = self.clients.of(subject.peers.client, at);
+        let client = self.clients.touch(subject.peers.client, at);
         let change = client.cascade.started(at, attempt, subject, &limits);
         tell(events, SignalKind::Cascade, Scope::Client, change, margin, COUNTED);
     }
@@ -178,7 +182,7 @@ impl Patterns {
     ) {
         let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
         let tokens = likely_tokens(exchange);
-        if let Some(client) = self.clients.known(&exchange.peers.client) {
+        if let Some(client) = self.clients.get_mut(&exchange.peers.client) {
             if in_vain {
                 client.cascade.came_to_nothing(tokens);
             }
@@ -195,7 +199,7 @@ impl Patterns {
     /// The answer of an exchange that had ended turns out to have been none.
     pub fn failed(&mut self, exchange: &Exchange) {
         let &Exchange { id, end, outcome, waste, .. } = exchange;
-        if let Some(client) = self.clients.known(&exchange.peers.client) {
+        if let Some(client) = self.clients.get_mut(&exchange.peers.client) {
             if exchange.retry_of.is_some() {
                 client.cascade.came_to_nothing(likely_tokens(exchange));
             }
@@ -210,8 +214,8 @@ impl Patterns {
         let at = exchange.closed.unwrap_or(exchange.end).max(exchange.end);
         let waited = first_byte.is_none().then(|| at.since(start));
         let sign = outage::sign(outcome, waited);
-        let state = endpoint.map(|endpoint| self.endpoints.of(endpoint, at));
-        let server = self.backends.of((peers.server, peers.server_port), at);
+        let state = endpoint.map(|endpoint| self.endpoints.touch(endpoint, at));
+        let server = self.backends.touch((peers.server, peers.server_port), at);
         server.endpoint = endpoint;
         let (mut others, mut margin) = (Others::default(), None);
         if let Some(state) = state {
@@ -264,30 +268,30 @@ impl Patterns {
 
     /// The observation is over: every episode that runs ends.
     pub fn close(&mut self, now: Nanos, events: &mut EventSender) {
-        for client in self.clients.all() {
+        for client in self.clients.values_mut() {
             let change = client.cascade.close(now);
             tell(events, SignalKind::Cascade, Scope::Client, change, None, COUNTED);
             while let Some(change) = client.steps.close() {
                 tell_run(events, Some(change));
             }
         }
-        for fan_outs in self.callers.all() {
+        for fan_outs in self.callers.values_mut() {
             while let Some(change) = fan_outs.close() {
                 tell(events, SignalKind::FanOut, Scope::Client, Some(change), None, INFERRED);
             }
         }
-        for endpoint in self.endpoints.all() {
+        for endpoint in self.endpoints.values_mut() {
             let margin = endpoint.margin(now);
             let change = endpoint.cascade.close(now);
             tell(events, SignalKind::Cascade, Scope::Endpoint, change, margin, COUNTED);
         }
-        for server in self.backends.all() {
+        for server in self.backends.values_mut() {
             tell_outage(events, server.backend.close(now), None);
         }
     }
 
     fn margin(&mut self, endpoint: Option<EndpointId>, now: Nanos) -> Option<f64> {
-        self.endpoints.known(&endpoint?)?.margin(now)
+        self.endpoints.get_mut(&endpoint?)?.margin(now)
     }
 
     fn branch_ended(&mut self, exchange: &mut Exchange, events: &mut EventSender) {
@@ -296,7 +300,7 @@ impl Patterns {
         let caller = self.hasher.hash_one((peers.client, peers.server, application));
         let (id, end, outcome) = (exchange.id, exchange.end, exchange.outcome);
         let tokens = likely_tokens(exchange);
-        let fan_outs = self.callers.known(&caller);
+        let fan_outs = self.callers.get_mut(&caller);
         let doomed = fan_outs.and_then(|f| f.ended(id, end, outcome, tokens));
         if let Some(doomed) = doomed {
             if doomed.confidence >= doomed::BOOKED_FROM {
@@ -314,14 +318,14 @@ impl Patterns {
         events: &mut EventSender,
     ) {
         let &mut Exchange { id, peers, start, first_byte, end, .. } = exchange;
-        let upstream = self.gateways.known(&peers.client);
+        let upstream = self.gateways.get_mut(&peers.client);
         if let Some(orphan) = upstream.and_then(|legs| legs.ended(id, first_byte, end)) {
             exchange.waste = exchange.waste.or(Some(Waste::Orphan));
             let (after, share) = (orphan.after, orphan.share);
             tell_alone(events, SignalKind::Orphan, exchange, after, share, orphan.confidence);
         }
         let left = exchange.closed.filter(|_| exchange.outcome == Outcome::ClientAbort);
-        if let (Some(left), Some(legs)) = (left, self.gateways.known(&peers.server)) {
+        if let (Some(left), Some(legs)) = (left, self.gateways.get_mut(&peers.server)) {
             let down_bytes = exchange.down_bucket / 2;
             let downstream = Progress { start, first_byte, down_bytes };
             legs.downstream_left(&downstream, left, |flow, id| progress(exchanges, flow, id));

@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::calls::{Called, Calls};
 use super::continuity::{Before, Came};
-use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
+use super::group::{Attempt, Carried, Completed, Debt, Group, Place, Progress};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
 use super::size::{FAMILY_BYTES, Reply, Request, Size};
@@ -22,7 +22,8 @@ use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::keyed::Keys;
-use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
+use crate::lru::LruMap;
+use crate::telemetry::event::{Decision, ExchangeId, Outcome};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
 
@@ -36,6 +37,8 @@ const AGE_MAX: Nanos = Nanos::from_secs(75);
 pub const LINK_ABOVE: f64 = -1.0;
 /// Starts a second of one length that are always there.
 const BACKGROUND_PER_SEC: f64 = 0.002;
+/// Starts are counted over this time where nothing of a request is known.
+const STARTS_WITHIN: Nanos = Nanos::from_secs(10);
 /// What it costs that only the body is the same.
 const BODY_ONLY: f64 = 0.3;
 /// Seconds by which a retry may seem to start before the attempt that was cut has ended.
@@ -104,7 +107,7 @@ pub struct Caller {
 /// What an lcore remembers of attempts.
 #[derive(Debug)]
 pub struct RetryMemory {
-    groups: Groups,
+    groups: LruMap<Place, Group>,
     calls: Calls,
     hasher: RandomState,
     pairs: Vec<Pair>,
@@ -162,20 +165,20 @@ impl Link {
     };
 }
 
-impl Default for RetryMemory {
-    fn default() -> Self {
+impl RetryMemory {
+    /// For so many groups.
+    #[must_use]
+    pub fn with_capacity(groups: usize) -> Self {
         Self {
-            groups: Groups::default(),
-            calls: Calls::default(),
+            groups: LruMap::with_capacity(groups),
+            calls: Calls::for_groups(groups),
             hasher: RandomState::new(),
             pairs: Vec::with_capacity(4096),
             starts: Vec::with_capacity(64),
             pushed_out: 0,
         }
     }
-}
 
-impl RetryMemory {
     /// Remembers that an attempt was meant, and has started, on a connection that had carried
     /// something else before or nothing. Returns where, and when its application had last called
     /// anybody.
@@ -187,43 +190,65 @@ impl RetryMemory {
         caller: &Caller,
         carried: Carried,
     ) -> (Place, Nanos) {
-        let key = self.hasher.hash_one(caller);
-        let application = self.hasher.hash_one((caller.client, caller.application));
-        let Called { elsewhere, anywhere } = self.calls.note(application, key, at);
-        let place = self.groups.find_or_make(key, at);
-        let verdict = (Verdict::Pass, Reason::NoRule);
-        if let Some(group) = self.groups.get_mut(place) {
-            group.forget_before(at.since(AGE_MAX));
-            let progress = Progress::Running;
-            let (link, paid) = (None, false);
-            let start = at;
-            self.pushed_out += u64::from(group.push(Attempt {
-                id,
-                flow,
-                start,
-                meant,
-                carried,
-                elsewhere,
-                link,
-                verdict,
-                paid,
-                progress,
-            }));
-        }
+        let (place, Called { elsewhere, anywhere }) = self.called(caller, at);
+        let group = self.groups.touch(place, at);
+        group.forget_before(at.since(AGE_MAX));
+        self.pushed_out += u64::from(group.push(Attempt {
+            id,
+            flow,
+            start: at,
+            meant,
+            carried,
+            elsewhere,
+            link: None,
+            verdict: Decision::default(),
+            paid: false,
+            progress: Progress::Running,
+        }));
         (place, anywhere)
+    }
+
+    /// Notes a call, whatever becomes of it. Returns the place of the caller's group, and when its
+    /// application had called before.
+    pub fn called(&mut self, caller: &Caller, at: Nanos) -> (Place, Called) {
+        let place = Place(self.hasher.hash_one(caller));
+        let application = self.hasher.hash_one((caller.client, caller.application));
+        (place, self.calls.note(application, place.0, at))
     }
 
     /// The place of a caller's group, unless it has left.
     #[must_use]
     pub fn place(&self, caller: &Caller) -> Option<Place> {
-        self.groups.find(self.hasher.hash_one(caller))
+        let place = Place(self.hasher.hash_one(caller));
+        self.groups.get(&place).map(|_| place)
+    }
+
+    /// How likely a request of this caller, now, is the retry of an attempt that is known to have
+    /// failed: the densities of the gaps, against the rate at which it starts anything.
+    #[must_use]
+    pub fn provisional(&self, caller: &Caller, window: Nanos, now: Nanos) -> f64 {
+        let Some(group) = self.place(caller).and_then(|place| self.groups.get(&place)) else {
+            return 0.0;
+        };
+        let (mut retry, mut started) = (0.0, 0_u32);
+        for attempt in &group.attempts {
+            started += u32::from(now.since(attempt.start) < STARTS_WITHIN);
+            if let (Progress::Failed(_, debt), false) = (attempt.progress, attempt.paid)
+                && now.since(debt.end) <= window
+            {
+                let number = attempt.link.map_or(1, |link| link.attempt);
+                retry += group.habit.density(now.since(debt.end).secs_f64(), number);
+            }
+        }
+        let rate = f64::from(started) / STARTS_WITHIN.secs_f64();
+        retry / (retry + rate.max(BACKGROUND_PER_SEC))
     }
 
     /// Lets a server's memory of answers learn from one, and from what the same request was answered
     /// before.
     pub fn answered(&self, keys: &Keys, place: Place, facts: &Facts, recurring: &mut Recurring) {
         let (size, request) = (facts.seen.down_bytes, keys.length(facts.seen.up_bytes.into()));
-        let Some(group) = self.groups.get(place) else { return };
+        let Some(group) = self.groups.get(&place) else { return };
         let known = group.length(request);
         let in_doubt = group.attempts.iter().rev().find_map(|attempt| match attempt.progress {
             Progress::Doubted(asked, debt) if asked.is(facts.seen.up_bytes, request) => {
@@ -243,9 +268,9 @@ impl RetryMemory {
         place: Place,
         facts: &Facts,
         standing: Standing,
-    ) -> Option<(Link, (Verdict, Reason))> {
+    ) -> Option<(Link, Decision)> {
         let mut size = Size::of(facts);
-        let group = self.groups.get_mut(place)?;
+        let group = self.groups.get_mut(&place)?;
         if standing == Standing::Told(Outcome::Complete) {
             group.learn_length(&completed(facts, keys));
         }
@@ -277,7 +302,7 @@ impl RetryMemory {
     /// of its length are no template, and not too many wait already.
     #[must_use]
     pub fn may_doubt(&self, keys: &Keys, place: Place, facts: &Facts) -> bool {
-        let Some(group) = self.groups.get(place) else { return false };
+        let Some(group) = self.groups.get(&place) else { return false };
         let length = group.length(keys.length(facts.seen.up_bytes.into()));
         let doubted = |attempt: &&Attempt| matches!(attempt.progress, Progress::Doubted(..));
         length.is_none_or(|length| length.count <= TEMPLATE_ABOVE)
@@ -287,14 +312,14 @@ impl RetryMemory {
     /// Whether another attempt is the retry of this one.
     #[must_use]
     pub fn is_tried_again(&self, place: Place, id: ExchangeId) -> bool {
-        let attempt = self.groups.get(place).and_then(|group| group.attempt(id));
+        let attempt = self.groups.get(&place).and_then(|group| group.attempt(id));
         attempt.is_some_and(|attempt| attempt.paid)
     }
 
     /// The doubt about an answer is settled. Returns whether requests of this length have had another
     /// answer.
     pub fn settled(&mut self, keys: &Keys, place: Place, facts: &Facts, failed: bool) -> bool {
-        let Some(group) = self.groups.get_mut(place) else { return false };
+        let Some(group) = self.groups.get_mut(&place) else { return false };
         if !failed {
             group.learn_length(&completed(facts, keys));
         }
@@ -310,8 +335,8 @@ impl RetryMemory {
     }
 
     /// Notes what is done with an attempt that still runs.
-    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: (Verdict, Reason)) {
-        if let Some(attempt) = self.groups.get_mut(place).and_then(|group| group.attempt_mut(id)) {
+    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: Decision) {
+        if let Some(attempt) = self.groups.get_mut(&place).and_then(|group| group.attempt_mut(id)) {
             attempt.verdict = verdict;
         }
     }
@@ -319,7 +344,7 @@ impl RetryMemory {
     /// Forgets what is too old, in one group a call. `stale`: what was hashed under a key that is
     /// gone as well.
     pub fn sweep(&mut self, now: Nanos, keys: &Keys, stale: bool) {
-        let group = self.groups.next_in_round();
+        let Some(group) = self.groups.next_in_round() else { return };
         group.forget_before(now.since(AGE_MAX));
         if stale {
             group.forget_unknown(keys);
@@ -328,7 +353,7 @@ impl RetryMemory {
 
     /// Forgets what was no exchange.
     pub fn withdrawn(&mut self, place: Place, id: ExchangeId) {
-        if let Some(group) = self.groups.get_mut(place) {
+        if let Some(group) = self.groups.get_mut(&place) {
             group.attempts.retain(|attempt| attempt.id != id);
         }
     }
@@ -347,7 +372,7 @@ impl RetryMemory {
         let Self { groups, pairs, starts, .. } = self;
         starts.clear();
         pairs.clear();
-        let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
+        let Some(group) = groups.get_mut(&place) else { return Link::UNKNOWN };
         let view = View { group, keys, exchanges, standing_of: &standing_of };
         let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
         let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
@@ -385,7 +410,7 @@ impl RetryMemory {
     /// Groups, attempts and applications that were pushed out before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.groups.evicted() + self.calls.evicted() + self.pushed_out
+        self.groups.evicted + self.calls.evicted() + self.pushed_out
     }
 }
 
