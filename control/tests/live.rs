@@ -62,7 +62,6 @@ fn answer(request: &Request) -> Reply {
             Reply::Learnt(Some([("openai".to_owned(), learnt)].into()))
         }
         Request::Ledger => Reply::Ledger(Box::new(ledger.view())),
-        Request::Bypass { on } => Reply::Bypassed(*on),
         Request::Policy | Request::Apply { .. } => {
             Reply::Policy(Box::new(Policy::catalogue().unwrap()))
         }

@@ -58,7 +58,7 @@ pub struct LcoreConfig {
     pub mode: Mode,
     /// Flows at once.
     pub flows: usize,
-    /// Clients that are remembered; one that has been met takes 84 KB.
+    /// Clients that are remembered; one that has been met takes 85 KB.
     pub clients: usize,
     /// Servers that are remembered; one that has been met takes 4 KB.
     pub servers: usize,

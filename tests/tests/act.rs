@@ -58,7 +58,7 @@ impl Wire {
         self.now += Nanos::from_millis(1);
         self.burst.begin(self.now);
         for (port, bytes) in frames {
-            let wire_bytes = u32::try_from(bytes.len()).unwrap();
+            let wire_bytes = u32::try_from(bytes.len()).expect("a frame is short");
             self.burst.push(bytes.clone().into(), self.now, *port, wire_bytes);
             self.counters.rx_frames += 1;
         }
@@ -99,9 +99,15 @@ impl Wire {
 
 fn ends(v6: bool) -> [SocketAddr; 2] {
     if v6 {
-        ["[2001:db8::1]:40000".parse().unwrap(), "[2001:db8::2]:443".parse().unwrap()]
+        [
+            "[2001:db8::1]:40000".parse().expect("an address"),
+            "[2001:db8::2]:443".parse().expect("an address"),
+        ]
     } else {
-        ["10.0.0.1:40000".parse().unwrap(), "203.0.113.9:443".parse().unwrap()]
+        [
+            "10.0.0.1:40000".parse().expect("an address"),
+            "203.0.113.9:443".parse().expect("an address"),
+        ]
     }
 }
 
@@ -142,11 +148,13 @@ fn open(bounds: HoldBounds) -> Wire {
 /// Holds the first flow of the burst for ten milliseconds from its frame `from` on.
 fn hold(flows: &[Option<FlowId>], from: u16, now: Nanos) -> Vec<Order> {
     let until = now + Nanos::from_millis(10);
-    vec![Order::Hold { flow: flows[0].unwrap(), from, until }]
+    vec![Order::Hold { flow: flows[0].expect("its flow is known"), from, until }]
 }
 
 fn seqs(left: &[Left]) -> Vec<u32> {
-    let seq = |frame: &[u8]| u32::from_be_bytes(frame[frame::V4_SEQ..][..4].try_into().unwrap());
+    let seq = |frame: &[u8]| {
+        u32::from_be_bytes(frame[frame::V4_SEQ..][..4].try_into().expect("four bytes"))
+    };
     left.iter().map(|(_, frame)| seq(frame)).collect()
 }
 
@@ -220,7 +228,7 @@ fn the_flow(wire: &mut Wire) -> FlowId {
         flow = flows[0];
         Vec::new()
     });
-    flow.unwrap()
+    flow.expect("its flow is known")
 }
 
 #[test]
@@ -268,7 +276,7 @@ fn checksums(frame: &[u8], network: usize) -> [u16; 2] {
     if ip[0] >> 4 == 4 {
         let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
         let tcp = &ip[20..length];
-        let bytes = u16::try_from(tcp.len()).unwrap();
+        let bytes = u16::try_from(tcp.len()).expect("a segment is short");
         let pseudo = Sum::default().bytes(&ip[12..20]).word(6).word(bytes);
         [Sum::default().bytes(&ip[..20]).checksum(), pseudo.bytes(tcp).checksum()]
     } else {

@@ -151,7 +151,7 @@ const FINDINGS: [(&str, Fires); 3] = [
 ];
 
 /// Signals that no detector gives: a verdict of the rules, and what amends an exchange.
-const NO_DETECTORS: [&str; 2] = ["over_budget", "wasted"];
+const NO_DETECTORS: [&str; 3] = ["over_budget", "wasted", "disarmed"];
 
 /// The kinds of signals that a detector gives, as the source has them.
 fn kinds() -> Vec<String> {

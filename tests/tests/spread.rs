@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fastpath::keyed::Seed;
 use fastpath::lcore::{Lcore, LcoreConfig, Mode};
 use fastpath::policy::handoff;
-use fastpath::policy::snapshot::{Policy, RetryBudget, Snapshot};
+use fastpath::policy::snapshot::{Policy, RuleMode, Snapshot};
 use fastpath::port::Rx;
 use fastpath::port::mem::{MemPort, Sent};
 use fastpath::port::spread::{Ends, LcorePort};
@@ -28,12 +28,9 @@ struct Run {
     sent: Vec<Sent>,
 }
 
-/// Each lcore has a budget for its own clients, so when it is spent depends on who they are.
-const NEVER_SPENT: RetryBudget =
-    RetryBudget { percent: 100.0, min_per_sec: 1.0, burst: 1e6, fixed: false };
-
 fn run(arrivals: Vec<Arrival>, lcores: usize, ends: Ends) -> Run {
-    let policy = Policy { retry_budget: NEVER_SPENT, ..Policy::catalogue().unwrap() };
+    // What is decided is by what one lcore has seen (docs/decisions/0007).
+    let policy = Policy { mode: RuleMode::Off, ..Policy::catalogue().unwrap() };
     let snapshot = Arc::new(Snapshot::compile(policy).unwrap());
     let mut planes: Vec<_> = (0..)
         .zip(LcorePort::spread(MemPort::new(arrivals), lcores, ends, 1024))
