@@ -11,6 +11,7 @@ use fastpath::decide::order::{HoldEnd, Mark, Order, Toward};
 use fastpath::flow::table::FlowTable;
 use fastpath::flow::{self};
 use fastpath::parse::{self, Parser};
+use fastpath::policy::rules::{self, Rules};
 use fastpath::port::mem::Buffer;
 use fastpath::telemetry::counters::{Passes, PortCounters};
 use fastpath::telemetry::reasons::DropReason;
@@ -156,6 +157,21 @@ fn seqs(left: &[Left]) -> Vec<u32> {
         u32::from_be_bytes(frame[frame::V4_SEQ..][..4].try_into().expect("four bytes"))
     };
     left.iter().map(|(_, frame)| seq(frame)).collect()
+}
+
+#[test]
+fn the_bounds_of_the_policy_end_a_hold() {
+    for (max_bytes, pool_percent, kept) in
+        [(1000, 25.0, true), (200, 25.0, false), (1000, 0.0, false)]
+    {
+        let mut wire = open(HoldBounds::default());
+        let rule = Rules::default().hold;
+        wire.shapers.bound(&rules::HoldBounds { max_bytes, pool_percent, ..rule });
+        let now = wire.now;
+        let left = wire.play(&[up(101, ACK, 200)], |flows| hold(flows, 0, now));
+        assert_eq!(left.is_empty(), kept, "{max_bytes} bytes, {pool_percent} %");
+        assert_eq!(wire.ends().is_empty(), kept);
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use foldhash::fast::RandomState;
 use crate::burst::{Burst, Direction, Fate, FlowId, Frame, Packets, PortIndex};
 use crate::decide::order::{HoldEnded, Mark, Order, Toward};
 use crate::flow::table::FlowTable;
+use crate::policy::rules;
 use crate::telemetry::counters::{Acts, PortCounters};
 use crate::telemetry::reasons::DropReason;
 use crate::time::Nanos;
@@ -82,6 +83,11 @@ impl<F: Frame> Shapers<F> {
             reroutes: Reroutes::new(),
             counts: Acts::default(),
         }
+    }
+
+    /// What is held from here on stays within the policy's bounds.
+    pub fn bound(&mut self, rule: &rules::HoldBounds) {
+        self.holds.bound(rule);
     }
 
     /// Gives frames of rerouted connections the address that their clients know, before any stage

@@ -270,7 +270,7 @@ impl Limit {
     pub fn first_byte(&mut self, ticket: Ticket, asked: Nanos, held: usize, now: Nanos) {
         let armed = held > 0 || self.evidence(now);
         let since = self.place(ticket).map(|place| self.waiting[place].since);
-        self.overtake(ticket);
+        self.overtake(ticket, since);
         self.leave(ticket, false);
         self.streaming += 1;
         if self.first_bytes.len() == FIRST_BYTES {
@@ -411,9 +411,11 @@ impl Limit {
         self.waiting.binary_search_by_key(&ticket.number, |waiting| waiting.number).ok()
     }
 
-    /// The requests forwarded before this one have been overtaken by it.
-    fn overtake(&mut self, ticket: Ticket) {
+    /// The requests that were at the server before this one have been overtaken by it. One whose
+    /// release is not due yet has not.
+    fn overtake(&mut self, ticket: Ticket, since: Option<Nanos>) {
         let before = self.waiting.iter_mut().take_while(|w| w.number < ticket.number);
+        let before = before.filter(|w| since.is_none_or(|since| w.since <= since));
         for waiting in before.filter(|w| w.overtaken_by < OVERTAKEN_BY) {
             waiting.overtaken_by += 1;
             self.overtaken += usize::from(waiting.overtaken_by == OVERTAKEN_BY);
