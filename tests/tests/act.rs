@@ -314,10 +314,12 @@ fn a_reset_has_the_numbers_that_each_side_expects_and_sums_up() {
         wire.pass(&[(CLIENT, segment(client, server, 100, 0, SYN, &[]))]);
         wire.pass(&[(SERVER, segment(server, client, 500, 101, SYN | ACK, &[]))]);
         let data = (SERVER, segment(server, client, 501, 101, ACK, &[1; 33]));
-        let left = wire.play(std::slice::from_ref(&data), |flows| {
+        let ack = (CLIENT, segment(client, server, 101, 534, ACK, &[]));
+        let mut left = wire.play(&[data.clone(), ack], |flows| {
             vec![Order::Reset { flow: flows[0].unwrap(), toward: Toward::Both }]
         });
         assert_eq!(left[0], (CLIENT, data.1), "what the server sent still passes");
+        left.remove(1);
         let network = 14 + vlan.map_or(0, |_| 4);
         let tcp = network + if v6 { 40 } else { 20 };
         let numbers = |frame: &[u8]| {
@@ -339,6 +341,7 @@ fn a_reset_without_a_frame_to_go_by_waits_for_the_next_one() {
     let flow = the_flow(&mut wire);
     let reset = vec![Order::Reset { flow, toward: Toward::Server }];
     assert_eq!(wire.play(&[], |_| reset), []);
+    assert_eq!(wire.pass(&[up(101, ACK, 9)]).len(), 1, "its client does not know what has arrived");
     let left = wire.pass(&[down(501, 101, 20)]);
     assert_eq!(left.len(), 2);
     assert_eq!((left[1].0, seqs(&left)[1]), (SERVER, 101));
@@ -349,10 +352,11 @@ fn nothing_is_made_inside_a_tunnel() {
     let mut wire = Wire::new(HoldBounds::default());
     let inside = |left: Left| frame::encapsulated("VXLAN", &left.1);
     wire.pass(&[(CLIENT, inside(up(100, SYN, 0)))]);
-    let left = wire.play(&[(CLIENT, inside(up(101, ACK, 5)))], |flows| {
+    let frames = [(CLIENT, inside(up(101, ACK, 5))), (SERVER, inside(down(501, 106, 5)))];
+    let left = wire.play(&frames, |flows| {
         vec![Order::Reset { flow: flows[0].unwrap(), toward: Toward::Both }]
     });
-    assert_eq!(left.len(), 1);
+    assert_eq!(left.len(), 2);
     assert_eq!(wire.shapers.counts().resets_refused, 2);
 }
 

@@ -161,15 +161,17 @@ impl<F: Frame> Holds<F> {
 
     /// Begins to hold a flow; false when as many are held as may be: then it is over at once.
     pub(super) fn begin(&mut self, flow: FlowId, from: u16, until: Nanos, now: Nanos) -> bool {
-        let begun = self.occupy(flow, from, None).is_some_and(|place| {
-            let timer = self.timers.start(now, until, place);
-            self.holds[place as usize].timer = timer;
-            timer.is_some()
-        });
-        if !begun {
+        let Some(place) = self.occupy(flow, from, None) else {
             self.ended.push(HoldEnded { flow, end: HoldEnd::Full, at: now });
+            return false;
+        };
+        let timer = self.timers.start(now, until, place);
+        self.holds[place as usize].timer = timer;
+        if timer.is_none() {
+            // It would have no end.
+            self.end(place, HoldEnd::Full, now);
         }
-        begun
+        timer.is_some()
     }
 
     /// Sets the rate of a flow, zero to end it; false when the flow is held, or as many are as may be.
