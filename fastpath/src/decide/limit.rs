@@ -83,7 +83,7 @@ pub const CAP_MIN: f64 = 64.0;
 #[derive(Debug)]
 pub struct Limit {
     /// Forwarded and without first byte, in the order in which they were forwarded.
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
     overtaken: usize,
     /// Forwarded, without first byte, and not in the list.
     unlisted: u32,
@@ -191,7 +191,7 @@ impl Limit {
     #[must_use]
     pub fn new(lcores: u16) -> Self {
         Self {
-            waiting: Vec::with_capacity(WAITING_MAX),
+            waiting: VecDeque::with_capacity(WAITING_MAX),
             overtaken: 0,
             unlisted: 0,
             streaming: 0,
@@ -251,7 +251,7 @@ impl Limit {
         let number = self.next;
         self.next += 1;
         if listed {
-            self.waiting.push(Waiting { number, since: now, overtaken_by: 0 });
+            self.waiting.push_back(Waiting { number, since: now, overtaken_by: 0 });
         } else {
             self.unlisted += 1;
         }
@@ -425,8 +425,7 @@ impl Limit {
     fn leave(&mut self, ticket: Ticket, streaming: bool) {
         if streaming {
             self.streaming = self.streaming.saturating_sub(1);
-        } else if let Some(place) = self.place(ticket) {
-            let gone = self.waiting.remove(place);
+        } else if let Some(gone) = self.place(ticket).and_then(|place| self.waiting.remove(place)) {
             self.overtaken -= usize::from(gone.overtaken_by >= OVERTAKEN_BY);
         } else if !ticket.listed {
             self.unlisted = self.unlisted.saturating_sub(1);
