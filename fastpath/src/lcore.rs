@@ -211,6 +211,7 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         let enforces = stance == Stance::Inline && policy.policy().mode.enforces();
+        self.shapers.bound(&policy.policy().rules.hold);
         match self.mode {
             Mode::Observe => act::release_observed(packets),
             Mode::Wire => self.act(enforces),

@@ -78,6 +78,7 @@ impl Supervisor {
             say(format_args!("a core dump would hold packets: {DUMP_FILTER}: {error}"));
         }
         let cores = choose_cores(&settings.cores)?;
+        let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         let listener = socket::bind(&settings.socket)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, started) = mpsc::channel();
@@ -87,7 +88,7 @@ impl Supervisor {
         for (index, core) in (0..).zip(cores).collect::<Vec<_>>().into_iter().rev() {
             let (publisher, subscriber) = handoff::channel(Arc::clone(&snapshot));
             publishers.push(publisher);
-            let config = LcoreConfig { index, ..settings.lcore };
+            let config = LcoreConfig { index, lcores: count, ..settings.lcore };
             let (idle, stop, ready) = (settings.idle, Arc::clone(&stop), ready.clone());
             let thread = Thread { config, core, idle, subscriber, stop, ready };
             let ports = match make_ports.take_if(|_| index == 0) {

@@ -11,6 +11,7 @@ use fastpath::decide::order::{HoldEnd, Mark, Order, Toward};
 use fastpath::flow::table::FlowTable;
 use fastpath::flow::{self};
 use fastpath::parse::{self, Parser};
+use fastpath::policy::rules::{self, Rules};
 use fastpath::port::mem::Buffer;
 use fastpath::telemetry::counters::{Passes, PortCounters};
 use fastpath::telemetry::reasons::DropReason;
@@ -159,6 +160,21 @@ fn seqs(left: &[Left]) -> Vec<u32> {
 }
 
 #[test]
+fn the_bounds_of_the_policy_end_a_hold() {
+    for (max_bytes, pool_percent, kept) in
+        [(1000, 25.0, true), (200, 25.0, false), (1000, 0.0, false)]
+    {
+        let mut wire = open(HoldBounds::default());
+        let rule = Rules::default().hold;
+        wire.shapers.bound(&rules::HoldBounds { max_bytes, pool_percent, ..rule });
+        let now = wire.now;
+        let left = wire.play(&[up(101, ACK, 200)], |flows| hold(flows, 0, now));
+        assert_eq!(left.is_empty(), kept, "{max_bytes} bytes, {pool_percent} %");
+        assert_eq!(wire.ends().is_empty(), kept);
+    }
+}
+
+#[test]
 fn a_held_request_leaves_once_in_order_and_nothing_of_its_flow_overtakes_it() {
     let mut wire = open(HoldBounds::default());
     let now = wire.now;
@@ -298,10 +314,12 @@ fn a_reset_has_the_numbers_that_each_side_expects_and_sums_up() {
         wire.pass(&[(CLIENT, segment(client, server, 100, 0, SYN, &[]))]);
         wire.pass(&[(SERVER, segment(server, client, 500, 101, SYN | ACK, &[]))]);
         let data = (SERVER, segment(server, client, 501, 101, ACK, &[1; 33]));
-        let left = wire.play(std::slice::from_ref(&data), |flows| {
+        let ack = (CLIENT, segment(client, server, 101, 534, ACK, &[]));
+        let mut left = wire.play(&[data.clone(), ack], |flows| {
             vec![Order::Reset { flow: flows[0].unwrap(), toward: Toward::Both }]
         });
         assert_eq!(left[0], (CLIENT, data.1), "what the server sent still passes");
+        left.remove(1);
         let network = 14 + vlan.map_or(0, |_| 4);
         let tcp = network + if v6 { 40 } else { 20 };
         let numbers = |frame: &[u8]| {
@@ -323,6 +341,7 @@ fn a_reset_without_a_frame_to_go_by_waits_for_the_next_one() {
     let flow = the_flow(&mut wire);
     let reset = vec![Order::Reset { flow, toward: Toward::Server }];
     assert_eq!(wire.play(&[], |_| reset), []);
+    assert_eq!(wire.pass(&[up(101, ACK, 9)]).len(), 1, "its client does not know what has arrived");
     let left = wire.pass(&[down(501, 101, 20)]);
     assert_eq!(left.len(), 2);
     assert_eq!((left[1].0, seqs(&left)[1]), (SERVER, 101));
@@ -333,10 +352,11 @@ fn nothing_is_made_inside_a_tunnel() {
     let mut wire = Wire::new(HoldBounds::default());
     let inside = |left: Left| frame::encapsulated("VXLAN", &left.1);
     wire.pass(&[(CLIENT, inside(up(100, SYN, 0)))]);
-    let left = wire.play(&[(CLIENT, inside(up(101, ACK, 5)))], |flows| {
+    let frames = [(CLIENT, inside(up(101, ACK, 5))), (SERVER, inside(down(501, 106, 5)))];
+    let left = wire.play(&frames, |flows| {
         vec![Order::Reset { flow: flows[0].unwrap(), toward: Toward::Both }]
     });
-    assert_eq!(left.len(), 1);
+    assert_eq!(left.len(), 2);
     assert_eq!(wire.shapers.counts().resets_refused, 2);
 }
 

@@ -111,7 +111,9 @@ fn two_and_five_lcores_tell_the_exchanges_that_one_tells() {
     assert!(!one.told.events.is_empty());
     for lcores in [2, 5] {
         let more = run(traffic(), lcores, Ends::Wire);
-        assert!(more.looped.iter().all(|&frames| frames > 0), "{:?}", more.looped);
+        // Whose a client is follows from a key of the process; not all can be one's.
+        let busy = more.looped.iter().filter(|&&frames| frames > 0).count();
+        assert!(busy > 1, "{:?}", more.looped);
         assert_same(&more.told, &one.told);
         assert_eq!(more.totals.exchanges, one.totals.exchanges);
         assert_eq!(more.totals.flows, one.totals.flows);

@@ -109,7 +109,7 @@ impl World<'_> {
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         let end = connection.end(side);
-        if end.remote != segment.source {
+        if end.remote != segment.source || (side == Side::Server && end.state == State::Closed) {
             return self.refuse(side, &segment);
         }
         let challenged = end.challenged;

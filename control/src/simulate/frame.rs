@@ -20,6 +20,8 @@ pub(super) const MSS: usize = 1460;
 pub(super) const WINDOW_SHIFT: u8 = 7;
 
 const ETHERNET: usize = 14;
+/// A frame without its checksum, at least (IEEE 802.3).
+const FRAME_MIN: usize = 60;
 const IPV4: usize = 20;
 const TCP: usize = 20;
 /// MSS, a no-operation, the window scale.
@@ -91,14 +93,18 @@ pub(super) fn write(segment: &Segment, frame: &mut Vec<u8>, payload: impl FnOnce
 pub(super) fn read(frame: &[u8]) -> Result<Segment, Broken> {
     let ip = frame.get(ETHERNET..).filter(|ip| ip.len() >= IPV4 + TCP).ok_or(Broken::Shape)?;
     let total = usize::from(u16_at(ip, 2));
+    // What follows is Ethernet's padding: no frame is shorter than 60 bytes.
+    let padded = frame.len() == FRAME_MIN && ip.len() > total;
+    let ip = if padded { ip.get(..total).unwrap_or(ip) } else { ip };
+    if ip.len() < IPV4 + TCP {
+        return Err(Broken::Shape);
+    }
     let offset = usize::from(ip[IPV4 + 12] >> 4) * 4;
-    let shape = frame[12..14] == [8, 0] && ip[0] == 0x45 && ip[9] == 6 && total <= ip.len();
+    let shape = frame[12..14] == [8, 0] && ip[0] == 0x45 && ip[9] == 6 && total == ip.len();
     if !shape || offset < TCP || IPV4 + offset > total {
         return Err(Broken::Shape);
     }
-    // A short frame is padded to Ethernet's 60 bytes.
-    let frame = &frame[..ETHERNET + total];
-    if fold(sum(&ip[..IPV4])) != 0xffff || transport_sum(frame) != 0xffff {
+    if fold(sum(&ip[..IPV4])) != 0xffff || transport_sum(&frame[..ETHERNET + total]) != 0xffff {
         return Err(Broken::Checksum);
     }
     let tcp = &ip[IPV4..];
@@ -176,11 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn the_padding_of_a_short_frame_is_not_payload() {
+    fn a_short_frame_may_be_padded_and_no_longer_one() {
         let (segment, mut frame) = (segment(RST | ACK, 0), Vec::new());
         write(&segment, &mut frame, |_| {});
-        frame.resize(60, 0);
+        frame.resize(FRAME_MIN, 0);
         assert_eq!(read(&frame), Ok(segment));
+        frame.push(0);
+        assert_eq!(read(&frame), Err(Broken::Shape));
     }
 
     #[test]

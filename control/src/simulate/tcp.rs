@@ -202,6 +202,12 @@ impl Tcp {
                 send(self, self.departure(FIN | ACK, position, 0));
                 sent = true;
             }
+            if self.closing && self.probing && self.high == self.fin() {
+                // As Linux: the last FIN does not wait for a segment that is sent again.
+                self.high += 1;
+                send(self, self.departure(FIN | ACK, self.fin(), 0));
+                sent = true;
+            }
             if self.probing && !sent && self.next == self.una && self.una < self.fin() {
                 // A window of zero: below it, so that the answer is an acknowledgment and no more.
                 send(self, self.departure(ACK, self.una - 1, 0));

@@ -25,6 +25,7 @@ use crate::burst::{
 };
 use crate::decide::order::{HoldEnd, HoldEnded};
 use crate::flow::tcp::distance;
+use crate::policy::rules;
 use crate::telemetry::reasons::DropReason;
 use crate::time::Nanos;
 
@@ -44,7 +45,20 @@ pub struct HoldBounds {
 impl Default for HoldBounds {
     /// Of a flow as much as an initial window of ten segments carries (RFC 6928).
     fn default() -> Self {
-        Self { flows: 4096, frames: 16_384, flow_frames: 32, flow_bytes: 15 * 1024 }
+        Self { flows: 4096, frames: POOL_FRAMES / 2, flow_frames: 32, flow_bytes: 15 * 1024 }
+    }
+}
+
+/// Frames there are: those of a pool of the usual size.
+const POOL_FRAMES: u32 = 65_536;
+
+impl HoldBounds {
+    /// These with what the policy says, as far as there is room for it.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of u32")]
+    pub fn with(self, rule: &rules::HoldBounds) -> Self {
+        let share = (f64::from(POOL_FRAMES) * rule.pool_percent / 100.0) as u32;
+        Self { frames: share.min(self.frames), flow_bytes: rule.max_bytes, ..self }
     }
 }
 
@@ -52,6 +66,8 @@ impl Default for HoldBounds {
 #[derive(Debug)]
 pub(super) struct Holds<F> {
     bounds: HoldBounds,
+    /// What there is room for.
+    room: HoldBounds,
     by_flow: HashMap<FlowId, u32, RandomState>,
     holds: Vec<Hold>,
     free: Vec<u32>,
@@ -111,6 +127,7 @@ impl<F: Frame> Holds<F> {
         let flows = bounds.flows as usize;
         Self {
             bounds,
+            room: bounds,
             by_flow: HashMap::with_capacity_and_hasher(flows, RandomState::default()),
             holds: Vec::with_capacity(flows),
             free: Vec::with_capacity(flows),
@@ -121,6 +138,10 @@ impl<F: Frame> Holds<F> {
             begun: Vec::with_capacity(BURST_FRAMES),
             ended: Vec::with_capacity(flows),
         }
+    }
+
+    pub(super) fn bound(&mut self, rule: &rules::HoldBounds) {
+        self.bounds = self.room.with(rule);
     }
 
     /// Whether nothing is held.
@@ -140,15 +161,17 @@ impl<F: Frame> Holds<F> {
 
     /// Begins to hold a flow; false when as many are held as may be: then it is over at once.
     pub(super) fn begin(&mut self, flow: FlowId, from: u16, until: Nanos, now: Nanos) -> bool {
-        let begun = self.occupy(flow, from, None).is_some_and(|place| {
-            let timer = self.timers.start(now, until, place);
-            self.holds[place as usize].timer = timer;
-            timer.is_some()
-        });
-        if !begun {
+        let Some(place) = self.occupy(flow, from, None) else {
             self.ended.push(HoldEnded { flow, end: HoldEnd::Full, at: now });
+            return false;
+        };
+        let timer = self.timers.start(now, until, place);
+        self.holds[place as usize].timer = timer;
+        if timer.is_none() {
+            // It would have no end.
+            self.end(place, HoldEnd::Full, now);
         }
-        begun
+        timer.is_some()
     }
 
     /// Sets the rate of a flow, zero to end it; false when the flow is held, or as many are as may be.

@@ -13,13 +13,14 @@ mod reroute;
 pub mod reset;
 pub mod wheel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
 use crate::burst::{Burst, Direction, Fate, FlowId, Frame, Packets, PortIndex};
 use crate::decide::order::{HoldEnded, Mark, Order, Toward};
 use crate::flow::table::FlowTable;
+use crate::policy::rules;
 use crate::telemetry::counters::{Acts, PortCounters};
 use crate::telemetry::reasons::DropReason;
 use crate::time::Nanos;
@@ -35,8 +36,8 @@ pub struct Shapers<F> {
     /// The RSTs that would end connections whose client has closed of late, by flow: a slot is taken
     /// over by the next flow that falls on it.
     closed: Box<[Option<Closed>]>,
-    /// Flows to be reset by their next frame.
-    wanted: HashMap<FlowId, Toward, RandomState>,
+    /// Flows to be reset towards a side, by the next frame that comes from there.
+    wanted: HashSet<(FlowId, Direction), RandomState>,
     shapes: HashMap<FlowId, Shape, RandomState>,
     reroutes: Reroutes,
     counts: Acts,
@@ -53,10 +54,8 @@ struct Shape {
 #[derive(Clone, Copy, Debug)]
 struct Closed {
     flow: FlowId,
-    /// The port that the client's frames come in by.
-    port: PortIndex,
-    server: Option<Made>,
-    client: Option<Made>,
+    /// Towards the server and the client, each with the port that it leaves opposite to.
+    resets: [Option<(Made, PortIndex)>; 2],
 }
 
 /// Connections whose end is remembered, and resets that wait for a frame, at most.
@@ -77,11 +76,16 @@ impl<F: Frame> Shapers<F> {
         Self {
             holds: Holds::new(bounds),
             closed: vec![None; CLOSED].into(),
-            wanted: HashMap::with_capacity_and_hasher(CLOSED, RandomState::default()),
+            wanted: HashSet::with_capacity_and_hasher(CLOSED, RandomState::default()),
             shapes: HashMap::with_capacity_and_hasher(SHAPED, RandomState::default()),
             reroutes: Reroutes::new(),
             counts: Acts::default(),
         }
+    }
+
+    /// What is held from here on stays within the policy's bounds.
+    pub fn bound(&mut self, rule: &rules::HoldBounds) {
+        self.holds.bound(rule);
     }
 
     /// Gives frames of rerouted connections the address that their clients know, before any stage
@@ -116,7 +120,9 @@ impl<F: Frame> Shapers<F> {
         self.holds.ended.clear();
         for &flow in flows.fresh() {
             self.holds.forget(flow, now);
-            self.wanted.remove(&flow);
+            self.wanted.remove(&(flow, Direction::ToServer));
+            self.wanted.remove(&(flow, Direction::ToClient));
+            self.closed[flow.0 as usize % CLOSED].take_if(|closed| closed.flow == flow);
             self.shapes.remove(&flow);
             self.reroutes.forget(flow);
         }
@@ -255,33 +261,32 @@ impl<F: Frame> Shapers<F> {
     }
 
     fn reset(&mut self, flow: FlowId, toward: Toward, burst: &mut Burst<F>, build: Build<'_, F>) {
-        let of_flow = |seen: &Option<(FlowId, Direction)>| seen.is_some_and(|(id, _)| id == flow);
-        let latest = burst.packets.flow.iter().rposition(of_flow);
-        if let Some(i) = latest {
-            self.reset_by(i, toward, burst, build);
-            return;
-        }
-        let closed = self.closed[flow.0 as usize % CLOSED].filter(|closed| closed.flow == flow);
-        if let Some(Closed { port, server, client, .. }) = closed {
-            send(server.map(|made| (made, port)), burst, &mut self.counts, build);
-            if toward == Toward::Both {
-                send(client.map(|made| (made, port.peer())), burst, &mut self.counts, build);
+        for side in [Direction::ToServer, Direction::ToClient] {
+            if toward.includes(side) {
+                self.reset_side(flow, side, burst, build);
             }
-        } else if self.wanted.len() < CLOSED {
-            self.wanted.insert(flow, toward);
-        } else {
-            self.counts.resets_refused += 1;
         }
     }
 
-    /// Resets by frame `i` of the burst.
-    fn reset_by(&mut self, i: usize, toward: Toward, burst: &mut Burst<F>, build: Build<'_, F>) {
-        for side in [Direction::ToServer, Direction::ToClient] {
-            if toward.includes(side) {
-                let expected = expected(&burst.packets, i, side);
-                let made = expected.and_then(|expected| made_from(burst, i, expected));
-                send(made, burst, &mut self.counts, build);
-            }
+    /// Only a frame from this side says exactly what it expects: the latest of this burst, one that
+    /// was remembered, or the next to come.
+    fn reset_side(
+        &mut self,
+        flow: FlowId,
+        side: Direction,
+        burst: &mut Burst<F>,
+        build: Build<'_, F>,
+    ) {
+        let from_side = Some((flow, side.reverse()));
+        let closed = self.closed[flow.0 as usize % CLOSED].filter(|closed| closed.flow == flow);
+        if let Some(i) = burst.packets.flow.iter().rposition(|seen| *seen == from_side) {
+            send(made_for_sender(burst, i), burst, &mut self.counts, build);
+        } else if let Some(made) = closed.and_then(|closed| closed.resets[side.index()]) {
+            send(Some(made), burst, &mut self.counts, build);
+        } else if self.wanted.len() < CLOSED {
+            self.wanted.insert((flow, side));
+        } else {
+            self.counts.resets_refused += 1;
         }
     }
 
@@ -290,41 +295,40 @@ impl<F: Frame> Shapers<F> {
             return;
         }
         for i in 0..burst.len() {
-            let wanted = burst.packets.flow[i].and_then(|(flow, _)| self.wanted.remove(&flow));
-            if let Some(toward) = wanted {
-                self.reset_by(i, toward, burst, build);
+            let Some((flow, direction)) = burst.packets.flow[i] else { continue };
+            if self.wanted.remove(&(flow, direction.reverse())) {
+                send(made_for_sender(burst, i), burst, &mut self.counts, build);
             }
         }
     }
 
-    /// Keeps what an RST takes of the connections to AI endpoints whose clients close here: later
-    /// there may be no frame to make it from.
+    /// Keeps the RSTs of the connections to AI endpoints whose clients close here: later there may be
+    /// no frame to make them from. The server's is known once it has answered the close.
     fn remember_closes(&mut self, burst: &Burst<F>, flows: &FlowTable) {
         for i in 0..burst.len() {
             let packets = &burst.packets;
-            let Some((flow, Direction::ToServer)) = packets.flow[i] else { continue };
-            let closes = packets.headers[i].is_some_and(|headers| headers.tcp.flags.fin());
-            if !closes || flows.flow(flow).class.endpoint().is_none() {
-                continue;
+            let Some((flow, direction)) = packets.flow[i] else { continue };
+            let place = flow.0 as usize % CLOSED;
+            let closes = direction == Direction::ToServer
+                && packets.headers[i].is_some_and(|headers| headers.tcp.flags.fin())
+                && flows.flow(flow).class.endpoint().is_some();
+            if closes {
+                self.closed[place] = Some(Closed { flow, resets: [None; 2] });
             }
-            let [server, client] = [Direction::ToServer, Direction::ToClient].map(|side| {
-                let made = expected(packets, i, side).and_then(|e| made_from(burst, i, e));
-                made.map(|(made, _)| made)
-            });
-            let port = packets.port[i];
-            self.closed[flow.0 as usize % CLOSED] = Some(Closed { flow, port, server, client });
+            let closed = self.closed[place].as_mut().filter(|closed| closed.flow == flow);
+            if let Some(closed) = closed
+                && let Some(made) = made_for_sender(burst, i)
+            {
+                closed.resets[direction.reverse().index()] = Some(made);
+            }
         }
     }
 }
 
-/// What the receiver on this side expects, as frame `i` shows.
-fn expected(packets: &Packets, i: usize, side: Direction) -> Option<Expected> {
-    let (headers, (_, direction)) = (packets.headers[i].as_ref()?, packets.flow[i]?);
-    if direction == side {
-        Expected::by_receiver(headers, direction)
-    } else {
-        Expected::by_sender(headers, direction)
-    }
+/// The RST that the sender of frame `i` takes, by what the frame says that it expects.
+fn made_for_sender<F: Frame>(burst: &Burst<F>, i: usize) -> Option<(Made, PortIndex)> {
+    let (headers, (_, direction)) = (burst.packets.headers[i].as_ref()?, burst.packets.flow[i]?);
+    made_from(burst, i, Expected::by_sender(headers, direction)?)
 }
 
 /// An RST made from frame `i`, and the port that it leaves opposite to.

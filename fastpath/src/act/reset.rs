@@ -53,13 +53,6 @@ impl Expected {
         let known = headers.protocol == Protocol::Tcp && !headers.is_part() && tcp.flags.ack();
         known.then(|| Self { toward: direction.reverse(), seq: tcp.ack, ack: next_after(headers) })
     }
-
-    /// What the receiver of a segment will expect once it has taken it in.
-    #[must_use]
-    pub fn by_receiver(headers: &Headers, direction: Direction) -> Option<Self> {
-        let known = headers.protocol == Protocol::Tcp && !headers.is_part();
-        known.then(|| Self { toward: direction, seq: next_after(headers), ack: headers.tcp.ack })
-    }
 }
 
 /// The sequence number behind a segment.

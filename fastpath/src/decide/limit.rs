@@ -83,7 +83,7 @@ pub const CAP_MIN: f64 = 64.0;
 #[derive(Debug)]
 pub struct Limit {
     /// Forwarded and without first byte, in the order in which they were forwarded.
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
     overtaken: usize,
     /// Forwarded, without first byte, and not in the list.
     unlisted: u32,
@@ -191,7 +191,7 @@ impl Limit {
     #[must_use]
     pub fn new(lcores: u16) -> Self {
         Self {
-            waiting: Vec::with_capacity(WAITING_MAX),
+            waiting: VecDeque::with_capacity(WAITING_MAX),
             overtaken: 0,
             unlisted: 0,
             streaming: 0,
@@ -251,7 +251,7 @@ impl Limit {
         let number = self.next;
         self.next += 1;
         if listed {
-            self.waiting.push(Waiting { number, since: now, overtaken_by: 0 });
+            self.waiting.push_back(Waiting { number, since: now, overtaken_by: 0 });
         } else {
             self.unlisted += 1;
         }
@@ -270,7 +270,7 @@ impl Limit {
     pub fn first_byte(&mut self, ticket: Ticket, asked: Nanos, held: usize, now: Nanos) {
         let armed = held > 0 || self.evidence(now);
         let since = self.place(ticket).map(|place| self.waiting[place].since);
-        self.overtake(ticket);
+        self.overtake(ticket, since);
         self.leave(ticket, false);
         self.streaming += 1;
         if self.first_bytes.len() == FIRST_BYTES {
@@ -411,9 +411,11 @@ impl Limit {
         self.waiting.binary_search_by_key(&ticket.number, |waiting| waiting.number).ok()
     }
 
-    /// The requests forwarded before this one have been overtaken by it.
-    fn overtake(&mut self, ticket: Ticket) {
+    /// The requests that were at the server before this one have been overtaken by it. One whose
+    /// release is not due yet has not.
+    fn overtake(&mut self, ticket: Ticket, since: Option<Nanos>) {
         let before = self.waiting.iter_mut().take_while(|w| w.number < ticket.number);
+        let before = before.filter(|w| since.is_none_or(|since| w.since <= since));
         for waiting in before.filter(|w| w.overtaken_by < OVERTAKEN_BY) {
             waiting.overtaken_by += 1;
             self.overtaken += usize::from(waiting.overtaken_by == OVERTAKEN_BY);
@@ -423,8 +425,7 @@ impl Limit {
     fn leave(&mut self, ticket: Ticket, streaming: bool) {
         if streaming {
             self.streaming = self.streaming.saturating_sub(1);
-        } else if let Some(place) = self.place(ticket) {
-            let gone = self.waiting.remove(place);
+        } else if let Some(gone) = self.place(ticket).and_then(|place| self.waiting.remove(place)) {
             self.overtaken -= usize::from(gone.overtaken_by >= OVERTAKEN_BY);
         } else if !ticket.listed {
             self.unlisted = self.unlisted.saturating_sub(1);

@@ -174,9 +174,15 @@ impl Decider {
         for i in 0..self.ended.len() {
             let HoldEnded { flow, end, at } = self.ended[i];
             let standing = &mut self.flows[flow.0 as usize];
+            if standing.phase == Phase::Granted && end == HoldEnd::Left {
+                // It left before its release was due.
+                self.finish(flow, at);
+                continue;
+            }
             if standing.phase != Phase::Held {
                 continue;
             }
+            let connects = standing.exchange.is_none();
             if let Some(decision) = &mut standing.decision {
                 decision.hold = Some(at.since(standing.arrived));
             }
@@ -184,6 +190,8 @@ impl Decider {
                 self.backends.at_mut(place).queue.remove(flow);
             }
             match end {
+                // The connection is opened in time, and its request is asked for anew.
+                HoldEnd::Expired if connects => self.flows[flow.0 as usize].phase = Phase::Idle,
                 HoldEnd::Released | HoldEnd::Expired | HoldEnd::Full => {
                     self.forward(flow, at, scene);
                 }

@@ -77,14 +77,39 @@ impl Rig {
 
 #[test]
 fn a_hold_that_expires_is_a_request_at_its_backend() {
-    for end in [HoldEnd::Expired, HoldEnd::Full] {
+    for (end, exchange, phase) in [
+        (HoldEnd::Expired, Some(ExchangeId::first_of(0)), Phase::Running),
+        (HoldEnd::Full, None, Phase::Granted),
+    ] {
         let mut rig = Rig::holding();
+        rig.decider.flows[FLOW.0 as usize].exchange = exchange;
         rig.settle(end);
         assert_eq!((rig.in_flight(), rig.decider.held()), (1, 0));
-        assert_eq!(rig.standing().phase, Phase::Granted);
+        assert_eq!(rig.standing().phase, phase);
         let hold = rig.standing().decision.and_then(|decision| decision.hold);
         assert_eq!(hold, Some(Nanos::from_secs(3)));
     }
+}
+
+#[test]
+fn a_connection_whose_hello_was_held_too_long_is_opened_and_its_request_judged_anew() {
+    let mut rig = Rig::holding();
+    rig.settle(HoldEnd::Expired);
+    assert_eq!((rig.in_flight(), rig.decider.held()), (0, 0));
+    assert_eq!(rig.standing().phase, Phase::Idle);
+    let hold = rig.standing().decision.and_then(|decision| decision.hold);
+    assert_eq!(hold, Some(Nanos::from_secs(3)), "it is told with the exchange");
+}
+
+#[test]
+fn a_client_that_leaves_before_its_release_is_due_is_not_counted() {
+    let mut rig = Rig::holding();
+    let Rig { decider, flows, exchanges, policy, .. } = &mut rig;
+    let (stance, now) = (Stance::Inline, Nanos::from_secs(3));
+    decider.release_all(&Scene { flows, exchanges, policy, stance, now });
+    assert_eq!(rig.in_flight(), 1);
+    rig.settle(HoldEnd::Left);
+    assert_eq!((rig.in_flight(), rig.standing().phase), (0, Phase::Idle));
 }
 
 #[test]
@@ -110,7 +135,7 @@ fn a_hold_that_an_order_ended_is_not_counted_twice() {
 #[test]
 fn a_connection_that_was_let_through_and_asks_nothing_is_not_counted_for_long() {
     let mut rig = Rig::holding();
-    rig.settle(HoldEnd::Expired);
+    rig.settle(HoldEnd::Full);
     let Rig { decider, flows, exchanges, policy, .. } = &mut rig;
     let (stance, now) = (Stance::Inline, Nanos::from_secs(4) + gate::GRANT_MAX);
     decider.tick(&Scene { flows, exchanges, policy, stance, now });

@@ -16,6 +16,15 @@ struct Application {
     other: (u64, Nanos),
 }
 
+/// When an application had called before; zero when never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Another group.
+    pub elsewhere: Nanos,
+    /// Any group.
+    pub anywhere: Nanos,
+}
+
 /// An application is much smaller than a group, and is remembered for longer.
 const PER_GROUP: usize = 4;
 
@@ -28,14 +37,15 @@ impl Calls {
         Self { applications: LruMap::with_capacity(PER_GROUP * groups) }
     }
 
-    /// Notes a call. Returns when the application last called another group; zero when never.
-    pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Nanos {
+    /// Notes a call. Returns when the application had called before.
+    pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Called {
         let calls = self.applications.touch(application, at);
+        let anywhere = calls.latest.1;
         if calls.latest.0 != group {
             calls.other = calls.latest;
         }
         calls.latest = (group, at);
-        calls.other.1
+        Called { elsewhere: calls.other.1, anywhere }
     }
 
     /// Applications that were pushed out.
@@ -52,11 +62,15 @@ mod tests {
     #[test]
     fn calls_to_one_server_are_nothing_else() {
         let mut calls = Calls::for_groups(1);
-        assert_eq!(calls.note(1, 10, Nanos(5)), Nanos::ZERO);
-        assert_eq!(calls.note(1, 10, Nanos(6)), Nanos::ZERO);
-        assert_eq!(calls.note(1, 20, Nanos(7)), Nanos(6));
-        assert_eq!(calls.note(1, 10, Nanos(8)), Nanos(7));
-        assert_eq!(calls.note(2, 10, Nanos(9)), Nanos::ZERO, "another application");
+        let mut note = |application, group, at| {
+            let Called { elsewhere, anywhere } = calls.note(application, group, Nanos(at));
+            (elsewhere.0, anywhere.0)
+        };
+        assert_eq!(note(1, 10, 5), (0, 0));
+        assert_eq!(note(1, 10, 6), (0, 5));
+        assert_eq!(note(1, 20, 7), (6, 6));
+        assert_eq!(note(1, 10, 8), (7, 7));
+        assert_eq!(note(2, 10, 9), (0, 0), "another application");
     }
 
     #[test]
@@ -66,6 +80,6 @@ mod tests {
             calls.note(application, 10, Nanos(5 + application));
         }
         assert_eq!(calls.evicted(), 1);
-        assert_eq!(calls.note(0, 20, Nanos(9000)), Nanos::ZERO, "it was forgotten");
+        assert_eq!(calls.note(0, 20, Nanos(9000)).elsewhere, Nanos::ZERO, "it was forgotten");
     }
 }

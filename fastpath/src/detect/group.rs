@@ -5,7 +5,8 @@
 use arrayvec::ArrayVec;
 
 use super::gap::Habit;
-use super::retry::{Link, Size};
+use super::retry::Link;
+use super::size::{Reply, Size};
 use crate::burst::FlowId;
 use crate::keyed::{Fresh, Kept, Keys};
 use crate::lru::Reuse;
@@ -72,6 +73,8 @@ pub enum Progress {
     Running,
     /// Completed.
     Done(Size),
+    /// Answered, perhaps by an error: what its client does next will show.
+    Doubted(Size, Debt),
     /// Failed: a retry may follow.
     Failed(Size, Debt),
 }
@@ -83,6 +86,10 @@ pub struct Debt {
     pub end: Nanos,
     /// The end is that of its last record, so that no retry can come before it.
     pub exact: bool,
+    /// The pause after it from which on a repeat is one.
+    pub pause: Nanos,
+    /// What it was answered.
+    pub answer: Reply,
 }
 
 /// A completed request.
@@ -154,8 +161,12 @@ impl Group {
         self.lengths.retain(|length| keys.knows(length.hash));
         self.attempts.retain(|attempt| match attempt.progress {
             Progress::Done(Size::Hashed(whole, _))
+            | Progress::Doubted(Size::Hashed(whole, _), _)
             | Progress::Failed(Size::Hashed(whole, _), _) => keys.knows(whole),
-            Progress::Running | Progress::Done(_) | Progress::Failed(..) => true,
+            Progress::Running
+            | Progress::Done(_)
+            | Progress::Doubted(..)
+            | Progress::Failed(..) => true,
         });
     }
 
@@ -228,7 +239,7 @@ impl Attempt {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         let over = match self.progress {
-            Progress::Running => false,
+            Progress::Running | Progress::Doubted(..) => false,
             Progress::Done(_) => true,
             Progress::Failed(..) => self.paid,
         };

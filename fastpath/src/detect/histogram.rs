@@ -60,6 +60,12 @@ impl<const STEPS: usize> Histogram<STEPS> {
         self.total
     }
 
+    /// How many are in the step of this one.
+    #[must_use]
+    pub fn like(&self, value: u32) -> u8 {
+        self.counts[self.step(value)]
+    }
+
     /// How many are no larger than this, or a step above it.
     #[must_use]
     pub fn up_to_a_step_above(&self, value: u32) -> u32 {

@@ -10,6 +10,7 @@ pub mod cascade;
 pub mod clusters;
 pub mod continuity;
 pub mod doomed;
+pub mod doubt;
 pub mod episode;
 pub mod failure;
 pub mod fanout;
@@ -30,6 +31,7 @@ pub mod repeat;
 pub mod reply;
 pub mod restart;
 pub mod retry;
+pub mod size;
 pub mod stall;
 pub mod thrash;
 pub mod tokens;
@@ -52,11 +54,12 @@ use crate::telemetry::event::{
 use crate::telemetry::grounds::OutcomeRule;
 use crate::time::Nanos;
 use account::Account;
+use doubt::{Doubt, Doubts, Untold, doubt_about};
 use group::{Carried, Place};
 use outcome::{confidence, grounds, judge, outcome};
 use patterns::Patterns;
 use reply::{Replies, ReplyMemory};
-use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
+use retry::{Caller, DECIDE_AFTER, Link, RetryMemory, Standing};
 
 /// What an lcore remembers of its clients.
 #[derive(Debug)]
@@ -79,6 +82,9 @@ pub struct Clients {
     running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
+    /// Exchanges of which everything is known but what their answers were: of this burst, and before.
+    doubtful: Vec<(Exchange, Doubt)>,
+    doubts: Doubts,
     last_ended: Option<(FlowId, Outcome)>,
     /// Exchanges that were judged in this burst.
     judged: Vec<Judged>,
@@ -159,9 +165,11 @@ struct Running {
 #[derive(Debug)]
 struct Undecided {
     begun: Begun,
+    /// When its application had last called anybody.
+    called: Nanos,
     withdrawn: bool,
-    /// The exchange, if it has ended meanwhile.
-    ended: Option<Exchange>,
+    /// The exchange, if it has ended meanwhile, and what its answer may be.
+    ended: Option<(Exchange, Option<Doubt>)>,
 }
 
 /// Of what no rule has looked at.
@@ -203,6 +211,8 @@ impl Clients {
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
             running: Vec::with_capacity(slots),
             finished: Vec::with_capacity(1024),
+            doubtful: Vec::with_capacity(1024),
+            doubts: Doubts::default(),
             last_ended: None,
             judged: Vec::with_capacity(JUDGED_MAX),
             gated: vec![None; slots],
@@ -223,10 +233,10 @@ impl Clients {
             None => self.streams.note_verdict(decided.id, verdict),
         }
         let running = self.running_mut(decided.flow);
-        if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
-            running.verdict = verdict;
+        match running.as_mut().filter(|running| running.id == decided.id) {
+            Some(running) => running.verdict = verdict,
+            None => self.note_finished(decided.id, verdict),
         }
-        self.note_finished(decided.id, verdict);
     }
 
     fn running_mut(&mut self, flow: FlowId) -> &mut Option<Running> {
@@ -246,12 +256,12 @@ impl Clients {
     /// Notes what is done with an exchange of a flow, whatever it is decided to be. The last word
     /// counts.
     pub fn note_gate(&mut self, flow: FlowId, id: ExchangeId, decision: Decision) {
-        let ended = self.waiting_mut(id).and_then(|waiting| waiting.ended.as_mut());
-        if let Some(exchange) = ended {
-            exchange.note(&decision);
-            return;
-        }
-        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
+        if let Some(waiting) = self.waiting_mut(id) {
+            if let Some((exchange, _)) = &mut waiting.ended {
+                exchange.note(&decision);
+                return;
+            }
+        } else if let Some(exchange) = self.untold().find(id) {
             exchange.note(&decision);
             return;
         }
@@ -279,7 +289,7 @@ impl Clients {
     }
 
     fn note_finished(&mut self, id: ExchangeId, verdict: Decision) {
-        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
+        if let Some(exchange) = self.untold().find(id) {
             exchange.note_late(&verdict);
         }
     }
@@ -292,8 +302,9 @@ impl Clients {
     /// Groups, attempts and patterns that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        let Self { retries, replies, streams, patterns, .. } = self;
-        retries.evicted() + replies.evicted() + streams.evicted() + patterns.evicted()
+        let Self { retries, replies, streams, patterns, doubts, .. } = self;
+        let lost = retries.evicted() + replies.evicted() + streams.evicted() + patterns.evicted();
+        lost + doubts.hurried
     }
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
@@ -336,7 +347,19 @@ impl Clients {
     /// Whether an attempt is still to be decided.
     #[must_use]
     pub fn has_undecided(&self) -> bool {
-        !self.undecided.is_empty() || self.streams.has_undecided()
+        !self.undecided.is_empty() || !self.doubts.is_empty() || self.streams.has_undecided()
+    }
+
+    fn untold(&mut self) -> Untold<'_> {
+        let Self { finished, doubtful, doubts, .. } = self;
+        Untold { finished, doubtful, doubts }
+    }
+
+    fn finish(&mut self, exchange: Exchange, doubt: Option<Doubt>) {
+        match doubt {
+            Some(doubt) => self.doubtful.push((exchange, doubt)),
+            None => self.finished.push(exchange),
+        }
     }
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
@@ -407,18 +430,19 @@ pub fn observe(
                 let (caller, peers) = (caller(flows, *flow), flows.flow(*flow).peers());
                 let carried = Carried { previous: *previous, continues };
                 let retries = &mut clients.retries;
-                let place = match quic::is_between(&peers) {
-                    true => {
-                        retries.called(&caller, *at);
-                        None
+                let (place, called) = match quic::is_between(&peers) {
+                    true => (None, retries.called(&caller, *at).1.anywhere),
+                    false => {
+                        let times = (*meant, *at);
+                        let (place, called) = retries.started(*id, *flow, times, &caller, carried);
+                        (Some(place), called)
                     }
-                    false => Some(retries.started(*id, *flow, (*meant, *at), &caller, carried)),
                 };
                 let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
                 let application = caller.application;
                 let begun =
                     Begun { id, flow, peers, endpoint, at, meant, continues, application, place };
-                let waiting = Undecided { begun, withdrawn: false, ended: None };
+                let waiting = Undecided { begun, called, withdrawn: false, ended: None };
                 if clients.undecided.len() == UNDECIDED_MAX {
                     decide_next(exchanges, clients, policy, events);
                 }
@@ -439,16 +463,34 @@ pub fn observe(
     decide_due(packets.now, exchanges, clients, policy, events);
     let http1 = clients.decided.len();
     mux::observe(packets, flows, exchanges, clients, policy, events);
-    let Clients { patterns, decided, finished, .. } = clients;
-    let is_new = |exchange: &&mut Exchange| decided.iter().any(|new| new.id == exchange.id);
-    for exchange in finished.iter_mut().filter(|exchange| !is_new(exchange)) {
-        patterns.ended(exchange, exchanges, events);
-    }
-    for decided in decided.iter().take(http1) {
-        patterns.started(decided, exchanges, finished, events);
-    }
-    for exchange in finished.iter_mut().filter(is_new) {
-        patterns.ended(exchange, exchanges, events);
+    look_beyond(http1, exchanges, clients, events);
+    doubt::settle(packets.now, clients, events);
+}
+
+/// Looks at what was decided and ended beside everything else. The first `http1` of what was decided
+/// are no streams.
+fn look_beyond(
+    http1: usize,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    events: &mut EventSender,
+) {
+    let Clients { patterns, decided, finished, doubtful, doubts, .. } = clients;
+    let is_new = |exchange: &Exchange| decided.iter().any(|new| new.id == exchange.id);
+    for new in [false, true] {
+        if new {
+            let mut untold = Untold { finished, doubtful, doubts };
+            for decided in decided.iter().take(http1) {
+                patterns.started(decided, exchanges, &mut untold, events);
+            }
+        }
+        for exchange in finished.iter_mut().filter(|exchange| is_new(exchange) == new) {
+            patterns.ended(exchange, exchanges, events);
+            patterns.told(exchange, events);
+        }
+        for (exchange, _) in doubtful.iter_mut().filter(|(exchange, _)| is_new(exchange) == new) {
+            patterns.ended(exchange, exchanges, events);
+        }
     }
 }
 
@@ -468,8 +510,8 @@ fn ended(
     if let Some(endpoint) = endpoint {
         clients.replies.meet(peers.server, seen.last_heard, endpoint);
     }
-    let (account, known) = match quic::is_between(&peers) {
-        true => (quic::account(facts), None),
+    let (account, known, doubt) = match quic::is_between(&peers) {
+        true => (quic::account(facts), None, None),
         false => account_of_records(facts, &caller, clients, policy),
     };
     clients.last_ended = Some((seen.flow, account.outcome));
@@ -482,7 +524,7 @@ fn ended(
     clients.judge(&mut exchange, seen.flow);
     signal_end(&exchange, events);
     match clients.waiting_mut(exchange.id) {
-        Some(waiting) => waiting.ended = Some(exchange),
+        Some(waiting) => waiting.ended = Some((exchange, doubt)),
         None => {
             let running = clients.running_mut(seen.flow).take();
             let running = running.filter(|running| running.id == exchange.id);
@@ -492,7 +534,7 @@ fn ended(
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
             exchange.note_late(&verdict);
-            clients.finished.push(complete(exchange, link));
+            clients.finish(complete(exchange, link), doubt);
         }
     }
 }
@@ -503,7 +545,7 @@ fn account_of_records(
     caller: &Caller,
     clients: &mut Clients,
     policy: &Snapshot,
-) -> (Account, Option<Known>) {
+) -> (Account, Option<Known>, Option<Doubt>) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
     let Clients { keys, retries, replies, patterns, .. } = clients;
     let known = replies.of(caller.server);
@@ -515,7 +557,12 @@ fn account_of_records(
         retries.answered(keys, place, facts, &mut replies.recurring);
     }
     let (outcome, rule) = judge(facts, class, replies.of(caller.server));
-    if !facts.seen.has_holes && !facts.seen.missed {
+    let pause = doubt_about(facts, class, replies.of(caller.server), outcome);
+    let doubt = place.zip(pause).filter(|&(place, _)| {
+        let tried_again = retries.is_tried_again(place, facts.seen.id);
+        tried_again || retries.may_doubt(keys, place, facts)
+    });
+    if doubt.is_none() && !facts.seen.has_holes && !facts.seen.missed {
         let error_shaped = failure::observe(facts, class, within);
         let replies = replies.learn(caller.server, facts.seen.last_heard);
         replies.learn(facts, error_shaped, outcome == Outcome::Complete);
@@ -528,7 +575,11 @@ fn account_of_records(
         work: Some(patterns.work(keys, facts, caller)),
         ..account(facts, outcome, rule)
     };
-    (account, place.and_then(|place| retries.ended(keys, place, facts, outcome)))
+    let standing = doubt.map_or(Standing::Told(outcome), |(_, pause)| Standing::Doubted(pause));
+    let known = place.and_then(|place| retries.ended(keys, place, facts, standing));
+    let (facts, application) = (*facts, caller.application);
+    let doubt = doubt.map(|(place, _)| Doubt { facts, class, place, application });
+    (account, known, doubt)
 }
 
 /// What is told of an exchange of HTTP/1.1 or HTTP/3 alike.
@@ -585,17 +636,22 @@ fn decide_next(
     let Begun { id, flow, peers, endpoint, application, place, .. } = waiting.begun;
     let class = endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
-    let Clients { keys, retries, replies, patterns, .. } = clients;
+    let Clients { keys, retries, replies, patterns, doubts, .. } = clients;
     let replies = replies.of(peers.server);
-    let outcome_of = |facts: &Facts| {
+    let standing_of = |facts: &Facts| {
         let class = class_of(class, replies, facts.midway);
-        outcome(facts, class, replies)
+        let outcome = outcome(facts, class, replies);
+        doubt_about(facts, class, replies, outcome)
+            .map_or(Standing::Told(outcome), Standing::Doubted)
     };
     let link = place.map_or(Link::UNKNOWN, |place| {
-        retries.decide(keys, place, id, window, exchanges, outcome_of)
+        retries.decide(keys, place, id, window, exchanges, standing_of)
     });
+    if link.restart {
+        doubts.began_anew((peers.client, application), (waiting.called, waiting.begun.at));
+    }
     let work = match &waiting.ended {
-        Some(exchange) => exchange.work,
+        Some((exchange, _)) => exchange.work,
         None => exchanges.facts(flow, id).filter(|_| place.is_some()).map(|facts| {
             let Peers { client, server, .. } = peers;
             patterns.work(keys, &facts, &Caller { client, server, application })
@@ -603,7 +659,7 @@ fn decide_next(
     };
     waiting.begun.decide(link, work, &mut clients.decided, events);
     match waiting.ended {
-        Some(exchange) => clients.finished.push(complete(exchange, link)),
+        Some((exchange, doubt)) => clients.finish(complete(exchange, link), doubt),
         None => {
             let running = Running { id, link, verdict: NO_VERDICT };
             *clients.running_mut(flow) = Some(running);
@@ -654,13 +710,17 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.grounds.link = link.grounds;
     exchange.hedge = link.hedge;
     exchange.restart = link.restart;
-    if link.retry_of.is_some() && exchange.outcome.invites_retry() {
-        exchange.waste = exchange.waste.or(Some(Waste::Retry));
-    }
+    exchange.waste = exchange.waste.or(waste_of_retry(&exchange));
     if link.hedge && exchange.outcome == Outcome::ClientAbort {
         exchange.waste = Some(Waste::Hedge);
     }
     exchange
+}
+
+/// Another attempt that came to nothing is waste.
+fn waste_of_retry(exchange: &Exchange) -> Option<Waste> {
+    let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
+    in_vain.then_some(Waste::Retry)
 }
 
 fn signal_end(exchange: &Exchange, events: &mut EventSender) {

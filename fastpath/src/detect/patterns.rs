@@ -19,7 +19,7 @@ use super::outage::{self, Backend, Others, Sign};
 use super::retry::Caller;
 use super::thrash::{self, Steps};
 use super::window::{WINDOW, Window};
-use super::{Decided, doomed};
+use super::{Decided, Untold, doomed};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
@@ -114,12 +114,12 @@ impl Patterns {
         clients.evicted + callers.evicted + endpoints.evicted + backends.evicted + gateways.evicted
     }
 
-    /// An attempt was decided. `finished` are exchanges that have ended and are not told yet.
+    /// An attempt was decided.
     pub fn started(
         &mut self,
         decided: &Decided,
         exchanges: &Exchanges,
-        finished: &mut [Exchange],
+        untold: &mut Untold<'_>,
         events: &mut EventSender,
     ) {
         let &Decided { id, endpoint, link, peers, flow, start: at, .. } = decided;
@@ -135,13 +135,11 @@ impl Patterns {
             });
             tell_run(events, change);
             let waste = Waste::Thrash;
-            client.steps.take_abandoned(|exchange| {
-                match finished.iter_mut().find(|finished| finished.id == exchange) {
-                    Some(finished) => finished.waste = finished.waste.or(Some(waste)),
-                    None => {
-                        let amendment = Amendment { at: decided.at, exchange, waste };
-                        events.send(Event::Amendment(amendment));
-                    }
+            client.steps.take_abandoned(|exchange| match untold.find(exchange) {
+                Some(untold) => untold.waste = untold.waste.or(Some(waste)),
+                None => {
+                    let amendment = Amendment { at: decided.at, exchange, waste };
+                    events.send(Event::Amendment(amendment));
                 }
             });
         }
@@ -175,7 +173,7 @@ impl Patterns {
         tell(events, SignalKind::Cascade, Scope::Client, change, margin, COUNTED);
     }
 
-    /// Everything about an exchange is known, but what it means beside others.
+    /// Everything about an exchange is known, but what its answer was and what it means beside others.
     pub fn ended(
         &mut self,
         exchange: &mut Exchange,
@@ -196,7 +194,51 @@ impl Patterns {
         }
         self.branch_ended(exchange, events);
         self.leg_ended(exchange, exchanges, events);
-        self.backend_answered(exchange, in_vain, events);
+    }
+
+    /// The answer of an exchange that had ended turns out to have been none.
+    pub fn failed(&mut self, exchange: &Exchange) {
+        let &Exchange { id, end, outcome, waste, .. } = exchange;
+        if let Some(client) = self.clients.get_mut(&exchange.peers.client) {
+            if exchange.retry_of.is_some() {
+                client.cascade.came_to_nothing(likely_tokens(exchange));
+            }
+            client.steps.ended(id, end, outcome, None, waste.is_some());
+        }
+    }
+
+    /// Everything about an exchange is known.
+    pub fn told(&mut self, exchange: &Exchange, events: &mut EventSender) {
+        let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
+        let &Exchange { id, peers, endpoint, start, first_byte, outcome, .. } = exchange;
+        let at = exchange.closed.unwrap_or(exchange.end).max(exchange.end);
+        let waited = first_byte.is_none().then(|| at.since(start));
+        let sign = outage::sign(outcome, waited);
+        let state = endpoint.map(|endpoint| self.endpoints.touch(endpoint, at));
+        let server = self.backends.touch((peers.server, peers.server_port), at);
+        server.endpoint = endpoint;
+        let (mut others, mut margin) = (Others::default(), None);
+        if let Some(state) = state {
+            if in_vain {
+                state.cascade.came_to_nothing(likely_tokens(exchange));
+            }
+            let (answered, failed) = server.backend.counts(at);
+            let [all_answered, all_failed] = state.over.sums(at);
+            others.answered = all_answered.saturating_sub(answered);
+            others.failed = all_failed.saturating_sub(failed);
+            if let Some(sign) = sign {
+                state.over.add(at, usize::from(sign != Sign::Answered));
+                state.most = state.most.max(state.over.sums(at)[0]);
+            }
+            margin = state.margin(at);
+        }
+        if let Some(sign) = sign {
+            let subject = Subject { exchange: id, peers, endpoint };
+            let client = self.hasher.hash_one(peers.client);
+            let limits = outage::Limits::default();
+            let told = server.backend.ended(at, sign, client, subject, others, &limits);
+            tell_outage(events, told, margin);
+        }
     }
 
     /// Time has passed: looks for episodes that are over, a few places a call.
@@ -287,38 +329,6 @@ impl Patterns {
             let down_bytes = exchange.down_bucket / 2;
             let downstream = Progress { start, first_byte, down_bytes };
             legs.downstream_left(&downstream, left, |flow, id| progress(exchanges, flow, id));
-        }
-    }
-
-    fn backend_answered(&mut self, exchange: &Exchange, in_vain: bool, events: &mut EventSender) {
-        let &Exchange { id, peers, endpoint, start, first_byte, outcome, .. } = exchange;
-        let at = exchange.closed.unwrap_or(exchange.end).max(exchange.end);
-        let waited = first_byte.is_none().then(|| at.since(start));
-        let sign = outage::sign(outcome, waited);
-        let state = endpoint.map(|endpoint| self.endpoints.touch(endpoint, at));
-        let server = self.backends.touch((peers.server, peers.server_port), at);
-        server.endpoint = endpoint;
-        let (mut others, mut margin) = (Others::default(), None);
-        if let Some(state) = state {
-            if in_vain {
-                state.cascade.came_to_nothing(likely_tokens(exchange));
-            }
-            let (answered, failed) = server.backend.counts(at);
-            let [all_answered, all_failed] = state.over.sums(at);
-            others.answered = all_answered.saturating_sub(answered);
-            others.failed = all_failed.saturating_sub(failed);
-            if let Some(sign) = sign {
-                state.over.add(at, usize::from(sign != Sign::Answered));
-                state.most = state.most.max(state.over.sums(at)[0]);
-            }
-            margin = state.margin(at);
-        }
-        if let Some(sign) = sign {
-            let subject = Subject { exchange: id, peers, endpoint };
-            let client = self.hasher.hash_one(peers.client);
-            let limits = outage::Limits::default();
-            let told = server.backend.ended(at, sign, client, subject, others, &limits);
-            tell_outage(events, told, margin);
         }
     }
 }

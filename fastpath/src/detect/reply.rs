@@ -276,6 +276,44 @@ impl Replies {
         !facts.is_streamed() && self.errors.near(facts.seen.down_bytes, SAME_BYTES) >= 2
     }
 
+    /// A prompt reply of a size that clients do not take for an answer.
+    #[must_use]
+    pub fn is_rejected(&self, facts: &Facts) -> bool {
+        let bytes = facts.seen.down_bytes;
+        let pages = self.pages.near(bytes, bytes / PAGE_PART);
+        let is_page =
+            bytes > failure::LLM_BYTES_MAX && pages >= 2 && pages * 4 >= self.pages.total();
+        failure::is_prompt(facts, self.errors_within()) && (self.is_known_error(facts) || is_page)
+    }
+
+    /// A short reply without an answer in it: the shortest answers here, of which some are known, are
+    /// longer by a third.
+    #[must_use]
+    pub fn is_stunted(&self, facts: &Facts) -> bool {
+        let bytes = facts.seen.down_bytes;
+        bytes < failure::LLM_BYTES_MIN
+            && !facts.is_streamed()
+            && !facts.ending.is_by_server()
+            && self.ordinary.total() >= KNOWN_MIN
+            && self.ordinary.up_to_a_step_above(bytes + bytes / 3) == 0
+    }
+
+    /// A vector of a size that is usual here.
+    #[must_use]
+    pub fn is_usual_vector(&self, facts: &Facts, class: Class) -> bool {
+        let usual = self.ordinary.like(facts.seen.down_bytes) >= 2;
+        class == Class::Embedding && usual
+    }
+
+    /// A client did not take this reply for an answer.
+    pub fn learn_rejected(&mut self, facts: &Facts) {
+        let bytes = facts.seen.down_bytes;
+        match bytes > failure::LLM_BYTES_MAX {
+            true => self.pages.add(bytes, bytes / PAGE_PART),
+            false => self.errors.add(bytes, ERROR_BYTES),
+        }
+    }
+
     /// A plain reply of a size that recurs as errors do.
     #[must_use]
     pub fn recurs_as_error(&self, facts: &Facts) -> bool {
@@ -466,6 +504,28 @@ mod tests {
         replies.learn(&whole, false, true);
         assert!(replies.is_ordinary(&plain(300, 500)));
         assert!(!replies.is_ordinary(&plain(300, 40)));
+    }
+
+    #[test]
+    fn what_clients_reject_is_known_again() {
+        let mut replies = Replies::default();
+        for (error, again, other) in [(700, 701, 900), (3100, 3160, 5000)] {
+            replies.learn_rejected(&plain(error, 30));
+            assert!(!replies.is_rejected(&plain(again, 30)), "once is no habit");
+            replies.learn_rejected(&plain(again, 30));
+            assert!(replies.is_rejected(&plain(again, 30)));
+            assert!(!replies.is_rejected(&plain(again, 300)), "it took its time");
+            assert!(!replies.is_rejected(&plain(other, 30)));
+        }
+    }
+
+    #[test]
+    fn a_short_reply_far_below_any_answer_holds_none() {
+        let mut replies = Replies::default();
+        assert!(!replies.is_stunted(&plain(320, 500)), "no answer is known");
+        (0..4).for_each(|n| replies.learn(&plain(470 + 30 * n, 500), false, true));
+        assert!(replies.is_stunted(&plain(320, 500)));
+        assert!(!replies.is_stunted(&plain(440, 500)), "a word");
     }
 
     #[test]

@@ -30,6 +30,8 @@ const PRELUDE_RECORDS: u16 = 5;
 /// Events differ by the text they carry: a few tokens, which in a short event are much of it.
 const TEXT_BYTES: u16 = 24;
 const SHORT_EVENT: u16 = 160;
+/// `"role":"assistant",`, less a text of a few letters.
+const ROLE_BYTES: u32 = 12;
 
 impl Cadence {
     /// A record of the response, terminators left out.
@@ -59,6 +61,11 @@ impl Cadence {
         self.counts.1 = self.counts.1.saturating_add(u32::from(length));
     }
 
+    /// More of the latest record: what arrived together with it.
+    pub(super) fn joined(&mut self, length: u16) {
+        self.counts.1 = self.counts.1.saturating_add(u32::from(length));
+    }
+
     /// Records and bytes from the first event on, closing records included.
     #[must_use]
     pub fn counts(&self) -> (u32, u32) {
@@ -75,6 +82,16 @@ impl Cadence {
     #[must_use]
     pub fn event_length(&self) -> Option<f32> {
         (self.events.0 > 0).then(|| self.events.1 as f32 / f32::from(self.events.0))
+    }
+
+    /// Whether the first event is longer than the others by the name of a role: it opens the text and
+    /// carries none.
+    #[must_use]
+    pub fn opens_with_role(&self) -> bool {
+        let (count, bytes) = self.events;
+        let others = u32::from(count.saturating_sub(1));
+        let rest = bytes.saturating_sub(u32::from(self.unit));
+        others > 0 && others * (u32::from(self.unit).saturating_sub(ROLE_BYTES)) >= rest
     }
 
     /// By how many bytes an event differs from the one before, on average.
@@ -131,6 +148,20 @@ mod tests {
         let cadence = cadence(&[1113, 365, 331, 331, 331, 331, 655, 331, 645, 19]);
         assert_eq!(cadence.counts(), (8, 5 * 331 + 655 + 645 + 19));
         assert_eq!((cadence.events(), cadence.event_length()), (5, Some(331.0)));
+    }
+
+    #[test]
+    fn an_event_that_opens_with_a_role_is_told_by_its_length() {
+        assert!(cadence(&[178, 346, 328, 331, 329, 330]).opens_with_role());
+        assert!(!cadence(&[178, 331, 328, 331, 329, 330]).opens_with_role());
+        assert!(!cadence(&[178, 346]).opens_with_role(), "nothing to compare it with");
+    }
+
+    #[test]
+    fn what_arrives_together_is_of_one_record() {
+        let mut joined = cadence(&[178, 330, 331, 329]);
+        joined.joined(300);
+        assert_eq!(joined.counts(), (3, 990 + 300));
     }
 
     #[test]

@@ -95,6 +95,9 @@ pub enum OutcomeRule {
     ErrorShape,
     /// Its size recurs among this server's errors (`detect/reply.rs`).
     ErrorSize,
+    /// The answer was as prompt as errors are, and its client asked again at once, or began its work
+    /// anew (`detect/doubt.rs`).
+    AskedAgain,
     /// A server that keeps connections open closed this one with the last byte of the answer.
     PromptClose,
     /// It ended with the mark of a whole response.

@@ -127,6 +127,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "decide",
             "flow",
             "time",
+            "policy::rules",
             "telemetry::counters",
             "telemetry::event",
             "telemetry::reasons",

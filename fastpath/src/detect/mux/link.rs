@@ -155,7 +155,7 @@ impl Links {
         (place, flow): (FlowId, u64),
         start: Nanos,
     ) {
-        let elsewhere = self.calls.note(application, key, start);
+        let elsewhere = self.calls.note(application, key, start).elsewhere;
         let group = self.groups.touch(key, start);
         if group.attempts.is_full() {
             group.attempts.remove(0);

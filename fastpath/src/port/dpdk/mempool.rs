@@ -61,7 +61,7 @@ impl Mempool {
     pub(super) fn frame(&self, bytes: &[u8]) -> Option<Mbuf> {
         let len = u16::try_from(bytes.len()).ok()?;
         // SAFETY: wants a valid pool; a pool is never freed.
-        let mbuf = NonNull::new(unsafe { dpdk_sys::shim_pktmbuf_alloc(self.0.as_ptr()) })?;
+        let mbuf = NonNull::new(unsafe { dpdk_sys::shim_pktmbuf_alloc(self.pool.as_ptr()) })?;
         // SAFETY: wants a valid mbuf of a `Mempool` that is ours alone: just taken from this one.
         let mut frame = unsafe { Mbuf::from_raw(mbuf) };
         // SAFETY: wants a valid mbuf; checks that there is room.

@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 
 use crate::burst::PortIndex;
 
