@@ -7,6 +7,7 @@ use fastpath::lcore::LcoreConfig;
 use fastpath::port::mem::MemPort;
 use fastpath::telemetry::event::{Outcome, Visibility};
 use fastpath::telemetry::line::ExchangeLine;
+use fastpath::telemetry::reasons::PassReason;
 use fastpath::time::Nanos;
 use tests::connection::{Arrival, Connection};
 use tests::frame::{ACK, FIN, SYN, Segment, V4_ACK, V4_SEQ, tcp};
@@ -239,6 +240,45 @@ fn a_flood_of_frames_that_nobody_answers_evicts_no_conversation() {
         let (_, told) = play::to_end(MemPort::new(arrivals), config, |_| {});
         assert_eq!(of(&told.exchanges, 30_000).outcome, Outcome::Complete, "flags {flags}");
     }
+}
+
+#[test]
+fn a_flood_of_syns_ten_times_the_table_leaves_conversations_and_frames_alone() {
+    const FLOWS: u32 = 512;
+    const CONVERSATIONS: u16 = 256;
+    let mut arrivals = Vec::new();
+    for n in 0..CONVERSATIONS {
+        let mut c = opened(20_000 + n, 0);
+        c.exchange(700, 12).wait(ms(4000)).data(ToServer, &[900]).wait(ms(200));
+        c.data(ToClient, &[400]).wait(ms(10)).close();
+        arrivals.append(&mut c.take());
+    }
+    let port = arrivals[0].1;
+    for n in 0..10 * FLOWS {
+        let [_, b, c, d] = n.to_be_bytes();
+        let syn = tcp(&Segment {
+            source: SocketAddr::from(([10, b, c, d], 50_000)),
+            destination: SocketAddr::from(([203, 0, 113, 77], 443)),
+            vlan: None,
+            seq: 1,
+            ack: 0,
+            flags: SYN,
+            payload: &[],
+        });
+        arrivals.push((START + ms(500 + u64::from(n) / 2), port, syn));
+    }
+    arrivals.sort_by_key(|(at, ..)| *at);
+    let config = LcoreConfig { flows: FLOWS as usize, ..LcoreConfig::default() };
+    let frames = arrivals.len();
+    let (lcore, told) = play::to_end(MemPort::new(arrivals), config, |_| {});
+    assert_eq!(lcore.port().sent().len(), frames, "every frame passes");
+    for n in 0..CONVERSATIONS {
+        let mut told = told.exchanges.iter().filter(|told| told.client_port == 20_000 + n);
+        assert!(told.clone().count() == 2 && told.all(|told| !told.from_middle), "port {n}");
+    }
+    let totals = lcore.totals();
+    assert_eq!(totals.passes.count(PassReason::FlowTableFull), 0, "each SYN has had a flow");
+    assert!(totals.flows.evicted > u64::from(9 * FLOWS), "{} evicted", totals.flows.evicted);
 }
 
 #[test]

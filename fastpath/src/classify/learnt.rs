@@ -67,6 +67,8 @@ const ENDPOINTS: usize = 4;
 const COMPARED: usize = 8;
 /// After this time a call counts half.
 const HALF_LIFE: Nanos = Nanos::from_secs(3_600);
+/// Within this a call counts whole: it would fade by a five-thousandth.
+const FRESH: Nanos = Nanos::from_secs(1);
 
 impl Learnt {
     /// With room for so many lessons. All memory is taken here.
@@ -125,12 +127,12 @@ impl Learnt {
     /// The lightest of the lessons whose turn it is to be compared.
     fn lightest(&mut self, at: Nanos) -> usize {
         let turn = (0..COMPARED).map(|n| (self.hand + n) % self.lessons.len());
-        let lightest = turn.min_by(|&a, &b| {
-            let [a, b] = [&self.lessons[a], &self.lessons[b]];
-            a.weight(at).total_cmp(&b.weight(at)).then(a.at.cmp(&b.at))
+        let weighed = turn.map(|place| (self.lessons[place].weight(at), place));
+        let lightest = weighed.min_by(|(a, first), (b, second)| {
+            a.total_cmp(b).then_with(|| self.lessons[*first].at.cmp(&self.lessons[*second].at))
         });
         self.hand = (self.hand + COMPARED) % self.lessons.len();
-        lightest.unwrap_or(self.hand)
+        lightest.map_or(self.hand, |(_, place)| place)
     }
 }
 
@@ -174,10 +176,12 @@ impl Shares {
 
 impl Lesson {
     fn add(&mut self, endpoint: Option<EndpointId>, at: Nanos) {
-        let faded = self.faded(at);
-        self.called.iter_mut().for_each(|called| called.count *= faded);
-        self.other *= faded;
-        self.at = self.at.max(at);
+        if !self.is_fresh(at) {
+            let faded = self.faded(at);
+            self.called.iter_mut().for_each(|called| called.count *= faded);
+            self.other *= faded;
+            self.at = self.at.max(at);
+        }
         let known = self.called.iter().position(|called| called.endpoint == endpoint);
         let place =
             known.or_else(|| self.called.iter().position(|called| called.endpoint.is_none()));
@@ -210,8 +214,15 @@ impl Lesson {
         self.called.iter().map(|called| called.count).sum::<f32>() + self.other
     }
 
+    fn is_fresh(&self, at: Nanos) -> bool {
+        at.since(self.at) < FRESH
+    }
+
     /// What is left of a count.
     fn faded(&self, at: Nanos) -> f32 {
+        if self.is_fresh(at) {
+            return 1.0;
+        }
         #[expect(clippy::cast_possible_truncation, reason = "a ratio of times")]
         let half_lives = (at.since(self.at).secs_f64() / HALF_LIFE.secs_f64()) as f32;
         (-half_lives).exp2()

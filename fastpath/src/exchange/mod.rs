@@ -194,9 +194,9 @@ impl Exchanges {
 
     /// Tells that a response has begun, if the record of its flow that has just come began it.
     fn tell_first_byte(&mut self, flow: FlowId, at: Nanos) {
-        let current = self.connection(flow).and_then(|connection| connection.current);
-        if let Some(current) = current.filter(|c| c.down_records == 1 && c.first_byte == Some(at)) {
-            let (id, endpoint) = (current.id, current.endpoint);
+        let Some(Connection { current: Some(current), .. }) = self.connection(flow) else { return };
+        let (id, endpoint) = (current.id, current.endpoint);
+        if current.down_records == 1 && current.first_byte == Some(at) {
             self.edges.push(Edge::FirstByte { id, flow, endpoint, at });
         }
     }
@@ -463,7 +463,7 @@ fn follow_record(record: &Record, flows: &mut FlowTable, exchanges: &mut Exchang
     let Some(place) = places.take(flow) else { return };
     let connection = &mut places[place].connection;
     connection.meet(entry.class, entry.rtt());
-    tickets.meet(connection, record, &entry.peers());
+    tickets.meet(connection, record, || entry.peers());
     let endpoint = entry.class.endpoint();
     let step = match record.content {
         ContentType::ApplicationData if connection.multiplexed => {

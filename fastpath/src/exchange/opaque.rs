@@ -18,13 +18,16 @@ const TOGETHER: Nanos = Nanos::from_millis(1);
 
 /// Whether this flow is to be followed: it is not TLS, and its server may be one of inference.
 pub(super) fn is_ours(entry: &Flow<'_>) -> bool {
+    if entry.class.hello {
+        return false;
+    }
     let foreign = entry.is_foreign();
     // Neither side has sent anything that looks like a record, since it is watched.
     let unknown = entry.is_unknown();
     let plain_port = INFERENCE_PORTS.contains(&entry.peers().server_port);
     let known = entry.class.endpoint().is_some() || plain_port;
     let midway = unknown && plain_port && entry.from_middle();
-    ((foreign && known) || midway) && !entry.class.hello
+    (foreign && known) || midway
 }
 
 /// The record that `bytes` new bytes of payload stand for.

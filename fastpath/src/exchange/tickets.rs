@@ -28,11 +28,16 @@ impl Default for TicketLengths {
 impl TicketLengths {
     /// Tells a connection whether its server is known for tickets as long as a record that it is about
     /// to take in, and learns the length of two equal ones.
-    pub(super) fn meet(&mut self, connection: &mut Connection, record: &Record, peers: &Peers) {
+    pub(super) fn meet(
+        &mut self,
+        connection: &mut Connection,
+        record: &Record,
+        peers: impl FnOnce() -> Peers,
+    ) {
         if !connection.may_be_ticket(record) {
             return;
         }
-        let tag = self.tag(record, peers);
+        let tag = self.tag(record, &peers());
         let known = &mut self.slots[slot(tag)];
         if connection.completes_tickets(record) {
             *known = tag;
@@ -75,7 +80,7 @@ mod tests {
             let (at, flow, content) =
                 (Nanos::from_millis(ms), FlowId(0), ContentType::ApplicationData);
             let record = Record { packet: 0, at, flow, direction, content, length };
-            lengths.meet(&mut connection, &record, &peers);
+            lengths.meet(&mut connection, &record, || peers);
             let step = connection.application_record(&record, &hasher);
             if step == Step::Request {
                 connection.open(ExchangeId(1), None, &record);

@@ -133,8 +133,6 @@ impl Classified {
 /// A flow as the stages behind `track` read it.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow<'a> {
-    /// Its 5-tuple.
-    pub key: FlowKey,
     /// First frame.
     pub opened: Nanos,
     /// Latest frame.
@@ -146,6 +144,8 @@ pub struct Flow<'a> {
     pub class: &'a Classified,
     entry: &'a FlowEntry,
     detail: &'a FlowDetail,
+    /// Of all flows, as an entry of IPv6 has but the place of its key.
+    long_keys: &'a [FlowKey],
 }
 
 impl FlowEntry {
@@ -179,7 +179,7 @@ impl FlowEntry {
         self.last_seen = at;
         self.frames = self.frames.wrapping_add(1);
         self.bytes[direction.index()] += u64::from(wire_bytes);
-        self.state.set(direction, Of::SEEN);
+        self.state.pass(direction);
     }
 
     /// Takes in a TCP segment that only goes on where its flow was; `None`, and nothing is changed,
@@ -331,9 +331,29 @@ impl FlowEntry {
         self.state.has(direction, Of::HAS_SYN).then_some(self.starts[direction.index()])
     }
 
+    /// Its 5-tuple, which is among these when it is of IPv6.
+    pub(super) fn whole_key(&self, long_keys: &[FlowKey]) -> FlowKey {
+        let kind = self.state.kind();
+        if kind.v6 {
+            return long_keys[self.key.place() as usize];
+        }
+        self.key.v4(if kind.udp { Protocol::Udp } else { Protocol::Tcp })
+    }
+
     /// Both ends have closed, or one has reset.
     pub(super) fn is_closed(&self) -> bool {
         self.state.any(Of::RST) || self.state.both(Of::FIN)
+    }
+
+    /// Nobody has answered, whatever the frames look like: it is new, or of a flood, or seen from one
+    /// side only.
+    pub(super) fn is_unanswered(&self) -> bool {
+        !self.state.both(Of::SEEN)
+    }
+
+    /// Whether more than its first frame has passed since the last call.
+    pub(super) fn take_heard_again(&mut self) -> bool {
+        self.state.take_heard() && self.frames > 1
     }
 
     /// Nothing came back from the server yet.
@@ -359,16 +379,26 @@ impl FlowDetail {
 
 impl<'a> Flow<'a> {
     #[inline]
-    pub(super) fn new(key: FlowKey, entry: &'a FlowEntry, detail: &'a FlowDetail) -> Self {
+    pub(super) fn new(
+        entry: &'a FlowEntry,
+        detail: &'a FlowDetail,
+        long_keys: &'a [FlowKey],
+    ) -> Self {
         let &FlowEntry { opened, last_seen, .. } = entry;
         let FlowDetail { number, class, .. } = detail;
-        Self { key, opened, last_seen, number: *number, class, entry, detail }
+        Self { opened, last_seen, number: *number, class, entry, detail, long_keys }
+    }
+
+    /// Its 5-tuple.
+    #[must_use]
+    pub fn key(&self) -> FlowKey {
+        self.entry.whole_key(self.long_keys)
     }
 
     /// Client and server.
     #[must_use]
     pub fn peers(&self) -> Peers {
-        let FlowKey { low, high, protocol } = self.key;
+        let FlowKey { low, high, protocol } = self.key();
         let (client, server) =
             if self.entry.state.client_is_low() { (low, high) } else { (high, low) };
         Peers {
@@ -431,9 +461,9 @@ impl<'a> Flow<'a> {
     /// Its beginning was not seen: no SYN of either side, or of UDP no ClientHello.
     #[must_use]
     pub fn from_middle(&self) -> bool {
-        match self.key.protocol {
-            Protocol::Tcp => !self.entry.state.any(Of::HAS_SYN),
-            Protocol::Udp => !self.class.hello,
+        match self.entry.state.kind().udp {
+            false => !self.entry.state.any(Of::HAS_SYN),
+            true => !self.class.hello,
         }
     }
 }

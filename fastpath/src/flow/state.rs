@@ -1,4 +1,4 @@
-//! What has happened to a flow, in 32 bits: four for the whole of it and twelve for each direction.
+//! What has happened to a flow, in 32 bits: five for the whole of it and twelve for each direction.
 
 use super::key::Kind;
 use super::rtt::Sample;
@@ -43,6 +43,8 @@ const UDP: u32 = 1 << 1;
 const V6: u32 = 1 << 2;
 /// The lower end of its key is the client.
 const CLIENT_IS_LOW: u32 = 1 << 3;
+/// A frame has passed since it was last looked at for eviction.
+const HEARD: u32 = 1 << 4;
 /// Where the bits of the two directions begin, how many there are, and where the two of the sample
 /// are among them.
 const WAYS: u32 = 8;
@@ -117,6 +119,19 @@ impl State {
     pub(super) fn put(&mut self, direction: Direction, bit: Of, on: bool) {
         self.0 &= !at(direction, bit.0);
         self.0 |= at(direction, if on { bit.0 } else { 0 });
+    }
+
+    /// A frame of the direction passes.
+    #[inline]
+    pub(super) fn pass(&mut self, direction: Direction) {
+        self.0 |= HEARD | at(direction, Of::SEEN.0);
+    }
+
+    /// Whether a frame has passed since the last call.
+    pub(super) fn take_heard(&mut self) -> bool {
+        let heard = self.0 & HEARD != 0;
+        self.0 &= !HEARD;
+        heard
     }
 
     /// The sample of round trips that is in flight.

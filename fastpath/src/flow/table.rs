@@ -1,5 +1,9 @@
 //! The flow table: bounded, with expiry in small steps and eviction by need.
 //!
+//! When it is full the flow leaves that has waited longest for an answer: a flood pushes out its own.
+//! Where all are answered, one that is closed leaves, then one that has rested since it was last looked
+//! at.
+//!
 //! The [`Index`] leads from the hash of a key to a slot; a slot holds what every flow has, its key
 //! included. What a burst needs of both is prefetched before it is used
 //! ([`track`](super::track)). Keys of IPv6, and the details of those flows that have some, are kept
@@ -8,13 +12,15 @@
 //! A flow that has ended keeps its slot until the burst after next begins, so that the stages
 //! behind `track` can still look at it and no slot means two flows in one burst.
 
+use std::collections::VecDeque;
+
 use super::detail::Details;
 use super::entry::{Classified, DetailIndex, Flow, FlowDetail, FlowEntry};
 use super::index::{Index, KeyHash};
 use super::key::{FlowKey, KeyHasher, ShortKey, Sought};
 use super::state::Of;
 use super::tcp::Arrived;
-use crate::burst::{BURST_FRAMES, Direction, FlowId, Headers, Protocol};
+use crate::burst::{BURST_FRAMES, Direction, FlowId, Headers};
 use crate::hw;
 use crate::parse::handshake::Handshake;
 use crate::parse::tls::{Stream, Streams};
@@ -35,6 +41,11 @@ pub struct FlowTable {
     long_keys: Vec<FlowKey>,
     free_keys: Vec<u32>,
     details: Details,
+    /// Flows by when they opened or were heard again, of which those that nobody has answered are the
+    /// first to leave. Others are taken out when they come to the front.
+    unanswered: VecDeque<FlowId>,
+    /// Flows by when they were closed.
+    closed: VecDeque<FlowId>,
     /// Opened in this burst, by frame order.
     fresh: Vec<FlowId>,
     /// Ended and not yet seen by the exchange stage.
@@ -62,8 +73,13 @@ const OPEN_IDLE: Nanos = Nanos::from_secs(660);
 /// this.
 const EXPIRE_ROUND: usize = 5;
 const EXPIRE_STEP: usize = 1024;
-/// Candidates that one eviction compares.
-const EVICT_SAMPLE: usize = 32;
+/// Flows of each kind that one eviction looks at.
+const EVICT_LOOKS: usize = 256;
+/// Closed flows that are remembered in the order in which they leave.
+const CLOSED_MAX: usize = 65_536;
+/// Flows that have been answered and that a flow which opens takes out of the queue of the others: more
+/// than come in.
+const ANSWERED_OUT: usize = 2;
 
 impl FlowTable {
     /// A table for `capacity` flows. All memory is taken here.
@@ -94,6 +110,8 @@ impl FlowTable {
             long_keys: Vec::with_capacity(slots),
             free_keys: Vec::with_capacity(slots),
             details: Details::with_capacity(if details < capacity { details } else { slots }),
+            unanswered: VecDeque::with_capacity(slots),
+            closed: VecDeque::with_capacity(slots.min(CLOSED_MAX)),
             fresh: Vec::with_capacity(BURST_FRAMES),
             ended: Vec::with_capacity(2 * ended),
             retired: Vec::with_capacity(2 * ended),
@@ -171,20 +189,31 @@ impl FlowTable {
         whole: impl Fn() -> FlowKey,
         likely: Option<FlowId>,
     ) -> Option<FlowId> {
-        let is_sought = |flow: FlowId| {
-            let entry = &self.slots[flow.0 as usize];
-            let alike = entry.state.is_live() && entry.state.kind() == sought.kind;
-            match sought.kind.v6 {
-                false => alike && entry.key == sought.key,
-                true => alike && entry.key.is_alike(sought.key) && self.key(entry) == whole(),
-            }
-        };
         if let Some(flow) = likely
-            && is_sought(flow)
+            && self.is_sought(flow, sought, &whole)
         {
             return likely;
         }
-        self.index.find(sought.hash, is_sought)
+        self.find_any(sought, &whole)
+    }
+
+    #[cold]
+    fn find_any(&self, sought: &Sought, whole: &impl Fn() -> FlowKey) -> Option<FlowId> {
+        self.index.find(sought.hash, |flow| self.is_sought(flow, sought, whole))
+    }
+
+    #[inline(always)]
+    fn is_sought(&self, flow: FlowId, sought: &Sought, whole: &impl Fn() -> FlowKey) -> bool {
+        let entry = &self.slots[flow.0 as usize];
+        let alike = entry.state.is_live() && entry.state.kind() == sought.kind;
+        match sought.kind.v6 {
+            false => alike && entry.key == sought.key,
+            true => {
+                alike
+                    && entry.key.is_alike(sought.key)
+                    && entry.whole_key(&self.long_keys) == whole()
+            }
+        }
     }
 
     /// Makes a flow. When the table is full another one leaves: half-open first, then closed, then
@@ -203,7 +232,28 @@ impl FlowTable {
         let short = if sought.kind.v6 { self.keep_key(sought.key, key) } else { sought.key };
         self.slots[flow.0 as usize] = FlowEntry::new(short, sought.kind, client_is_low, at);
         self.fresh.push(flow);
+        self.let_wait(flow);
         Some(flow)
+    }
+
+    /// Puts a flow that opens behind those that wait for an answer.
+    fn let_wait(&mut self, flow: FlowId) {
+        let slots = &self.slots;
+        for _ in 0..ANSWERED_OUT {
+            self.unanswered.pop_front_if(|first| !is_waiting(&slots[first.0 as usize]));
+        }
+        if self.unanswered.len() == self.slots_max {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back(flow);
+    }
+
+    /// Puts a flow that has been closed behind the others that have.
+    pub(super) fn note_closed(&mut self, flow: FlowId) {
+        if self.closed.len() == self.slots_max.min(CLOSED_MAX) {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(flow);
     }
 
     /// Keeps a whole key: there are as many places as slots.
@@ -214,16 +264,6 @@ impl FlowTable {
         });
         self.long_keys[place as usize] = key;
         short.at(place)
-    }
-
-    /// The whole key of a flow.
-    #[inline]
-    fn key(&self, entry: &FlowEntry) -> FlowKey {
-        let kind = entry.state.kind();
-        if kind.v6 {
-            return self.long_keys[entry.key.place() as usize];
-        }
-        entry.key.v4(if kind.udp { Protocol::Udp } else { Protocol::Tcp })
     }
 
     fn free_slot(&mut self) -> Option<FlowId> {
@@ -247,7 +287,7 @@ impl FlowTable {
     pub fn end(&mut self, flow: FlowId) {
         let entry = &mut self.slots[flow.0 as usize];
         entry.state.end();
-        let key = self.key(&self.slots[flow.0 as usize]);
+        let key = entry.whole_key(&self.long_keys);
         self.index.remove(self.hasher.of_key(&key).hash, flow);
         self.ended.push(flow);
     }
@@ -300,7 +340,7 @@ impl FlowTable {
     #[inline]
     pub fn flow(&self, flow: FlowId) -> Flow<'_> {
         let entry = self.entry(flow);
-        Flow::new(self.key(entry), entry, self.details.get(entry.detail))
+        Flow::new(entry, self.details.get(entry.detail), &self.long_keys)
     }
 
     /// What the receiver of a direction has acknowledged up to `ack` without that it had passed
@@ -373,6 +413,7 @@ impl FlowTable {
             other.answered(tcp.ack);
         }
         let entry = &mut self.slots[flow.0 as usize];
+        let was_closed = entry.is_closed();
         if arrived.in_order || arrived.repeated {
             // Data on a SYN may be refused; the SYN itself is answered in any case.
             let data = if tcp.flags.syn() { 1 } else { *payload_wire_bytes };
@@ -388,6 +429,9 @@ impl FlowTable {
         entry.keep(reverse, &other);
         if answers && tcp.flags.syn() {
             entry.infer_start(reverse, tcp.ack);
+        }
+        if entry.is_closed() && !was_closed {
+            self.note_closed(flow);
         }
         let lacks = half.loss.is_some() || other.loss.is_some();
         let had = losses.iter().any(super::tcp::Loss::is_some);
@@ -443,31 +487,71 @@ impl FlowTable {
         self.slots.get(flow.0 as usize).filter(|entry| entry.state.is_live())
     }
 
-    /// Ends the flow that matters least among a few.
+    /// Ends the flow that matters least.
     fn evict(&mut self) -> Option<()> {
         let room = self.free.len() + self.slots_max - self.slots.len();
         if room < BURST_FRAMES {
             return None;
         }
-        let mut worst: Option<(u8, Nanos, FlowId)> = None;
-        let mut compared = 0;
-        for _ in 0..self.slots.len() {
-            let flow = self.advance_hand();
-            let Some(entry) = self.live(flow) else { continue };
-            // Nobody answers, whatever the frames look like: a flood, or a one-sided tap.
-            let one_sided = !entry.state.both(Of::SEEN);
-            let rank = if one_sided { 0 } else { importance(entry) };
-            let candidate = (rank, entry.last_seen, flow);
-            worst = Some(worst.map_or(candidate, |worst| worst.min(candidate)));
-            compared += 1;
-            if compared == EVICT_SAMPLE {
-                break;
-            }
-        }
-        let (_, _, flow) = worst?;
+        let flow = self
+            .longest_unanswered()
+            .or_else(|| self.longest_closed())
+            .or_else(|| self.next_at_rest())?;
         self.evicted += 1;
         self.end(flow);
         Some(())
+    }
+
+    /// The flow that has waited longest for an answer: one that was heard of again goes back to the
+    /// end.
+    fn longest_unanswered(&mut self) -> Option<FlowId> {
+        for _ in 0..EVICT_LOOKS {
+            let flow = self.unanswered.pop_front()?;
+            let entry = &mut self.slots[flow.0 as usize];
+            if !is_waiting(entry) {
+                continue;
+            }
+            if !entry.take_heard_again() {
+                return Some(flow);
+            }
+            self.unanswered.push_back(flow);
+        }
+        None
+    }
+
+    fn longest_closed(&mut self) -> Option<FlowId> {
+        for _ in 0..EVICT_LOOKS {
+            let flow = self.closed.pop_front()?;
+            let entry = &self.slots[flow.0 as usize];
+            if entry.state.is_live() && entry.is_closed() {
+                return Some(flow);
+            }
+        }
+        None
+    }
+
+    /// The next flow that nothing was heard of since it was last looked at. When something was of all
+    /// that are looked at, the one of them that is silent for longest.
+    fn next_at_rest(&mut self) -> Option<FlowId> {
+        let mut silent: Option<(Nanos, FlowId)> = None;
+        let mut looks = 0;
+        for _ in 0..self.slots.len() {
+            let flow = self.advance_hand();
+            let entry = &mut self.slots[flow.0 as usize];
+            if !entry.state.is_live() {
+                continue;
+            }
+            if !entry.state.take_heard() {
+                return Some(flow);
+            }
+            let candidate = (entry.last_seen, flow);
+            silent = Some(silent.map_or(candidate, |silent| silent.min(candidate)));
+            looks += 1;
+            if looks == EVICT_LOOKS {
+                break;
+            }
+        }
+        silent.map(|(_, flow)| flow)
     }
 }
 
@@ -509,6 +593,11 @@ impl Streams for FlowTable {
 /// a step of expiry finds no more than there are.
 fn ended_max(capacity: usize) -> usize {
     2 * BURST_FRAMES + EXPIRE_STEP.min(capacity)
+}
+
+/// A flow that nobody has answered yet.
+fn is_waiting(entry: &FlowEntry) -> bool {
+    entry.state.is_live() && entry.is_unanswered()
 }
 
 fn idle_limit(entry: &FlowEntry) -> Nanos {

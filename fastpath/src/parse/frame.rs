@@ -47,11 +47,6 @@ impl Walk<'_> {
             other => link::captured(other, frame)?,
         };
         let packet = read(network, layer)?;
-        // The usual segment, straight through: `packet` would do the same, called and by reference.
-        if packet.protocol == ip::TCP && packet.piece.is_none() {
-            let segment = tcp::segment(packet.payload)?;
-            return headers(&packet, Protocol::Tcp, &segment, layer.offset, Place::default());
-        }
         self.packet(&packet, layer.offset, Place::default())
     }
 

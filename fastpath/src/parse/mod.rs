@@ -24,6 +24,7 @@ mod tcp;
 pub mod tls;
 mod tunnel;
 mod udp;
+mod usual;
 mod wifi;
 
 use self::dtls::Dtls;
@@ -33,7 +34,7 @@ use self::ja4::Fingerprinter;
 use self::quic::Quic;
 use self::reassembly::Reassembly;
 use self::tls::{Streams, WalkCounters};
-use crate::burst::{Burst, Datagram, Direction, FlowId, Fragment, Frame, Protocol};
+use crate::burst::{Burst, Datagram, Direction, FlowId, Fragment, Frame, Link, Protocol};
 use crate::telemetry::counters::Passes;
 
 /// What `parse` remembers from frame to frame, all of it bounded and taken once.
@@ -130,7 +131,14 @@ pub fn headers<F: Frame>(burst: &mut Burst<F>, parser: &mut Parser, passes: &mut
     let mut walk = Walk { fragments: &mut parser.fragments, now: packets.now };
     let columns = packets.headers.iter_mut().zip(&packets.wire_bytes);
     for (frame, (headers, &wire_bytes)) in frames.iter().zip(columns) {
-        match walk.frame(frame.link(), frame.bytes(), wire_bytes as usize) {
+        let (link, bytes) = (frame.link(), frame.bytes());
+        if link == Link::Ethernet
+            && let Some(usual) = usual::headers(bytes)
+        {
+            *headers = Some(usual);
+            continue;
+        }
+        match walk.frame(link, bytes, wire_bytes as usize) {
             Ok(read) => *headers = Some(read),
             Err(reason) => passes.add(reason),
         }

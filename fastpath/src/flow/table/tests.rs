@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::burst::{Address, Protocol};
+use crate::burst::{Address, Datagram, Protocol, Tcp, TcpFlags};
 
 fn key(n: u32) -> FlowKey {
     let [a, b, c, d] = n.to_be_bytes();
@@ -18,6 +18,32 @@ fn settle(table: &mut FlowTable) {
     table.begin_burst(0);
 }
 
+/// The headers of a segment without payload.
+fn headers_of(tcp: Tcp) -> Headers {
+    Headers {
+        source: Address::default(),
+        destination: Address::default(),
+        source_port: 1,
+        destination_port: 443,
+        protocol: Protocol::Tcp,
+        tcp,
+        datagram: Datagram::Other,
+        fragment: None,
+        network_offset: 14,
+        transport_offset: 34,
+        payload_offset: 54,
+        payload_bytes: 0,
+        payload_wire_bytes: 0,
+    }
+}
+
+/// A frame of either direction passes.
+fn hear_both(table: &mut FlowTable, flow: FlowId, at: Nanos) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        table.entry_mut(flow).count(direction, 60, at);
+    }
+}
+
 #[test]
 fn a_flow_is_found_until_it_ends_and_can_be_read_a_little_longer() {
     let mut table = FlowTable::with_capacity(4);
@@ -25,7 +51,7 @@ fn a_flow_is_found_until_it_ends_and_can_be_read_a_little_longer() {
     assert_eq!(table.find(&key(1)), Some(flow));
     table.end(flow);
     assert_eq!(table.find(&key(1)), None);
-    assert_eq!(table.flow(flow).key, key(1));
+    assert_eq!(table.flow(flow).key(), key(1));
     let again = table.open(key(1), true, Nanos(2)).unwrap();
     assert_ne!(again, flow, "a slot never means two flows in one burst");
 }
@@ -51,6 +77,69 @@ fn a_flood_never_outgrows_the_table() {
         }
     }
     assert_eq!(table.totals().live, 100);
+}
+
+#[test]
+fn a_flood_pushes_out_its_own_and_no_flow_that_was_answered() {
+    const CONVERSATIONS: u32 = 600;
+    let mut table = FlowTable::with_capacity(1000);
+    let hear = |table: &mut FlowTable, at| {
+        for n in 0..CONVERSATIONS {
+            let flow = table.find(&key(n)).expect("a conversation stays");
+            hear_both(table, flow, at);
+        }
+    };
+    for n in 0..CONVERSATIONS {
+        table.open(key(n), true, Nanos(1)).unwrap();
+    }
+    hear(&mut table, Nanos(2));
+    for n in 0..10_000 {
+        let at = Nanos::from_millis(u64::from(n));
+        let flow = table.open(key(1_000_000 + n), true, at).expect("another one leaves");
+        table.entry_mut(flow).count(Direction::ToServer, 60, at);
+        if n % 64 == 0 {
+            settle(&mut table);
+        }
+    }
+    hear(&mut table, Nanos::from_secs(11));
+    assert_eq!(table.totals().live, 1000);
+}
+
+#[test]
+fn of_a_table_of_conversations_the_one_leaves_that_rests() {
+    let mut table = FlowTable::with_capacity(64);
+    for n in 0..64 {
+        let flow = table.open(key(n), true, Nanos(1)).unwrap();
+        hear_both(&mut table, flow, Nanos(100 - u64::from(n)));
+    }
+    table.open(key(100), true, Nanos(200)).unwrap();
+    assert_eq!(
+        table.find(&key(63)),
+        None,
+        "of all that were heard of the one that is silent longest"
+    );
+    settle(&mut table);
+    for n in (0..63).chain([100]).filter(|&n| n != 5) {
+        let flow = table.find(&key(n)).unwrap();
+        hear_both(&mut table, flow, Nanos(300));
+    }
+    table.open(key(101), true, Nanos(400)).unwrap();
+    assert_eq!(table.find(&key(5)), None);
+    assert_eq!((table.totals().live, table.totals().evicted), (64, 2));
+}
+
+#[test]
+fn a_closed_flow_leaves_before_one_that_is_open() {
+    let mut table = FlowTable::with_capacity(4);
+    for n in 0..4 {
+        let flow = table.open(key(n), true, Nanos(1)).unwrap();
+        hear_both(&mut table, flow, Nanos(2));
+    }
+    let (flow, rst) = (table.find(&key(2)).unwrap(), TcpFlags(0x04));
+    let headers = headers_of(Tcp { flags: rst, ..Tcp::default() });
+    table.segment(flow, &headers, Direction::ToServer, Nanos(3));
+    table.open(key(9), true, Nanos(4)).unwrap();
+    assert_eq!(table.find(&key(2)), None);
 }
 
 #[test]
@@ -95,7 +184,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Makes a flow half-open, closed or open.
 fn become_important(entry: &mut FlowEntry, importance: u8) {
     let (up, down) = (Direction::ToServer, Direction::ToClient);
-    entry.state.set(up, Of::SEEN);
     entry.state.put(down, Of::SEEN, importance > 0);
     entry.state.set(up, Of::HAS_SYN);
     entry.state.put(up, Of::RST, importance == 1);
@@ -116,7 +204,7 @@ impl Model {
         for n in 0..60 {
             let flow = self.0.get(&n).map(|&(.., flow)| flow);
             assert_eq!(table.find(&key(n)), flow);
-            assert!(flow.is_none_or(|flow| table.flow(flow).key == key(n)));
+            assert!(flow.is_none_or(|flow| table.flow(flow).key() == key(n)));
         }
         assert_eq!(table.totals().live, self.0.len() as u64);
     }
@@ -125,17 +213,28 @@ impl Model {
         const ROOM: usize = 16;
         if table.find(&key(n)).is_none() {
             let is_full = self.0.len() == ROOM;
+            let least = self.0.values().map(|&(rank, ..)| rank).min().filter(|_| is_full);
+            let latest = self.0.values().map(|&(_, seen, _)| seen).max();
             let flow = table.open(key(n), true, now).expect("a table this small has slots enough");
-            let worst = self.0.values().min().copied().filter(|_| is_full);
-            assert_eq!(self.take_lost(table), Vec::from_iter(worst), "the least important leaves");
+            // Which of them leaves goes by when they were looked at: a sample of the oldest.
+            for (rank, seen, _) in self.take_lost(table) {
+                assert_eq!(Some(rank), least, "the least important leaves");
+                assert!(rank < 2 || Some(seen) != latest, "and not what was heard of last");
+            }
             assert!(self.0.values().all(|&(.., other)| other != flow), "a slot is one flow");
             self.0.insert(n, (importance, now, flow));
         }
         let (rank, seen, flow) = self.0.get_mut(&n).expect("put in above");
-        (*rank, *seen) = (importance, now);
+        // What was answered stays so.
+        *rank = if *rank == 0 { importance } else { importance.max(1) };
+        *seen = now;
         let entry = table.entry_mut(*flow);
-        entry.last_seen = now;
-        become_important(entry, importance);
+        entry.count(Direction::ToServer, 60, now);
+        let was_closed = entry.is_closed();
+        become_important(entry, *rank);
+        if entry.is_closed() && !was_closed {
+            table.note_closed(*flow);
+        }
     }
 }
 
