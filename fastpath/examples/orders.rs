@@ -105,7 +105,7 @@ impl Desk {
         }
         for (frame, (headers, flow)) in (0..).zip(packets.headers.iter().zip(&packets.flow)) {
             let (Some(headers), Some((flow, direction))) = (headers, *flow) else { continue };
-            let Some(what) = self.by_port.get(&flows.entry(flow).peers().server_port) else {
+            let Some(what) = self.by_port.get(&flows.flow(flow).peers().server_port) else {
                 continue;
             };
             let seen = Seen { frame, direction, bytes: headers.payload_wire_bytes };
