@@ -4,6 +4,7 @@ pub mod budget;
 pub mod endpoint;
 
 use crate::detect::Clients;
+use crate::exchange::mux::{MuxEdge, StreamFacts};
 use crate::exchange::{Edge, Exchanges};
 use crate::policy::snapshot::{RuleMode, Snapshot};
 use crate::telemetry::event::{Event, EventSender, Reason, Signal, SignalKind, Verdict};
@@ -27,6 +28,15 @@ pub fn verdicts(
             }
             Edge::Withdrawn(_, Some(id)) => endpoints.state_mut(*id).ended(),
             Edge::Opened { endpoint: None, .. } | Edge::Withdrawn(_, None) => {}
+        }
+    }
+    for edge in exchanges.mux.edges() {
+        match edge {
+            MuxEdge::Opened { endpoint: Some(id), .. } => endpoints.state_mut(*id).opened(),
+            MuxEdge::Ended(StreamFacts { endpoint: Some(id), .. }) => {
+                endpoints.state_mut(*id).ended();
+            }
+            MuxEdge::Opened { .. } | MuxEdge::Ended(_) | MuxEdge::MaybeReset { .. } => {}
         }
     }
     if policy.policy().mode == RuleMode::Off {

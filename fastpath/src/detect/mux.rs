@@ -4,6 +4,7 @@
 //! the sums on their connection are meant: which of them an error or a reset belongs to is a guess,
 //! which a retry that follows may correct while they are held back.
 
+mod held;
 mod link;
 mod shape;
 
@@ -30,10 +31,11 @@ use crate::telemetry::event::{
 };
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
+use held::Held;
 use link::{Links, Size};
 
 pub(super) use link::GROUPS;
-use shape::Shapes;
+use shape::{Shapes, Suspect};
 
 /// What an lcore remembers of the clients and servers of HTTP/2.
 #[derive(Debug)]
@@ -44,8 +46,8 @@ pub(super) struct Streams {
     undecided: VecDeque<Undecided>,
     /// What was decided of streams that still run.
     running: HashMap<ExchangeId, (Link, (Verdict, Reason))>,
-    /// Streams that ran among others and are over.
-    held: VecDeque<(Nanos, Exchange)>,
+    /// Streams that are over, and may have been something else.
+    held: Held,
     /// Streams that found no room in one of these.
     pushed_out: u64,
 }
@@ -59,15 +61,12 @@ struct Undecided {
     at: Nanos,
     endpoint: Option<EndpointId>,
     /// Its end, if that has come meanwhile.
-    ended: Option<(Exchange, Size, Nanos)>,
+    ended: Option<(Exchange, Size, Nanos, Option<Suspect>)>,
 }
 
 const SERVERS: usize = 256;
 const UNDECIDED_MAX: usize = 8192;
 const RUNNING_MAX: usize = 8192;
-const HELD_MAX: usize = 4096;
-/// A retry by an SDK follows its first attempt within this.
-const HELD_FOR: Nanos = Nanos::from_millis(1600);
 /// Streams decided, or given free, in one burst at most.
 const PER_BURST: usize = 64;
 
@@ -78,7 +77,7 @@ impl Default for Streams {
             shapes: Recent::with_capacity(SERVERS),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             running: HashMap::with_capacity(2 * RUNNING_MAX),
-            held: VecDeque::with_capacity(HELD_MAX),
+            held: Held::default(),
             pushed_out: 0,
         }
     }
@@ -92,7 +91,7 @@ impl Streams {
 
     /// Groups, servers and streams that were forgotten before their time.
     pub(super) fn evicted(&self) -> u64 {
-        self.links.evicted() + self.shapes.evicted + self.pushed_out
+        self.links.evicted() + self.shapes.evicted + self.pushed_out + self.held.pushed_out
     }
 
     /// What is learnt of a server.
@@ -109,8 +108,8 @@ impl Streams {
     pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
         if let Some((_, noted)) = self.running.get_mut(&id) {
             *noted = verdict;
-        } else if let Some((_, held)) = self.held.iter_mut().rev().find(|(_, held)| held.id == id) {
-            (held.verdict, held.reason) = verdict;
+        } else {
+            self.held.note_verdict(id, verdict);
         }
     }
 
@@ -164,8 +163,8 @@ pub(super) fn observe(
     let Clients { streams, finished, .. } = clients;
     for _ in 0..PER_BURST {
         // At the end of an observation nothing more will follow.
-        let over = |(since, _): &mut (Nanos, Exchange)| packets.now.since(*since) >= HELD_FOR;
-        let Some((_, exchange)) = streams.held.pop_front_if(over) else { break };
+        let shapes = |server| streams.shapes.get(server);
+        let Some(exchange) = streams.held.pop_due(packets.now, shapes) else { break };
         finished.push(exchange);
     }
 }
@@ -187,40 +186,45 @@ fn ended(
     let shapes = clients.streams.shapes.learn(caller.server, facts.ended);
     shapes.meet(learnt.map(|learnt| &learnt.http2));
     let error = shapes.is_error(facts, class);
-    shapes.learn(facts, error);
     let outcome = outcome(facts, class, error);
+    let complete_so_far = outcome == Outcome::Complete;
+    let suspect = shapes.suspect(facts, class).filter(|_| complete_so_far);
+    shapes.learn(facts, class, error);
     let data = shapes.counted(facts);
     let exchange = describe(facts, outcome, data, flows, policy);
     signal_end(&exchange, events);
     let streams = &mut clients.streams;
     let key = streams.links.key(&caller);
     let size = size(&facts.stream);
-    let how = (outcome, facts.stream.alone, end(facts, outcome));
+    let is_suspect = suspect.is_some_and(|suspect| suspect.alone);
+    let how = (outcome, facts.stream.alone, is_suspect, end(facts, outcome));
     streams.links.ended(&clients.keys, key, exchange.id, (size, facts.rtt), how);
     match streams.waiting_mut(exchange.id) {
-        Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt)),
+        Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt, suspect)),
         None => {
             let known = streams.running.remove(&exchange.id);
             let (link, verdict) = known.unwrap_or((Link::UNKNOWN, NO_VERDICT));
             let mut exchange = complete(exchange, link);
             (exchange.verdict, exchange.reason) = verdict;
-            tell(exchange, facts.stream.alone, facts.ended, clients);
+            tell(exchange, facts.stream.alone, suspect, facts.ended, clients);
         }
     }
 }
 
 /// Passes an exchange on, at once or when what followed it is known.
-fn tell(exchange: Exchange, alone: bool, at: Nanos, clients: &mut Clients) {
+fn tell(
+    exchange: Exchange,
+    alone: bool,
+    suspect: Option<Suspect>,
+    at: Nanos,
+    clients: &mut Clients,
+) {
     let Clients { streams, finished, .. } = clients;
-    if alone {
+    if alone && suspect.is_none() {
         finished.push(exchange);
-        return;
+    } else {
+        finished.extend(streams.held.push(at, exchange, suspect));
     }
-    if streams.held.len() == HELD_MAX {
-        streams.pushed_out += 1;
-        finished.extend(streams.held.pop_front().map(|(_, exchange)| exchange));
-    }
-    streams.held.push_back((at, exchange));
 }
 
 /// Decides the stream that became known first.
@@ -237,7 +241,7 @@ fn decide_next(
     let window = policy.policy().limits.retry_window();
     let now = exchanges.mux.facts(flow, peers.server, id);
     let own = ended
-        .map(|(_, size, rtt)| (size, rtt))
+        .map(|(_, size, rtt, _)| (size, rtt))
         .or_else(|| now.map(|facts| (size(&facts.stream), facts.rtt)));
     let Some(own) = own else { return };
     let key = streams.links.key(&caller);
@@ -248,7 +252,11 @@ fn decide_next(
         Some((facts.stream.alone, outcome, end(&facts, outcome), size(&facts.stream)))
     });
     if let Some(owner) = decision.end_of {
-        correct(streams, owner, decision.link.retry_of);
+        decision.link.retry_of.into_iter().for_each(|failed| streams.held.swap(owner, failed));
+    }
+    let failed = decision.link.retry_of.filter(|_| decision.failed);
+    if let Some((server, suspect)) = failed.and_then(|failed| streams.held.fail(failed)) {
+        streams.shapes.learn(server, at).learn_error(suspect);
     }
     let attempt = decision.link.attempt;
     let subject = Subject { exchange: id, peers, endpoint };
@@ -273,30 +281,15 @@ fn decide_next(
         place: None,
     });
     match ended {
-        Some((exchange, ..)) => {
+        Some((exchange, _, _, suspect)) => {
             let alone = exchange.outcome_confidence >= ALONE_CONFIDENCE_MIN;
-            tell(complete(exchange, decision.link), alone, exchange.end, clients);
+            tell(complete(exchange, decision.link), alone, suspect, exchange.end, clients);
         }
         None if streams.running.len() < RUNNING_MAX => {
             streams.running.insert(id, (decision.link, NO_VERDICT));
         }
         None => streams.pushed_out += 1,
     }
-}
-
-/// A retry shows whose an end was: the two streams change places, if both are still held.
-fn correct(streams: &mut Streams, owner: ExchangeId, failed: Option<ExchangeId>) {
-    let place = |id| streams.held.iter().position(|(_, exchange)| exchange.id == id);
-    let (Some(owner), Some(failed)) = (place(owner), failed.and_then(place)) else { return };
-    let (owner, failed) = (owner.min(failed), owner.max(failed));
-    let (head, tail) = streams.held.make_contiguous().split_at_mut(failed);
-    let ((_, one), Some((_, other))) = (&mut head[owner], tail.first_mut()) else { return };
-    std::mem::swap(&mut one.outcome, &mut other.outcome);
-    std::mem::swap(&mut one.waste, &mut other.waste);
-    std::mem::swap(&mut one.tokens, &mut other.tokens);
-    std::mem::swap(&mut one.cost_milli_usd, &mut other.cost_milli_usd);
-    std::mem::swap(&mut one.grounds.outcome, &mut other.grounds.outcome);
-    std::mem::swap(&mut one.grounds.ended, &mut other.grounds.ended);
 }
 
 /// How a stream ended. `error`: its response is error-shaped.
@@ -307,6 +300,7 @@ fn outcome(facts: &StreamFacts, class: Class, error: bool) -> Outcome {
     match facts.ending {
         StreamEnding::EndStream => complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running if answered => complete,
+        StreamEnding::Quiet if !seen.alone => Outcome::Complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running => Outcome::Open,
         StreamEnding::ClientReset => Outcome::ClientAbort,
         StreamEnding::ClientClosed if answered && was_read(facts, class) => complete,
@@ -365,16 +359,7 @@ fn describe(
     let entry = flows.entry(facts.flow);
     let endpoint = facts.endpoint.map(|id| policy.endpoint(id));
     let streamed = seen.is_streamed();
-    let (head_records, head_bytes) = seen.head;
-    let counts = match streamed {
-        true => (
-            u32::from(seen.down_records - head_records),
-            seen.down_bytes.saturating_sub(head_bytes),
-        ),
-        false => (u32::from(seen.down_records), data),
-    };
-    let tokens =
-        endpoint.and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
+    let tokens = endpoint.and_then(|endpoint| tokens::estimate_mux(seen, data, outcome, endpoint));
     let price = endpoint.and_then(|endpoint| endpoint.price);
     Exchange {
         id: seen.id,
@@ -408,12 +393,12 @@ fn describe(
         work: None,
         verdict: Verdict::Pass,
         reason: Reason::NoRule,
-        grounds: grounds(facts, outcome, counts.0),
+        grounds: grounds(facts, outcome),
     }
 }
 
-/// What a stream was judged by, but for its link. `counted`: records that tokens are counted by.
-fn grounds(facts: &StreamFacts, outcome: Outcome, counted: u32) -> Grounds {
+/// What a stream was judged by, but for its link.
+fn grounds(facts: &StreamFacts, outcome: Outcome) -> Grounds {
     let (ended, closed) = match facts.ending {
         StreamEnding::Running => (Ended::Running, OutcomeRule::NothingAgainst),
         StreamEnding::EndStream => (Ended::Mark, OutcomeRule::Mark),
@@ -437,7 +422,7 @@ fn grounds(facts: &StreamFacts, outcome: Outcome, counted: u32) -> Grounds {
         // Of a request HTTP/2 tells where it begins, not in how many records it came.
         up_records: 0,
         down_records: seen.down_records,
-        counted_records: u16::try_from(counted).unwrap_or(u16::MAX),
+        counted_records: seen.down_records,
         bursts: seen.bursts,
         late_records: seen.late_records,
         alone: seen.alone,

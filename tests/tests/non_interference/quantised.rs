@@ -136,7 +136,14 @@ fn differences(before: &Told, after: &Told, name: &str) -> usize {
         let claims = (*outcome, *attempt, retry_of.clone(), *hedge, *restart, *waste);
         (id.clone(), claims, line.stall, line.streamed)
     };
-    let pairs = before.exchanges.iter().zip(&after.exchanges);
+    // An exchange that waits for its sequel is told later than one that does not.
+    let in_order = |told: &Told| {
+        let mut exchanges = told.exchanges.clone();
+        exchanges.sort_by(|a, b| a.start.total_cmp(&b.start));
+        exchanges
+    };
+    let (first, second) = (in_order(before), in_order(after));
+    let pairs = first.iter().zip(&second);
     let mut count = before.exchanges.len().abs_diff(after.exchanges.len());
     for (before, after) in pairs.map(|(before, after)| (class(before), class(after))) {
         if before != after {

@@ -7,6 +7,7 @@
 use std::ops::RangeInclusive;
 
 use super::super::clusters::Clusters;
+use crate::detect::failure::PAGE_BYTES_MAX;
 use crate::exchange::mux::{StreamEnding, StreamFacts};
 use crate::exchange::recent::Reuse;
 use crate::policy::endpoint::Class;
@@ -29,6 +30,15 @@ pub(super) struct Shapes {
     prompt: Clusters,
     /// Its endpoint has been asked for what is known.
     met: bool,
+}
+
+/// An answer that may yet turn out to be an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suspect {
+    /// Its DATA, as far as that can be told.
+    data: u32,
+    /// It ran alone.
+    pub(super) alone: bool,
 }
 
 /// Two answers this close are the same answer: a request id, a date.
@@ -64,6 +74,8 @@ const TOO_SHORT: u32 = 260;
 const TOO_SHORT_DATA: u32 = 240;
 /// One in so many prompt answers of a tool that have one size is no coincidence.
 const CANNED_SHARE: u32 = 16;
+/// DATA of a tool's answer that is neither a line of JSON nor an error page.
+const TOOL_ANSWER: RangeInclusive<u32> = TOO_SHORT_DATA + 1..=2200;
 /// HEADERS take this much of it at least, once HPACK knows them.
 const TOO_SHORT_AMONG: RangeInclusive<u32> = 150..=260;
 /// An error is known at once; a model has to think.
@@ -120,17 +132,49 @@ impl Shapes {
         }
     }
 
+    /// A response that has come to its end and that nothing speaks against yet: alone, as prompt as
+    /// errors are, and of a size that is not known as ordinary; of a tool among others, short.
+    pub(super) fn suspect(&self, facts: &StreamFacts, class: Class) -> Option<Suspect> {
+        let (data, alone) = (self.data(facts), facts.stream.alone);
+        let prompt = facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX);
+        let may_be = match alone {
+            true => prompt && facts.stream.down_bytes <= PAGE_BYTES_MAX,
+            false => class == Class::Tool,
+        };
+        let usual = self.quick.near(data, SAME_BYTES) >= KNOWN_MIN
+            || (class == Class::Tool && TOOL_ANSWER.contains(&data));
+        (may_be && is_complete(facts) && is_in_one_piece(facts) && !usual)
+            .then_some(Suspect { data, alone })
+    }
+
+    /// Whether a suspect has the size of errors: of those that are known, or among others of several
+    /// short answers beside longer ones.
+    pub(super) fn recurs_as_error(&self, suspect: Suspect) -> bool {
+        let near = self.prompt.near(suspect.data, SAME_BYTES);
+        let stands_out = near >= CANNED_MIN && 2 * near <= self.prompt.total();
+        self.is_known_error(suspect.data) || (!suspect.alone && stands_out)
+    }
+
+    /// The sequel showed that a suspect was an error.
+    pub(super) fn learn_error(&mut self, suspect: Suspect) {
+        (0..KNOWN_MIN).for_each(|_| self.errors.add(suspect.data, SAME_BYTES));
+    }
+
     /// Learns from a response that has come to its end.
-    pub(super) fn learn(&mut self, facts: &StreamFacts, error: bool) {
+    pub(super) fn learn(&mut self, facts: &StreamFacts, class: Class, error: bool) {
         let seen = &facts.stream;
-        let complete = matches!(facts.ending, StreamEnding::EndStream | StreamEnding::Quiet);
-        if !seen.alone || !complete || seen.down_records == 0 {
+        if !is_complete(facts) || seen.down_records == 0 {
             return;
         }
-        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
-            let of = if seen.is_plain() { &mut self.headers } else { &mut self.stream_headers };
-            of.add(seen.first_length.into(), HEADERS_BYTES);
+        if !seen.alone {
+            // How soon it came is not known there.
+            if class == Class::Tool && is_in_one_piece(facts) {
+                self.learn_headers(facts);
+                self.prompt.add(self.data(facts), SAME_BYTES);
+            }
+            return;
         }
+        self.learn_headers(facts);
         if is_in_one_piece(facts) {
             let data = self.data(facts);
             if facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) {
@@ -142,6 +186,14 @@ impl Shapes {
             } else if quick {
                 self.quick.add(data, SAME_BYTES);
             }
+        }
+    }
+
+    fn learn_headers(&mut self, facts: &StreamFacts) {
+        let seen = &facts.stream;
+        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+            let of = if seen.is_plain() { &mut self.headers } else { &mut self.stream_headers };
+            of.add(seen.first_length.into(), HEADERS_BYTES);
         }
     }
 
@@ -179,13 +231,15 @@ impl Shapes {
         }
     }
 
-    /// A short answer of a tool that has come at once, and of one size, again and again.
+    /// An answer of a tool that has come at once, of the size of its errors, or short and of one size
+    /// again and again.
     fn is_canned_by_a_tool(&self, facts: &StreamFacts) -> bool {
         let prompt = facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX);
         let data = self.data(facts);
         let near = self.prompt.near(data, SAME_BYTES);
         let recurs = near >= KNOWN_MIN && near * CANNED_SHARE >= self.prompt.total();
-        is_in_one_piece(facts) && prompt && recurs && facts.stream.down_bytes <= TOO_SHORT
+        let canned = recurs && facts.stream.down_bytes <= TOO_SHORT;
+        is_in_one_piece(facts) && prompt && (canned || self.is_known_error(data))
     }
 
     /// Among others the time a response took is not known: its shape alone decides.
@@ -241,6 +295,15 @@ impl Shapes {
     }
 }
 
+/// The response was whole, or all of it had come when the client closed.
+fn is_complete(facts: &StreamFacts) -> bool {
+    match facts.ending {
+        StreamEnding::EndStream | StreamEnding::Quiet => true,
+        StreamEnding::ClientClosed => is_in_one_piece(facts) && facts.stream.late_records == 0,
+        _ => false,
+    }
+}
+
 fn error_data(headers: u32) -> RangeInclusive<u32> {
     if headers < FULL_HEADERS_MIN { ERROR_DATA } else { ERROR_DATA_OF_FULL_HEADERS }
 }
@@ -277,7 +340,7 @@ mod tests {
     fn what_is_too_short_for_a_model_is_an_error_whatever_came_before() {
         let mut shapes = Shapes::default();
         for _ in 0..4 {
-            shapes.learn(&reply(&[(140, 224)]), false);
+            shapes.learn(&reply(&[(140, 224)]), Class::Llm, false);
         }
         assert!(shapes.is_error(&reply(&[(240, 221)]), Class::Llm), "headers and data in one");
         assert!(shapes.is_error(&reply(&[(400, 38)]), Class::Embedding), "headers alone");
@@ -290,17 +353,55 @@ mod tests {
         let short = reply(&[(40, 104), (40, 125)]);
         for _ in 0..2 {
             assert!(!shapes.is_error(&short, Class::Tool));
-            shapes.learn(&short, false);
+            shapes.learn(&short, Class::Llm, false);
         }
         assert!(shapes.is_error(&short, Class::Tool));
         assert!(!shapes.is_error(&reply(&[(40, 104), (40, 900)]), Class::Tool));
     }
 
     #[test]
+    fn a_prompt_answer_is_suspect_until_its_size_is_known() {
+        let mut shapes = Shapes::default();
+        let page = reply(&[(40, 93), (42, 3568)]);
+        let suspect = shapes.suspect(&page, Class::Tool).unwrap();
+        assert!(!shapes.recurs_as_error(suspect));
+        assert_eq!(shapes.suspect(&reply(&[(300, 93), (302, 3568)]), Class::Tool), None, "late");
+        assert_eq!(shapes.suspect(&reply(&[(40, 93), (42, 900)]), Class::Tool), None, "an answer");
+        shapes.learn_error(suspect);
+        assert!(shapes.is_error(&page, Class::Tool), "its sequel showed what it was");
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(40, 30), (40, 1544)]), Class::Embedding, false);
+        }
+        assert_eq!(shapes.suspect(&reply(&[(40, 30), (40, 1544)]), Class::Embedding), None);
+    }
+
+    #[test]
+    fn several_short_answers_of_a_tool_among_longer_ones_are_errors() {
+        let among = |records: &[(u64, u16)]| {
+            let mut facts = reply(records);
+            facts.stream.alone = false;
+            facts
+        };
+        let short = among(&[(240, 103), (240, 125)]);
+        let mut shapes = Shapes::default();
+        for length in [900, 2000, 1500, 3000] {
+            shapes.learn(&among(&[(260, 100), (260, length)]), Class::Tool, false);
+        }
+        for told in [false, false, true] {
+            shapes.learn(&short, Class::Tool, false);
+            let suspect = shapes.suspect(&short, Class::Tool).unwrap();
+            assert_eq!(shapes.recurs_as_error(suspect), told);
+        }
+        (0..4).for_each(|_| shapes.learn(&short, Class::Tool, false));
+        let suspect = shapes.suspect(&short, Class::Tool).unwrap();
+        assert!(!shapes.recurs_as_error(suspect), "most answers are as short");
+    }
+
+    #[test]
     fn an_error_that_recurs_is_known_whatever_it_takes() {
         let mut shapes = Shapes::default();
         for _ in 0..2 {
-            shapes.learn(&reply(&[(60, 141), (60, 136)]), true);
+            shapes.learn(&reply(&[(60, 141), (60, 136)]), Class::Llm, true);
         }
         assert!(shapes.is_error(&reply(&[(900, 133), (900, 138)]), Class::Llm));
     }
@@ -309,7 +410,7 @@ mod tests {
     fn a_size_that_errors_have_had_is_no_error_after_long_thought() {
         let mut shapes = Shapes::default();
         for _ in 0..2 {
-            shapes.learn(&reply(&[(60, 141), (60, 436)]), true);
+            shapes.learn(&reply(&[(60, 141), (60, 436)]), Class::Llm, true);
         }
         assert!(shapes.is_error(&reply(&[(400, 141), (400, 438)]), Class::Llm));
         assert!(!shapes.is_error(&reply(&[(1900, 141), (1900, 438)]), Class::Llm));
@@ -321,7 +422,7 @@ mod tests {
         let canned = reply(&[(50, 141), (50, 1800)]);
         for _ in 0..3 {
             assert!(!shapes.is_error(&canned, Class::Llm));
-            shapes.learn(&canned, false);
+            shapes.learn(&canned, Class::Llm, false);
             shapes.quick = Clusters::default();
         }
         assert!(shapes.is_error(&canned, Class::Llm));
@@ -330,7 +431,7 @@ mod tests {
     #[test]
     fn headers_sent_in_full_are_learnt_and_taken_off() {
         let mut shapes = Shapes::default();
-        shapes.learn(&reply(&[(400, 761), (400, 969)]), false);
+        shapes.learn(&reply(&[(400, 761), (400, 969)]), Class::Llm, false);
         let mut among = reply(&[(60, 931)]);
         among.stream.alone = false;
         among.unit = Unit { headers: 0, data: 931 };

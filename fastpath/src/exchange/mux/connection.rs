@@ -3,7 +3,7 @@
 use super::habit::Habit;
 use super::open::OpenStreams;
 use super::request::{Request, Sent, Splitter};
-use super::stream::{Stream, StreamEnding, StreamFacts, Unit};
+use super::stream::{Stream, StreamEnding, StreamFacts, Unit, on_its_way};
 use super::{MuxEdge, Scene, nearly};
 use crate::burst::FlowId;
 use crate::exchange::h1::Ending;
@@ -43,6 +43,9 @@ pub(super) struct Connection {
     succeeded: Option<Stream>,
     /// What might have been resets of the client were grants of window.
     grants: u16,
+    /// A record of the server that is several grants of window, unless data follow at once: then it
+    /// is HEADERS.
+    perhaps_grants: Option<(Nanos, u16)>,
 }
 
 /// Frames without data by their plaintext lengths (RFC 9113, 6): an empty DATA frame or a SETTINGS
@@ -65,6 +68,8 @@ const TICKETS_MAX: u8 = 4;
 const HEADERS: std::ops::RangeInclusive<u16> = 30..=130;
 /// Records of one response in one piece come within this.
 const UNIT_GAP: Nanos = Nanos::from_millis(4);
+/// DATA follow HEADERS of the same length as some grants of window within this.
+const HEADERS_GAP: Nanos = Nanos::from_millis(2);
 /// A mark follows the last data within this; more than that, and it ended something else.
 const MARK_GAP: Nanos = Nanos::from_millis(12);
 /// Window is granted within a round trip and this.
@@ -130,6 +135,12 @@ impl Connection {
             return;
         }
         let no_data = [UPDATE_OR_RESET, GOAWAY, TWO_UPDATES].contains(&length);
+        if let Some((before, length)) = self.perhaps_grants.take()
+            && at.since(before) < HEADERS_GAP
+            && !no_data
+        {
+            self.data(length, before, scene);
+        }
         if let Some(request) = self.splitter.answered(at, self.rtt, no_data) {
             self.request(&request, at, scene);
         }
@@ -141,6 +152,7 @@ impl Connection {
                 self.update_or_reset(at, scene);
             }
             GOAWAY | 0..=8 => {}
+            _ if self.are_grants(length, at) => self.perhaps_grants = Some((at, length)),
             _ => self.data(length, at, scene),
         }
         self.last_server = at;
@@ -210,8 +222,22 @@ impl Connection {
                     (ending, ended) = (StreamEnding::ServerReset, self.last_server);
                 }
             }
+            if ending == why && self.was_answered_unseen(&stream, why, at) {
+                (ending, ended) = (StreamEnding::Quiet, self.last_server);
+            }
             self.finish(self.open.len() - 1, ending, ended, scene);
         }
+    }
+
+    /// A client gives a stream up with RST_STREAM (RFC 9113, 6.4). One that reset none, and closes
+    /// when all has long been silent, has had the response, among those of others.
+    fn was_answered_unseen(&self, stream: &Stream, why: StreamEnding, at: Nanos) -> bool {
+        why == StreamEnding::ClientClosed
+            && !stream.alone
+            && stream.down_records == 0
+            && self.cancelled == 0
+            && self.last_server > stream.last_up
+            && at.since(self.last_server) > QUIET_AMONG
     }
 
     /// Ends streams that were reset, and nothing followed since `silent_since`.
@@ -288,7 +314,7 @@ impl Connection {
             self.overlapped = Some(request.start);
         }
         self.uploaded = self.uploaded.saturating_add(request.bytes);
-        if !self.open.push(Stream::new(id, request, alone), scene.rooms) {
+        if !self.open.push(Stream::new((id, scene.endpoint), request, alone), scene.rooms) {
             *scene.refused += 1;
             return;
         }
@@ -393,9 +419,13 @@ impl Connection {
                 scene.habit.ended(before.is_streamed(), false);
             }
         }
-        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end(true) != Some(true);
-        let together = !begins && at.since(self.tail[1].0) < UNIT_GAP;
-        let same = self.open.iter().find(|s| together && s.id == self.latest).map(|s| s.id);
+        self.end_given_up(at, scene);
+        let may_begin = HEADERS.contains(&length) && scene.habit.marks_the_end(true) != Some(true);
+        let together = at.since(self.tail[1].0) < UNIT_GAP;
+        // What follows HEADERS at once is their DATA, however short.
+        let goes_on = |s: &&Stream| !may_begin || s.is_headers(HEADERS);
+        let latest = self.open.iter().find(|s| together && s.id == self.latest);
+        let same = latest.filter(goes_on).map(|s| s.id);
         let least = |over: bool| {
             let fits = |s: &&Stream| begun(s) && over == is_over(s, at, scene.habit);
             self.open.iter().filter(fits).min_by_key(|s| s.down_bytes).map(|s| s.id)
@@ -411,6 +441,21 @@ impl Connection {
             self.grants += u16::from(suspect && stream.client_reset.is_none() && self.grants < 9);
         }
         self.tail = [self.tail[1], (at, length)];
+    }
+
+    /// A RST_STREAM in one record with the next request, of a client that has waited for every response
+    /// so far: the response that was under way falls silent when what was on its way has come, and
+    /// the next record is of the other.
+    fn end_given_up(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+        let [under_way, next] = self.open[..] else { return };
+        let silent = at.since(under_way.last_down) > under_way.pause() + under_way.pause();
+        let in_time = under_way.last_down <= on_its_way(next.start, self.rtt);
+        let marked = scene.habit.marks(&under_way) == Some(true);
+        let begins = next.down_records == 0 && !self.overlaps(at);
+        if silent && in_time && marked && under_way.is_streamed() && begins {
+            self.finish(0, StreamEnding::ClientReset, next.start, scene);
+            self.open.iter_mut().for_each(|next| next.alone = true);
+        }
     }
 
     /// The mark: of the one open stream, of the one whose whole response has just come, or of the
@@ -436,6 +481,17 @@ impl Connection {
             }
             self.finish(place, StreamEnding::EndStream, at, scene);
         }
+    }
+
+    /// Several WINDOW_UPDATEs in one record, for the bodies of several requests: two for each at most,
+    /// a round trip after the last of them.
+    fn are_grants(&self, length: u16, at: Nanos) -> bool {
+        let frames = usize::from(length / UPDATE_OR_RESET);
+        let fits = |s: &Stream| at.since(s.last_up) <= self.rtt + GRANT_WITHIN;
+        length % UPDATE_OR_RESET == 0
+            && self.open.len() > 1
+            && (3..=2 * self.open.len()).contains(&frames)
+            && self.open.iter().any(fits)
     }
 
     fn update_or_reset(&mut self, at: Nanos, scene: &mut Scene<'_>) {
@@ -486,7 +542,7 @@ impl Connection {
         scene.edges.push(MuxEdge::Ended(StreamFacts {
             stream,
             flow: scene.flow,
-            endpoint: scene.endpoint,
+            endpoint: stream.endpoint,
             ending,
             ended: at.max(stream.last_up),
             unit: if ending == StreamEnding::EndStream { self.unit(at) } else { Unit::default() },

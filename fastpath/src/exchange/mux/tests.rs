@@ -342,3 +342,104 @@ proptest! {
         prop_assert!(rig.ends().iter().all(|facts| facts.ended >= facts.stream.start));
     }
 }
+
+/// The first request of a client that ends each body with an empty frame (httpcore), from its preface
+/// to the server's SETTINGS.
+fn first_of_httpcore(rig: &mut Rig) {
+    rig.records(&[(UP, 0, 82), (UP, 2, 119), (UP, 3, 748), (UP, 3, 9), (DOWN, 21, 30)]);
+}
+
+#[test]
+fn ends_of_bodies_count_requests_where_the_ack_is_joined_with_headers() {
+    let mut rig = Rig::new();
+    first_of_httpcore(&mut rig);
+    // An ACK and the HEADERS of three in one record, then their DATA, then their ends.
+    rig.records(&[(UP, 25, 190), (UP, 26, 240), (UP, 26, 490), (UP, 27, 564)]);
+    rig.records(&[(UP, 28, 9), (UP, 28, 9), (UP, 28, 9)]);
+    assert_eq!(rig.starts().len(), 4);
+}
+
+#[test]
+fn an_ack_of_its_own_ends_no_body() {
+    let mut rig = Rig::new();
+    first_of_httpcore(&mut rig);
+    rig.records(&[(UP, 22, 9), (UP, 60, 58), (UP, 60, 564), (UP, 60, 9)]);
+    assert_eq!(rig.starts(), [2, 60]);
+}
+
+/// A streamed response to a request at `start`, an event each 20 ms.
+fn events(rig: &mut Rig, start: u64, count: u64) {
+    rig.records(&[(DOWN, start, 54)]);
+    (0..count).for_each(|n| {
+        rig.records(&[(DOWN, start + 1 + 20 * n, 300)]);
+    });
+}
+
+#[test]
+fn a_reset_that_is_joined_with_the_next_request_ends_the_response() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 1, 900), (DOWN, 21, 30), (UP, 22, 9), (DOWN, 23, 9)]);
+    events(&mut rig, 200, 8);
+    rig.records(&[(UP, 350, 913)]);
+    events(&mut rig, 600, 8);
+    rig.records(&[(DOWN, 800, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::ClientReset, StreamEnding::EndStream]);
+    assert_eq!(rig.ends()[0].ended, Nanos::from_millis(350));
+}
+
+#[test]
+fn a_response_that_goes_on_beside_the_next_was_not_reset() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 1, 900), (DOWN, 21, 30), (UP, 22, 9), (DOWN, 23, 9)]);
+    events(&mut rig, 200, 8);
+    rig.records(&[(UP, 350, 913)]);
+    events(&mut rig, 360, 20);
+    rig.records(&[(DOWN, 770, 9), (DOWN, 790, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::EndStream; 2]);
+}
+
+/// Two requests at once on a connection whose first was answered long ago.
+fn two_at_once() -> Rig {
+    let mut rig = Rig::knowing(false);
+    first_of_httpcore(&mut rig);
+    rig.records(&[(UP, 22, 9), (DOWN, 100, 100), (DOWN, 100, 900)]);
+    rig.records(&[(UP, 400, 57), (UP, 400, 600), (UP, 401, 58), (UP, 401, 700)]);
+    rig
+}
+
+#[test]
+fn several_grants_of_window_are_no_response() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 422, 39), (DOWN, 500, 100), (DOWN, 500, 800)]);
+    rig.records(&[(DOWN, 600, 100), (DOWN, 600, 500)]).close(Ending::ClientClosed, 5000);
+    let bytes: Vec<_> = rig.ends().iter().map(|facts| facts.stream.down_bytes).collect();
+    assert_eq!(bytes, [1000, 900, 600], "in the order of their ends");
+}
+
+#[test]
+fn headers_as_long_as_several_grants_are_headers_when_data_follow_at_once() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 422, 39), (DOWN, 422, 125), (DOWN, 600, 100), (DOWN, 600, 500)]);
+    rig.close(Ending::ClientClosed, 5000);
+    let ends = rig.ends();
+    assert!(ends.iter().any(|facts| facts.stream.down_bytes == 39 + 125), "{ends:?}");
+}
+
+#[test]
+fn without_marks_data_as_short_as_headers_belong_to_the_headers_before_them() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 440, 103), (DOWN, 441, 125), (DOWN, 460, 103), (DOWN, 460, 119)]);
+    rig.close(Ending::ClientClosed, 5000);
+    let records: Vec<_> = rig.ends().iter().map(|facts| facts.stream.down_records).collect();
+    assert_eq!(records, [2, 2, 2]);
+}
+
+#[test]
+fn a_client_that_reset_nothing_and_leaves_in_peace_had_every_response() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 440, 100), (DOWN, 440, 1200)]).close(Ending::ClientClosed, 5000);
+    assert_eq!(rig.endings(), [StreamEnding::Quiet; 3]);
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 440, 100), (DOWN, 440, 1200)]).close(Ending::ClientClosed, 600);
+    assert!(rig.endings().contains(&StreamEnding::ClientClosed), "it did not wait");
+}
