@@ -488,7 +488,7 @@ impl Connection {
     fn are_grants(&self, length: u16, at: Nanos) -> bool {
         let frames = usize::from(length / UPDATE_OR_RESET);
         let fits = |s: &Stream| at.since(s.last_up) <= self.rtt + GRANT_WITHIN;
-        length % UPDATE_OR_RESET == 0
+        length.is_multiple_of(UPDATE_OR_RESET)
             && self.open.len() > 1
             && (3..=2 * self.open.len()).contains(&frames)
             && self.open.iter().any(fits)
