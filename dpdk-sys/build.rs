@@ -41,7 +41,8 @@ const FUNCTIONS: &[&str] = &[
 const TYPES: &[&str] =
     &["rte_mbuf", "rte_eth_conf", "rte_eth_stats", "rte_eth_link", "rte_ether_addr"];
 
-const CONSTANTS: &[&str] = &["RTE_PKTMBUF_HEADROOM", "RTE_ETH_LINK_UP", "SHIM_.*"];
+const CONSTANTS: &[&str] =
+    &["RTE_PKTMBUF_HEADROOM", "RTE_ETH_LINK_UP", "rte_eth_rx_mq_mode_RTE_ETH_MQ_RX_RSS", "SHIM_.*"];
 
 /// Packed structures with aligned members, which Rust cannot express. We never look into one.
 const OPAQUE: &[&str] = &["rte_arp.*", "rte_l2tpv2.*", "rte_gtp_psc.*", "rte_ipv4_hdr"];

@@ -46,6 +46,10 @@ impl Frame for Bytes {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
 }
 
 /// The handshake message of a ClientHello as browsers send it: with a post-quantum key share it

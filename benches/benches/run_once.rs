@@ -1,16 +1,14 @@
-//! The whole loop, and each stage that can be called alone: nanoseconds a packet, by traffic and
-//! number of flows.
+//! The whole loop, and a ClientHello by itself: nanoseconds a packet, by traffic and number of flows.
 //!
 //! `cargo bench -p benches`; one of them: `cargo bench -p benches -- run_once/data/1024`. Under
 //! `cargo test` each runs once, unmeasured, with few flows.
 
 #![allow(missing_docs, reason = "criterion_group! makes a public function without a document")]
 
+mod per_packet;
+
 use benches::{Traffic, lcore, port};
-use criterion::measurement::{Measurement, WallTime};
-use criterion::{
-    Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastpath::burst::{BURST_FRAMES, Burst, Direction, FlowId};
 use fastpath::classify::Classifier;
 use fastpath::flow::table::FlowTable;
@@ -22,19 +20,24 @@ use fastpath::port::Port;
 use fastpath::telemetry::counters::Passes;
 use fastpath::telemetry::event;
 use fastpath::{classify, flow, parse};
-use tests::cycle::CyclePort;
+use per_packet::per_packet;
 
-/// Numbers of flows: in the cache, and far beyond it.
-fn flows() -> [u32; 2] {
+/// Numbers of flows: in the cache, and far beyond it. Flows with exchanges hold more frames than
+/// there is memory for so many.
+fn flows(traffic: Traffic) -> &'static [u32] {
     let measured = std::env::args().any(|argument| argument == "--bench");
-    if measured { [1 << 10, 1 << 16] } else { [64, 128] }
+    match traffic {
+        _ if !measured => &[64, 128],
+        Traffic::Exchanges | Traffic::Mixed => &[128, 1 << 10],
+        Traffic::Acks | Traffic::Data | Traffic::NewFlows | Traffic::Hellos => &[1 << 10, 1 << 16],
+    }
 }
 
 fn run_once(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("run_once");
     group.throughput(Throughput::Elements(1));
     for traffic in Traffic::ALL {
-        for flows in flows() {
+        for &flows in flows(traffic) {
             let (mut lcore, outlets) = lcore(traffic, flows);
             group.bench_function(BenchmarkId::new(traffic.name(), flows), |bencher| {
                 per_packet(bencher, || {
@@ -47,25 +50,18 @@ fn run_once(criterion: &mut Criterion) {
     }
 }
 
-/// The port alone: what is to be taken off the figures of the stages.
-fn port_alone(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("port");
-    stage(&mut group, |_, _| {});
-}
-
-fn parse_headers(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("port_and_parse");
-    let (mut parser, mut passes) = (Parser::default(), Passes::default());
-    stage(&mut group, |_, burst| parse::headers(burst, &mut parser, &mut passes));
-}
-
-fn flow_track(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("port_parse_and_flow");
-    let (mut parser, mut passes) = (Parser::default(), Passes::default());
-    stage(&mut group, |table, burst| {
-        parse::headers(burst, &mut parser, &mut passes);
-        flow::track(&mut burst.packets, table, &mut passes);
-        table.take_ended(|_, _| {});
+/// More flows than any cache holds; they are unmeasured in tests, which have no time for them.
+fn million_flows(criterion: &mut Criterion) {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let mut group = criterion.benchmark_group("run_once");
+    group.throughput(Throughput::Elements(1)).sample_size(20);
+    let (mut lcore, _outlets) = lcore(Traffic::Acks, 1 << 20);
+    group.bench_function(BenchmarkId::new("acks", 1 << 20), |bencher| {
+        per_packet(bencher, || {
+            lcore.run_once();
+        });
     });
 }
 
@@ -112,42 +108,5 @@ impl Streams for Fresh {
     }
 }
 
-/// Measures some stages on full frames of known flows. The difference from one group to the next is
-/// one stage.
-fn stage(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    mut stages: impl FnMut(&mut FlowTable, &mut Burst<<CyclePort as Port>::Frame>),
-) {
-    group.throughput(Throughput::Elements(1));
-    for flows in flows() {
-        let mut table = FlowTable::with_capacity(2 * flows as usize);
-        let (mut port, mut burst) = (port(Traffic::Data, flows), Burst::new());
-        let mut once = |port: &mut CyclePort| {
-            port.rx_burst(&mut burst);
-            stages(&mut table, &mut burst);
-            port.tx_burst(&mut burst);
-        };
-        while !port.is_cycling() {
-            once(&mut port);
-        }
-        group.bench_function(BenchmarkId::new("data", flows), |bencher| {
-            per_packet(bencher, || once(&mut port));
-        });
-    }
-}
-
-/// Times bursts, all of them full, so that an iteration of the report is a packet.
-fn per_packet(bencher: &mut Bencher<'_, WallTime>, mut burst: impl FnMut()) {
-    bencher.iter_custom(|packets| {
-        let bursts = packets.div_ceil(BURST_FRAMES as u64);
-        let start = WallTime.start();
-        for _ in 0..bursts {
-            burst();
-        }
-        let share = packets as f64 / (bursts * BURST_FRAMES as u64) as f64;
-        WallTime.end(start).mul_f64(share)
-    });
-}
-
-criterion_group!(benches, run_once, port_alone, parse_headers, flow_track, client_hello);
+criterion_group!(benches, run_once, million_flows, client_hello);
 criterion_main!(benches);

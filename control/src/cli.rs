@@ -10,7 +10,7 @@ use fastpath::telemetry::event::ExchangeId;
 
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
-use crate::{assess, check, explain, learnt, live, output, policy, rows, top};
+use crate::{assess, bypass, check, explain, learnt, live, output, policy, rows, simulate, top};
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
 #[derive(Debug, Parser)]
@@ -79,12 +79,29 @@ Examples:
 What is printed is of endpoints, over all their clients: how responses end, what errors look like, when
 streams begin. Reading goes on learning from it: what is imported weighs as much as 64 occurrences.")]
     Learnt(LearntArgs),
+    /// Try a policy on simulated traffic, with the real data plane and in virtual time
+    #[command(after_help = "\
+Examples:
+  fermata simulate docs/examples/scenarios/s1-capacity-cut.yaml
+  fermata simulate s1.yaml --policy policy.yaml --seed 7 -o json | jq '.columns[].trigger'
+  fermata simulate s1.yaml --out result/           the same as a page with charts
+
+The same scenario, policy and seed give the same result to the byte. docs/simulate.md says what is simulated.")]
+    Simulate(SimulateArgs),
     /// Show the running data plane on a screen that refreshes itself; q quits
     Top(TopArgs),
     /// Look at this host and this deployment: one line a finding, with the mend
     #[command(after_help = "\
 Exit code 0: nothing to mend; 2: something is wrong; the findings say what and how to mend it.")]
     Check(CheckArgs),
+    /// Stop everything that acts on traffic, or let it act again
+    #[command(after_help = "\
+Examples:
+  fermata bypass on                                within a second nothing is held, dropped or reset
+  fermata bypass off
+
+What is seen is counted and reported all the same. A restart of the data plane ends it.")]
+    Bypass(BypassArgs),
     /// Check a policy file
     Validate(ValidateArgs),
     /// Print the version
@@ -200,12 +217,52 @@ pub struct TopArgs {
     pub every: f64,
 }
 
+/// What `fermata simulate` takes.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The scenario, YAML
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// The policy of the `lcore` column; the shipped catalogue, in shadow, where there is none
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// What chance is made from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write simulation.html and simulation.json to this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
 /// What `fermata check` takes.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// What `fermata bypass` takes.
+#[derive(Debug, Args)]
+pub struct BypassArgs {
+    /// on: nothing acts on traffic; off: rules act as the policy says
+    #[arg(value_enum)]
+    pub position: Position,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Positions of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Position {
+    /// Nothing acts on traffic.
+    On,
+    /// Rules act as the policy says.
+    Off,
 }
 
 /// What `fermata validate` takes.
@@ -264,8 +321,10 @@ impl Command {
             Self::Endpoints(args) => live::endpoints(socket, args),
             Self::Clients(args) => live::clients(socket, args),
             Self::Learnt(args) => learnt::run(socket, args),
+            Self::Simulate(args) => simulate::run(args),
             Self::Top(args) => top::run(socket, args),
             Self::Check(args) => check::run(socket, args),
+            Self::Bypass(args) => bypass::run(socket, args),
             Self::Validate(args) => validate(args),
             Self::Version(args) => version(args),
             Self::Completions { shell } => completions(*shell),
@@ -277,7 +336,9 @@ impl Command {
             Self::Assess(AssessArgs { output, .. })
             | Self::Explain(ExplainArgs { output, .. })
             | Self::Learnt(LearntArgs { output, .. })
+            | Self::Simulate(SimulateArgs { output, .. })
             | Self::Check(CheckArgs { output })
+            | Self::Bypass(BypassArgs { output, .. })
             | Self::Validate(ValidateArgs { output, .. })
             | Self::Version(AnswerArgs { output }) => *output == Format::Json,
             Self::Flows(FlowsArgs { output, .. })

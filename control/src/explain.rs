@@ -6,6 +6,7 @@
 
 mod case;
 mod outcome;
+mod verdict;
 mod words;
 
 use std::fmt::Write as _;

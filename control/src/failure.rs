@@ -54,6 +54,8 @@ pub enum Failure {
     NoExchange(ExchangeId, Option<(ExchangeId, ExchangeId)>, u64),
     /// A policy is not valid.
     Policy(Box<DocumentError>),
+    /// A scenario is not valid.
+    Scenario(Box<DocumentError>),
     /// The data plane cannot be reached, or refused.
     Link(LinkError),
     /// Something cannot be written.
@@ -72,6 +74,7 @@ impl Failure {
             Self::Capture(..)
             | Self::NoCapture(_)
             | Self::NoExchange(..)
+            | Self::Scenario(_)
             | Self::Write(..)
             | Self::Output(_)
             | Self::Terminal(_) => 1,
@@ -115,6 +118,20 @@ impl Failure {
                 None,
             ),
             Self::Policy(error) => error.reply(),
+            Self::Scenario(error) => {
+                let ErrorReply { message, path, hint, .. } = error.reply();
+                match **error {
+                    DocumentError::Unreadable(_, ref error) => reply(
+                        "unreadable_scenario",
+                        format!("the scenario cannot be read: {error}"),
+                        path,
+                        Some("docs/examples/scenarios has some to start from"),
+                    ),
+                    DocumentError::Invalid { .. } => {
+                        reply("invalid_scenario", message, path, hint.as_deref())
+                    }
+                }
+            }
             Self::Link(error) => error.reply(),
             Self::Write(path, error) => reply(
                 "unwritable",

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assess;
+pub mod bypass;
 pub mod capture;
 pub mod check;
 pub mod cli;
@@ -21,4 +22,5 @@ pub mod output;
 pub mod policy;
 pub mod report;
 pub mod rows;
+pub mod simulate;
 pub mod top;

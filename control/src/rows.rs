@@ -4,7 +4,7 @@ use std::io;
 
 use fastpath::ipc::{ClientRow, EndpointRow};
 use fastpath::lcore::Outlets;
-use fastpath::telemetry::event::{Event, Outcome, Phase, SignalKind, Verdict, Visibility, Waste};
+use fastpath::telemetry::event::{Event, Outcome, Phase, SignalKind, Visibility, Waste};
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
 use crate::cli::{ExchangesArgs, FlowsArgs};
@@ -138,7 +138,7 @@ impl Row for ExchangeLine {
             figures::duration(self.seconds()),
             or_unknown(tokens.as_deref()),
             or_unknown(self.waste.map(Waste::name)),
-            verdict_name(self.verdict).to_owned(),
+            self.verdict.name().to_owned(),
         ]
     }
 }
@@ -263,13 +263,6 @@ const fn visibility_name(visibility: Visibility) -> &'static str {
     }
 }
 
-const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Hold => "hold",
-    }
-}
-
 const fn signal_name(kind: SignalKind) -> &'static str {
     match kind {
         SignalKind::Retry => "retry",
@@ -287,6 +280,7 @@ const fn signal_name(kind: SignalKind) -> &'static str {
         SignalKind::Orphan => "orphan",
         SignalKind::Outage => "outage",
         SignalKind::Throttling => "throttling",
+        SignalKind::Disarmed => "disarmed",
         SignalKind::Wasted => "wasted",
     }
 }
@@ -324,6 +318,10 @@ fn kind_text(event: &EventLine) -> String {
         SignalKind::Orphan => format!("received for {time} after its client had left"),
         SignalKind::Outage => format!("{} failed", share()),
         SignalKind::Throttling => format!("{} throttled", share()),
+        SignalKind::Disarmed => {
+            "rules act on its clients no more: these failed more, or waited longer, than the holdout"
+                .to_owned()
+        }
         SignalKind::Wasted => {
             let why = or_unknown(event.waste.map(Waste::name));
             format!("turns out to have been waste, {time} after its end: {why}")

@@ -246,7 +246,7 @@ fn healthy_traffic_is_reported_without_waste() {
 
 #[test]
 fn a_retry_that_would_have_been_held_is_explained_with_rule_law_and_figures() {
-    let held = lab_exchange(|x| x["verdict"] == "hold" && x["outcome"] == "failed");
+    let held = lab_exchange(|x| x["reason"] == "over_retry_budget" && x["outcome"] == "failed");
     let text = explained(&held);
     let before = held["retry_of"].as_str().unwrap();
     for said in [

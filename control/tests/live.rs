@@ -65,6 +65,7 @@ fn answer(request: &Request) -> Reply {
         Request::Policy | Request::Apply { .. } => {
             Reply::Policy(Box::new(Policy::catalogue().unwrap()))
         }
+        Request::Bypass { on } => Reply::Bypassed(*on),
     }
 }
 
@@ -104,6 +105,7 @@ fn exchange() -> ExchangeLine {
         waste: Some(Waste::Retry),
         verdict: Verdict::Pass,
         hold_ms: None,
+        enforced: false,
         reason: Reason::WithinRetryBudget,
         grounds: Grounds::default(),
     }
@@ -140,6 +142,14 @@ fn an_exchange_that_is_remembered_is_explained_and_another_is_not() {
     for said in ["connect_failed", "attempt 2, a retry of x0", "within the retry budget"] {
         assert!(text.contains(said), "{said} is missing in\n{text}");
     }
+}
+
+#[test]
+fn the_bypass_says_what_it_is_now() {
+    assert!(stdout_of("bypass-on", &["bypass", "on"]).starts_with("Bypassed: nothing acts"));
+    let off = stdout_of("bypass-off", &["bypass", "off", "-o", "json"]);
+    let off: serde_json::Value = serde_json::from_str(&off).unwrap();
+    assert_eq!(off, serde_json::json!({ "bypassed": false }));
 }
 
 #[test]

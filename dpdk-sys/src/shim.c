@@ -13,6 +13,16 @@ uint16_t shim_eth_tx_burst(uint16_t port_id, uint16_t queue_id,
 	return rte_eth_tx_burst(port_id, queue_id, tx_pkts, nb_pkts);
 }
 
+struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *mp)
+{
+	return rte_pktmbuf_alloc(mp);
+}
+
+char *shim_pktmbuf_append(struct rte_mbuf *m, uint16_t len)
+{
+	return rte_pktmbuf_append(m, len);
+}
+
 void shim_pktmbuf_free(struct rte_mbuf *m)
 {
 	rte_pktmbuf_free(m);

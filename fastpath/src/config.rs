@@ -1,5 +1,6 @@
 //! What a data plane process is told: by a YAML file, by flags, or both; flags win.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,11 +25,13 @@ pub struct Config {
     pub memory_mb: Option<u32>,
     /// Longest payload of a frame, bytes.
     pub mtu: u16,
-    /// The core to run on; the last one when left out. One lcore serves all ports in this release.
+    /// A core for each lcore; one lcore, on the last core, when left out.
     pub lcores: Vec<usize>,
+    /// How frames are spread over several lcores.
+    pub spread: SpreadBy,
     /// Give the core away while nothing arrives.
     pub idle: bool,
-    /// Flows at once.
+    /// Flows at once, over all lcores.
     pub flows: usize,
     /// Where `fermata` finds the data plane.
     pub socket: PathBuf,
@@ -41,6 +44,20 @@ pub struct Config {
     /// The detectors' limits.
     pub limits: Limits,
 }
+
+/// Who spreads frames over lcores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpreadBy {
+    /// The devices, where all of them can; otherwise one lcore for the others.
+    #[default]
+    Auto,
+    /// One lcore for the others, though the devices could.
+    Software,
+}
+
+/// Lcores of one data plane; DPDK has numbers for 128 threads.
+const LCORES_MAX: usize = 64;
 
 /// Why a configuration cannot be used.
 #[derive(Debug)]
@@ -63,6 +80,7 @@ impl Default for Config {
             memory_mb: None,
             mtu: 1500,
             lcores: Vec::new(),
+            spread: SpreadBy::default(),
             idle: false,
             flows: 65_536,
             socket: PathBuf::from(crate::ipc::SOCKET_DEFAULT),
@@ -102,8 +120,12 @@ impl Config {
             );
             return Err(ConfigError::Value("vdevs", expected));
         }
-        if self.lcores.len() > 1 {
-            let expected = format!("{:?}; one lcore serves all ports: expected one", self.lcores);
+        let distinct: BTreeSet<usize> = self.lcores.iter().copied().collect();
+        if distinct.len() < self.lcores.len() || self.lcores.len() > LCORES_MAX {
+            let expected = format!(
+                "{:?}; expected at most {LCORES_MAX} cores, each of them once",
+                self.lcores
+            );
             return Err(ConfigError::Value("lcores", expected));
         }
         if !(1..=1 << 27).contains(&self.flows) {
@@ -123,7 +145,7 @@ impl Config {
         let mut endpoints = self.endpoints.clone();
         endpoints.extend(catalogue.endpoints.into_iter().filter(|e| !own(e)));
         let (mode, retry_budget, limits) = (self.rules, self.retry_budget, self.limits);
-        Policy { endpoints, mode, retry_budget, limits }
+        Policy { endpoints, mode, retry_budget, limits, ..Policy::default() }
     }
 }
 
@@ -167,6 +189,15 @@ mod tests {
         assert!(one.check().unwrap_err().to_string().contains("two ends"));
         let tap = Config { mode: Mode::Observe, ..one };
         assert!(tap.check().is_ok());
+    }
+
+    #[test]
+    fn a_core_runs_one_lcore() {
+        let vdevs = vec!["net_null0".into(), "net_null1".into()];
+        let two = Config { vdevs, lcores: vec![1, 2], ..Config::default() };
+        assert!(two.check().is_ok());
+        let twice = Config { lcores: vec![1, 1], ..two };
+        assert!(twice.check().unwrap_err().to_string().contains("each of them once"));
     }
 
     #[test]

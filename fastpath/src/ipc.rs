@@ -65,6 +65,11 @@ pub enum Request {
         /// The whole policy, catalogue included.
         policy: Box<Policy>,
     },
+    /// Turns everything that acts on traffic off, or on again.
+    Bypass {
+        /// Off: what passes is counted, and nothing more.
+        on: bool,
+    },
 }
 
 /// What comes back: `{"flows":[..]}` or `{"error":{..}}`.
@@ -91,6 +96,8 @@ pub enum Reply {
     Policy(Box<Policy>),
     /// To [`Request::Apply`]: what is in force now.
     Applied(PolicySummary),
+    /// To [`Request::Bypass`]: whether nothing acts on traffic now.
+    Bypassed(bool),
     /// The request could not be met.
     Error(ErrorReply),
 }
@@ -130,6 +137,10 @@ pub struct Status {
     pub mode: String,
     /// Since the start, seconds.
     pub uptime_seconds: f64,
+    /// How frames are spread over the cores: `single`, `rss_client_address`, `rss_5_tuple` or
+    /// `software`.
+    #[serde(default)]
+    pub spread: String,
     /// The cores.
     pub lcores: Vec<LcoreStatus>,
     /// The ports.
@@ -149,6 +160,9 @@ pub struct Status {
     pub limits_reached: BTreeMap<String, u64>,
     /// The policy in force.
     pub policy: PolicySummary,
+    /// Nothing acts on traffic, whatever the policy says.
+    #[serde(default)]
+    pub bypassed: bool,
 }
 
 /// One lcore.
@@ -162,7 +176,7 @@ pub struct LcoreStatus {
     pub heartbeat_age_ms: u64,
     /// Bursts with at least one frame.
     pub bursts: u64,
-    /// Frames received.
+    /// Frames that went through its loop.
     pub frames: u64,
     /// Share of its time with frames in hand, 0 to 1.
     pub busy_share: f64,

@@ -3,10 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::act::Shapers;
+use crate::act::hold::HoldBounds;
 use crate::burst::Burst;
 use crate::classify::Classifier;
-use crate::decide::endpoint::EndpointStates;
-use crate::detect::Clients;
+use crate::decide::{Decider, Stance};
+use crate::detect::{Capacity, Clients};
 use crate::exchange::{Exchanges, FlowsSeen};
 use crate::flow::table::FlowTable;
 use crate::keyed::Seed;
@@ -14,9 +16,9 @@ use crate::parse::Parser;
 use crate::policy::handoff::Subscriber;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::EndpointId;
-use crate::port::{Port, Rx};
+use crate::port::{Port, Rx, Spread};
 use crate::telemetry::counters::Passes;
-use crate::telemetry::event::{Event, EventReceiver, EventSender, ring};
+use crate::telemetry::event::{Event, EventReceiver, EventSender, ExchangeId, ring};
 use crate::telemetry::fingerprints::Fingerprints;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::names::Names;
@@ -36,24 +38,53 @@ pub enum Mode {
     Observe,
 }
 
+impl Mode {
+    /// Only on a wire can what is decided be done.
+    const fn stance(self, bypassed: bool) -> Stance {
+        match self {
+            _ if bypassed => Stance::Bypassed,
+            Self::Wire => Stance::Inline,
+            Self::Observe => Stance::Beside,
+        }
+    }
+}
+
 /// Sizes of an lcore, taken once at start.
 #[derive(Clone, Copy, Debug)]
 pub struct LcoreConfig {
+    /// Its number among the lcores of one data plane.
+    pub index: u16,
     /// What to do with frames.
     pub mode: Mode,
     /// Flows at once.
     pub flows: usize,
+    /// Clients that are remembered; one that has been met takes 85 KB.
+    pub clients: usize,
+    /// Servers that are remembered; one that has been met takes 4 KB.
+    pub servers: usize,
     /// Host names that can be told apart.
     pub names: u32,
     /// Events that may wait to be read.
     pub events: usize,
     /// What the keys of its hashes are derived from.
     pub seed: Seed,
+    /// Lcores that the traffic is shared out to, this one included.
+    pub lcores: u16,
 }
 
 impl Default for LcoreConfig {
     fn default() -> Self {
-        Self { mode: Mode::Wire, flows: 65_536, names: 4096, events: 16_384, seed: Seed::Os }
+        Self {
+            index: 0,
+            mode: Mode::Wire,
+            flows: 65_536,
+            clients: 1024,
+            servers: 1024,
+            names: 4096,
+            events: 16_384,
+            seed: Seed::Os,
+            lcores: 1,
+        }
     }
 }
 
@@ -69,7 +100,8 @@ pub struct Lcore<P: Port> {
     classifier: Classifier,
     exchanges: Exchanges,
     clients: Clients,
-    endpoints: EndpointStates,
+    decider: Decider,
+    shapers: Shapers<P::Frame>,
     events: EventSender,
     passes: Passes,
     latency: Latency,
@@ -91,6 +123,8 @@ pub struct Outlets {
     pub fingerprints: Fingerprints,
     /// How it is doing.
     pub reports: ReportReceiver,
+    /// How frames are spread over the lcores, as its port says.
+    pub spread: Spread,
 }
 
 /// How often flows expire and counters are published.
@@ -101,6 +135,7 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn new(port: P, config: LcoreConfig, policy: Subscriber) -> (Self, Outlets) {
         let (events, receiver) = ring(config.events);
+        let LcoreConfig { mode, clients, servers, seed, .. } = config;
         let flows = FlowTable::with_capacity(config.flows);
         let classifier = Classifier::new(config.names);
         let parser = Parser::for_flows(config.flows);
@@ -110,18 +145,21 @@ impl<P: Port> Lcore<P> {
             names: classifier.names.reader(),
             fingerprints: parser.fingerprinter.reader(),
             reports: report_receiver,
+            spread: port.spread(),
         };
+        let slots = flows.slots();
         let lcore = Self {
             port,
-            mode: config.mode,
+            mode,
             policy,
             burst: Burst::new(),
-            exchanges: Exchanges::for_slots(flows.slots()),
-            clients: Clients::for_slots(flows.slots(), config.seed),
+            exchanges: Exchanges::for_slots(slots, servers, ExchangeId::first_of(config.index)),
+            clients: Clients::with_capacity(Capacity { slots, clients, servers }, seed),
             flows,
             parser,
             classifier,
-            endpoints: EndpointStates::default(),
+            decider: Decider::for_slots(slots, config.lcores, seed),
+            shapers: Shapers::new(HoldBounds::default()),
             events,
             passes: Passes::default(),
             latency: Latency::default(),
@@ -136,9 +174,11 @@ impl<P: Port> Lcore<P> {
 
     /// One burst, from the port through every stage and back to the port.
     pub fn run_once(&mut self) -> Rx {
+        let stance = self.mode.stance(self.policy.is_bypassed());
         let policy = self.policy.refresh();
         let rx = self.port.rx_burst(&mut self.burst);
         parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
+        self.shapers.arrive(&mut self.burst);
         flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
         parse::handshakes(&mut self.burst, &mut self.flows, &mut self.parser);
         let packets = &mut self.burst.packets; // from here on nobody sees payload
@@ -160,16 +200,22 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         decide::verdicts(
+            packets,
+            &self.flows,
             &self.exchanges,
             &mut self.clients,
-            &mut self.endpoints,
+            &mut self.decider,
             policy,
+            stance,
             &mut self.events,
         );
-        if self.mode == Mode::Observe {
-            act::release_observed(packets);
+        let enforces = stance == Stance::Inline && policy.policy().mode.enforces();
+        self.shapers.bound(&policy.policy().rules.hold);
+        match self.mode {
+            Mode::Observe => act::release_observed(packets),
+            Mode::Wire => self.act(enforces),
         }
-        let now = packets.now;
+        let now = self.burst.packets.now;
         let in_loop = self.port.tx_burst(&mut self.burst);
         self.tell(rx, in_loop);
         if self.ticker.due(now) {
@@ -180,9 +226,18 @@ impl<P: Port> Lcore<P> {
         rx
     }
 
+    /// Receives no more. Whether every frame that was received has had its end: call [`run_once`]
+    /// until it is so.
+    ///
+    /// [`run_once`]: Self::run_once
+    pub fn drain(&mut self) -> bool {
+        self.port.drain()
+    }
+
     /// Ends every flow and tells what was still open: the observation is over. Call until it
     /// returns false, reading the events in between.
     pub fn finish(&mut self) -> bool {
+        let stance = self.mode.stance(self.policy.is_bypassed());
         let policy = self.policy.current();
         self.burst.begin(self.burst.packets.now + detect::retry::DECIDE_AFTER);
         self.flows.begin_burst();
@@ -198,10 +253,13 @@ impl<P: Port> Lcore<P> {
             &mut self.events,
         );
         decide::verdicts(
+            packets,
+            &self.flows,
             &self.exchanges,
             &mut self.clients,
-            &mut self.endpoints,
+            &mut self.decider,
             policy,
+            stance,
             &mut self.events,
         );
         self.tell(Rx::Closed, Nanos::ZERO);
@@ -219,7 +277,8 @@ impl<P: Port> Lcore<P> {
     pub fn totals(&self) -> Totals {
         let FlowsSeen { h1, mux, quic, both } = self.exchanges.seen;
         Totals {
-            port: *self.port.counters(),
+            port: self.shapers.complete(self.port.counters()),
+            acts: self.shapers.counts(),
             passes: self.passes,
             bursts: self.bursts,
             flows: FlowTotals { h1, mux, quic, both, ..self.flows.totals() },
@@ -236,6 +295,7 @@ impl<P: Port> Lcore<P> {
             names_refused: self.classifier.names.refused,
             learnt_evicted: self.classifier.evicted(),
             retry_evicted: self.clients.evicted(),
+            decide_refused: self.decider.refused(),
         }
     }
 
@@ -243,6 +303,12 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn learnt(&self) -> Vec<(EndpointId, Learnt)> {
         self.clients.learnt(&self.exchanges)
+    }
+
+    /// What it decides by, and what it has decided in the latest burst.
+    #[must_use]
+    pub fn decider(&self) -> &Decider {
+        &self.decider
     }
 
     /// The port.
@@ -255,6 +321,20 @@ impl<P: Port> Lcore<P> {
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.burst.packets.now
+    }
+
+    /// Carries out what was decided, or lets go what is held once nothing shall be done any more.
+    fn act(&mut self, enforces: bool) {
+        if enforces {
+            let orders = self.decider.orders();
+            let build = &mut |bytes: &[u8]| self.port.build(bytes);
+            self.shapers.apply(&mut self.burst, &self.flows, orders, build);
+        } else {
+            self.shapers.disarm(&mut self.burst, &self.flows);
+        }
+        for ended in self.shapers.ended() {
+            self.decider.hold_ended(ended);
+        }
     }
 
     /// Passes on what is known of exchanges, and counts the burst.
@@ -273,7 +353,14 @@ impl<P: Port> Lcore<P> {
     fn publish(&mut self) {
         let (now, totals) = (self.burst.packets.now, self.totals());
         let devices = || self.port.devices();
-        self.reports.publish(now, self.polls, totals, &self.latency, &self.endpoints, devices);
+        self.reports.publish(
+            now,
+            self.polls,
+            totals,
+            &self.latency,
+            self.decider.endpoints(),
+            devices,
+        );
         self.reports.publish_learnt(|| self.learnt());
     }
 }

@@ -16,6 +16,7 @@ pub mod hw;
 pub mod ipc;
 pub mod keyed;
 pub mod lcore;
+pub mod lru;
 pub mod parse;
 pub mod policy;
 pub mod port;

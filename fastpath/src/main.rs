@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use fastpath::config::{Config, ConfigError};
+use fastpath::config::{Config, ConfigError, SpreadBy};
 use fastpath::lcore::{LcoreConfig, Mode};
 use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::supervisor::desk::{Desk, FinalStats};
@@ -41,14 +41,18 @@ struct Arguments {
     /// Longest payload of a frame in bytes; jumbo frames up to it pass
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u16>,
-    /// The core to run on
+    /// The cores to run on, one lcore each: 2,3
     #[arg(long, value_name = "CORE", value_delimiter = ',')]
     lcores: Vec<usize>,
+    /// How frames are spread over several lcores. auto: by the devices, where all of them can;
+    /// software: one lcore receives and sends for the others
+    #[arg(long, value_parser = parse_spread)]
+    spread: Option<SpreadBy>,
     /// Give the core away while nothing arrives: for machines with few cores; adds up to 50 µs to a
     /// first frame
     #[arg(long)]
     idle: bool,
-    /// Flows at once; when the table is full half-open, closed and idle flows leave, and frames
+    /// Flows at once, over all lcores; when a table is full half-open, closed and idle flows leave, and frames
     /// still pass
     #[arg(long, value_name = "N")]
     flows: Option<usize>,
@@ -129,6 +133,7 @@ impl Arguments {
         set(&mut config.memory_mb, self.memory.map(Some));
         set(&mut config.mtu, self.mtu);
         set(&mut config.flows, self.flows);
+        set(&mut config.spread, self.spread);
         set(&mut config.socket, self.socket);
         if !self.vdevs.is_empty() || !self.pci.is_empty() {
             (config.vdevs, config.pci) = (self.vdevs, self.pci);
@@ -156,10 +161,19 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
     }
 }
 
+fn parse_spread(text: &str) -> Result<SpreadBy, String> {
+    match text {
+        "auto" => Ok(SpreadBy::Auto),
+        "software" => Ok(SpreadBy::Software),
+        _ => Err("expected auto or software".to_owned()),
+    }
+}
+
 fn settings(config: &Config) -> Settings {
+    let flows = config.flows.div_ceil(config.lcores.len().max(1));
     Settings {
-        lcore: LcoreConfig { mode: config.mode, flows: config.flows, ..LcoreConfig::default() },
-        core: config.lcores.first().copied(),
+        lcore: LcoreConfig { mode: config.mode, flows, ..LcoreConfig::default() },
+        cores: config.lcores.clone(),
         idle: config.idle,
         socket: config.socket.clone(),
     }
@@ -180,8 +194,10 @@ fn start(
         // As unique as the socket, and the same at the next start.
         file_prefix: config.socket.display().to_string().replace('/', "-"),
         pairs: config.mode == Mode::Wire,
+        lcores: u16::try_from(config.lcores.len().max(1)).unwrap_or(u16::MAX),
+        spread_in_software: config.spread == SpreadBy::Software,
     };
-    Supervisor::start(settings(config), snapshot, move || DpdkPort::open(&dpdk))
+    Supervisor::start(settings(config), snapshot, move || DpdkPort::open_spread(&dpdk))
 }
 
 #[cfg(not(feature = "dpdk"))]
@@ -192,7 +208,7 @@ fn start(
     use fastpath::port::mem::MemPort;
     let no_ports = "this fermata-fastpath was built without DPDK and has no ports; \
                     build it with `cargo build --release -p fastpath --features dpdk`";
-    Supervisor::start(settings(config), snapshot, move || Err::<MemPort, _>(no_ports))
+    Supervisor::start(settings(config), snapshot, move || Err::<Vec<MemPort>, _>(no_ports))
 }
 
 fn write_stats(path: &Path, stats: &FinalStats) -> Result<(), Box<dyn std::error::Error>> {

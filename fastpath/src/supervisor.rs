@@ -4,6 +4,8 @@
 
 pub mod desk;
 mod socket;
+mod status;
+mod thread;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,20 +13,21 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::lcore::{Lcore, LcoreConfig, Outlets};
-use crate::policy::handoff::{self, Subscriber};
+use crate::lcore::LcoreConfig;
+use crate::policy::handoff::{self, Publisher};
 use crate::policy::snapshot::Snapshot;
-use crate::port::{Port, Rx};
+use crate::port::Port;
 use desk::{Desk, LcoreDesk};
+use thread::{Ports, Started, Thread};
 
 /// What a supervisor is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Sizes and mode of each lcore.
     pub lcore: LcoreConfig,
-    /// The core to pin the lcore to; `None` takes the first that can be had.
-    pub core: Option<usize>,
-    /// Give the core away while nothing arrives.
+    /// The core of each lcore; where there is none, one lcore on the last core that can be had.
+    pub cores: Vec<usize>,
+    /// Give the cores away while nothing arrives.
     pub idle: bool,
     /// Where to listen.
     pub socket: PathBuf,
@@ -52,62 +55,71 @@ pub enum SupervisorError {
 pub struct Supervisor {
     desk: Arc<Mutex<Desk>>,
     stop: Arc<AtomicBool>,
-    lcore: JoinHandle<()>,
+    lcores: Vec<JoinHandle<()>>,
     socket: socket::Server,
 }
 
 /// How often what the lcores tell is gathered. Their rings hold many times what a busy one tells in
 /// this time.
 const GATHER_EVERY: Duration = Duration::from_millis(5);
-/// Empty polls in a row before an idle lcore sleeps, and for how long: short against any round
-/// trip.
-const IDLE_POLLS: u32 = 256;
-const IDLE_SLEEP: Duration = Duration::from_micros(50);
 
 impl Supervisor {
-    /// Starts the lcore with the port that `make_port` gives, on the lcore's own thread, and opens
-    /// the socket.
+    /// Starts the lcores with the ports that `make_ports` gives, one each, and opens the socket.
+    /// `make_ports` runs on the first lcore's thread, and each lcore takes its memory on its own.
     ///
     /// # Errors
-    /// When the port, the core or the socket cannot be had.
-    pub fn start<P: Port, E: std::fmt::Display>(
+    /// When the ports, a core or the socket cannot be had.
+    pub fn start<P: Port + Send + 'static, E: std::fmt::Display>(
         settings: Settings,
         snapshot: Arc<Snapshot>,
-        make_port: impl FnOnce() -> Result<P, E> + Send + 'static,
+        make_ports: impl FnOnce() -> Result<Vec<P>, E> + Send + 'static,
     ) -> Result<Self, SupervisorError> {
         if let Err(error) = withhold_memory_from_dumps() {
             say(format_args!("a core dump would hold packets: {DUMP_FILTER}: {error}"));
         }
-        let core = choose_core(settings.core)?;
+        let cores = choose_cores(&settings.cores)?;
+        let count = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         let listener = socket::bind(&settings.socket)?;
-        let (publisher, subscriber) = handoff::channel(Arc::clone(&snapshot));
         let stop = Arc::new(AtomicBool::new(false));
-        let worker = Worker {
-            config: settings.lcore,
-            core,
-            idle: settings.idle,
-            subscriber,
-            stop: Arc::clone(&stop),
-        };
         let (ready, started) = mpsc::channel();
-        let lcore = std::thread::Builder::new()
-            .name("lcore-0".to_owned())
-            .spawn(move || worker.run(make_port, &ready))
-            .map_err(SupervisorError::Thread)?;
-        let (outlets, core) = started
-            .recv()
-            .map_err(|_| SupervisorError::LcoreDied)?
-            .map_err(SupervisorError::Port)?;
-        let lcore_desk = LcoreDesk { core, outlets, publisher };
-        let desk = Desk::new(settings.lcore.mode, snapshot, lcore_desk, now());
+        let (mut lcores, mut publishers, mut ports_to) = (Vec::new(), Vec::new(), Vec::new());
+        // From the last to the first: the first one shares the ports out.
+        let mut make_ports = Some(make_ports);
+        for (index, core) in (0..).zip(cores).collect::<Vec<_>>().into_iter().rev() {
+            let (publisher, subscriber) = handoff::channel(Arc::clone(&snapshot));
+            publishers.push(publisher);
+            let config = LcoreConfig { index, lcores: count, ..settings.lcore };
+            let (idle, stop, ready) = (settings.idle, Arc::clone(&stop), ready.clone());
+            let thread = Thread { config, core, idle, subscriber, stop, ready };
+            let ports = match make_ports.take_if(|_| index == 0) {
+                Some(make) => {
+                    ports_to.reverse();
+                    Ports::Made(make, std::mem::take(&mut ports_to))
+                }
+                None => {
+                    let (port_to, port) = mpsc::channel();
+                    ports_to.push(port_to);
+                    Ports::Given(port)
+                }
+            };
+            lcores.push(thread.spawn(ports).map_err(SupervisorError::Thread)?);
+        }
+        drop(ready);
+        publishers.reverse();
+        let desks = gather_started(&started, publishers)?;
+        if let [first, _, ..] = &desks[..] {
+            let (count, spread) = (desks.len(), first.outlets.spread.name());
+            say(format_args!("{count} lcores; frames are spread by {spread}"));
+        }
+        let desk = Desk::new(settings.lcore.mode, snapshot, desks, now());
         let desk = Arc::new(Mutex::new(desk));
         let socket =
             socket::Server::start(listener, Arc::clone(&desk)).map_err(SupervisorError::Thread)?;
-        Ok(Self { desk, stop, lcore, socket })
+        Ok(Self { desk, stop, lcores, socket })
     }
 
-    /// Gathers until `stop` is set, then ends the lcore and gives the desk with everything it has
-    /// told.
+    /// Gathers until `stop` is set, then ends the lcores and gives the desk with everything they
+    /// have told.
     ///
     /// # Errors
     /// When an lcore stops by itself.
@@ -115,19 +127,21 @@ impl Supervisor {
         // Written by a signal handler; nothing else hangs on it.
         while !stop.load(Ordering::Relaxed) {
             lock(&self.desk).gather(now());
-            if self.lcore.is_finished() {
+            if self.lcores.iter().any(JoinHandle::is_finished) {
                 self.socket.stop();
                 return Err(SupervisorError::LcoreDied);
             }
             std::thread::sleep(GATHER_EVERY);
         }
-        // Read by the lcore once a burst; the join below is what orders what it leaves behind.
+        // Read by the lcores once a burst; the joins below are what orders what they leave behind.
         self.stop.store(true, Ordering::Relaxed);
-        while !self.lcore.is_finished() {
+        while !self.lcores.iter().all(JoinHandle::is_finished) {
             lock(&self.desk).gather(now());
             std::thread::sleep(GATHER_EVERY);
         }
-        self.lcore.join().map_err(|_| SupervisorError::LcoreDied)?;
+        for lcore in self.lcores {
+            lcore.join().map_err(|_| SupervisorError::LcoreDied)?;
+        }
         self.socket.stop();
         let mut desk = std::mem::take(&mut *lock(&self.desk));
         desk.gather(now());
@@ -135,56 +149,24 @@ impl Supervisor {
     }
 }
 
-/// What a started lcore tells first: its outlets, and the core it is pinned to.
-type Started = (Outlets, Option<usize>);
-
-/// What an lcore's thread is given.
-struct Worker {
-    config: LcoreConfig,
-    core: Option<core_affinity::CoreId>,
-    idle: bool,
-    subscriber: Subscriber,
-    stop: Arc<AtomicBool>,
-}
-
-impl Worker {
-    fn run<P: Port, E: std::fmt::Display>(
-        self,
-        make_port: impl FnOnce() -> Result<P, E>,
-        ready: &mpsc::Sender<Result<Started, String>>,
-    ) {
-        let pinned = self.core.filter(|&core| core_affinity::set_for_current(core));
-        if pinned.is_none() {
-            say(format_args!("lcore 0 could not be pinned to a core and runs on any"));
-        }
-        let port = match make_port() {
-            Ok(port) => port,
-            Err(e) => {
-                // The supervisor waits for exactly one message.
-                let _ = ready.send(Err(e.to_string()));
-                return;
-            }
-        };
-        let (mut lcore, outlets) = Lcore::new(port, self.config, self.subscriber);
-        if ready.send(Ok((outlets, pinned.map(|core| core.id)))).is_err() {
-            return;
-        }
-        let mut empty = 0_u32;
-        while !self.stop.load(Ordering::Relaxed) {
-            match lcore.run_once() {
-                Rx::Frames(_) => empty = 0,
-                Rx::Idle => empty = empty.saturating_add(1),
-                Rx::Closed => break,
-            }
-            if self.idle && empty > IDLE_POLLS {
-                std::thread::sleep(IDLE_SLEEP);
-            }
-        }
-        while lcore.finish() {
-            // The supervisor empties the ring meanwhile.
-            std::thread::sleep(GATHER_EVERY);
-        }
+/// Waits until each lcore has said that it is there. One that cannot be ends them all: the others
+/// are still waiting for their ports.
+fn gather_started(
+    started: &mpsc::Receiver<Result<Started, String>>,
+    publishers: Vec<Publisher>,
+) -> Result<Vec<LcoreDesk>, SupervisorError> {
+    let mut lcores = Vec::with_capacity(publishers.len());
+    for _ in 0..publishers.len() {
+        let started = started.recv().map_err(|_| SupervisorError::LcoreDied)?;
+        lcores.push(started.map_err(SupervisorError::Port)?);
     }
+    lcores.sort_unstable_by_key(|started| started.index);
+    let desk = |(started, publisher): (Started, _)| LcoreDesk {
+        core: started.core,
+        outlets: started.outlets,
+        publisher,
+    };
+    Ok(lcores.into_iter().zip(publishers).map(desk).collect())
 }
 
 impl std::fmt::Display for SupervisorError {
@@ -233,16 +215,24 @@ pub fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "fermata-fastpath: {text}");
 }
 
-fn choose_core(wanted: Option<usize>) -> Result<Option<core_affinity::CoreId>, SupervisorError> {
+/// The cores that this process may use.
+#[must_use]
+pub fn usable_cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
+}
+
+/// One an lcore; `None` is one that runs on any core.
+fn choose_cores(wanted: &[usize]) -> Result<Vec<Option<core_affinity::CoreId>>, SupervisorError> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
-    match wanted {
+    if wanted.is_empty() {
         // The last one: interrupts and everything else prefer the first.
-        None => Ok(cores.last().copied()),
-        Some(id) => match cores.iter().find(|core| core.id == id) {
-            Some(core) => Ok(Some(*core)),
-            None => Err(SupervisorError::Core(id, cores.iter().map(|core| core.id).collect())),
-        },
+        return Ok(vec![cores.last().copied()]);
     }
+    let find = |&id| match cores.iter().find(|core| core.id == id) {
+        Some(core) => Ok(Some(*core)),
+        None => Err(SupervisorError::Core(id, usable_cores())),
+    };
+    wanted.iter().map(find).collect()
 }
 
 /// A poisoned desk is still a desk: whoever panicked had only been reading or adding rows.

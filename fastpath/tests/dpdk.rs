@@ -10,10 +10,18 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
+use std::sync::Arc;
 
 use fastpath::burst::Burst;
+use fastpath::lcore::{Lcore, LcoreConfig, Mode};
+use fastpath::policy::handoff;
+use fastpath::policy::snapshot::{Policy, Snapshot};
 use fastpath::port::dpdk::{DpdkConfig, DpdkError, DpdkPort, HostError, Mbuf};
-use fastpath::port::{Port, Rx};
+use fastpath::port::spread::LcorePort;
+use fastpath::port::{Port, Rx, Spread};
+use fastpath::telemetry::Totals;
+use fastpath::telemetry::counters::PortCounters;
+use fastpath::telemetry::event::Event;
 use fastpath::telemetry::reasons::DropReason;
 
 #[test]
@@ -105,36 +113,101 @@ fn in_mode_observe_every_frame_ends_in_the_port() {
     });
 }
 
+/// A capture on a tap: two lcores tell what one tells, whoever of them owns the client. They are
+/// polled in turn, so that no scheduler has a say.
+#[test]
+fn two_lcores_tell_the_exchanges_that_one_tells() {
+    let name = "two_lcores_tell_the_exchanges_that_one_tells";
+    if std::env::var_os(CHILD).is_some() {
+        return tell_exchanges();
+    }
+    let dir = Scratch::new();
+    let told = ["1", "2"].map(|lcores| {
+        let file = dir.file(lcores);
+        let mut wrapper = Command::new("env");
+        wrapper.arg(format!("{LCORES}={lcores}")).arg(format!("{TOLD}={}", file.display()));
+        in_a_process(name, &mut wrapper, || ());
+        fs::read_to_string(file).unwrap()
+    });
+    assert!(told[0].lines().count() > 50, "{}", told[0]);
+    assert_eq!(told[1], told[0]);
+}
+
+/// The child of the test above: writes a line for each exchange, in an order of its own.
+fn tell_exchanges() {
+    let dir = Scratch::new();
+    let lcores = std::env::var(LCORES).unwrap().parse().unwrap();
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/captures/lab.pcap");
+    let vdevs = vec![format!("net_pcap0,rx_pcap={capture},tx_pcap={}", dir.file("out").display())];
+    let ports = open_spread(vdevs, lcores, false).unwrap();
+    let policy = Policy::catalogue().unwrap();
+    let snapshot = Arc::new(Snapshot::compile(policy).unwrap());
+    let mut lcores: Vec<_> = (0..)
+        .zip(ports)
+        .map(|(index, port)| {
+            let (_publisher, subscriber) = handoff::channel(Arc::clone(&snapshot));
+            let config = LcoreConfig { index, mode: Mode::Observe, ..LcoreConfig::default() };
+            Lcore::new(port, config, subscriber)
+        })
+        .collect();
+    let mut idle = 0;
+    while idle < 1000 {
+        let frames = lcores.iter_mut().map(|(lcore, _)| lcore.run_once());
+        idle = if frames.filter(|rx| *rx != Rx::Idle).count() > 0 { 0 } else { idle + 1 };
+    }
+    let mut lines = Vec::new();
+    let mut totals = Totals::default();
+    for (lcore, outlets) in &mut lcores {
+        while lcore.finish() {}
+        assert!(lcore.totals().port.looped_frames() > 100, "each has clients");
+        totals.merge(&lcore.totals());
+        while let Some(event) = outlets.events.next() {
+            if let Event::Exchange(exchange) = event {
+                lines.push(format!("{:?} up {}", exchange.peers, exchange.up_bucket));
+            }
+        }
+    }
+    assert!(totals.port.balanced());
+    assert_eq!((totals.port.held_frames, totals.port.tx_frames), (0, 0));
+    lines.sort_unstable();
+    fs::write(std::env::var(TOLD).unwrap(), lines.join("\n")).unwrap();
+}
+
+#[test]
+fn each_lcore_has_a_queue_of_its_own_where_devices_hash() {
+    in_its_own_process("each_lcore_has_a_queue_of_its_own_where_devices_hash", || {
+        let vdevs = vec!["net_null0".to_owned(), "net_null1".to_owned()];
+        let mut ports = open_spread(vdevs, 2, true).unwrap();
+        let mut burst = Burst::new();
+        for _ in 0..1000 {
+            for port in &mut ports {
+                assert!(matches!(port, LcorePort::Own(_)));
+                assert_eq!(port.spread(), Spread::FiveTuple);
+                port.rx_burst(&mut burst);
+                port.tx_burst(&mut burst);
+            }
+        }
+        let mut counters = PortCounters::default();
+        for port in &ports {
+            assert!(port.counters().rx_frames > 30_000 && port.counters().balanced());
+            counters.merge(port.counters());
+        }
+        let devices = ports[0].devices();
+        assert_eq!(devices.iter().map(|d| d.rx_frames).sum::<u64>(), counters.rx_frames);
+        assert!(ports[1].devices().is_empty(), "one speaks for the devices");
+    });
+}
+
 /// Three wires in one port: a capture into a veth pair, Fermata's wire between two veth pairs, and
 /// the other veth pair into a capture.
 #[test]
 fn frames_pass_through_the_kernel_by_af_packet() {
-    let name = "frames_pass_through_the_kernel_by_af_packet";
-    let veths = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && \
-                 sysctl -qw net.ipv6.conf.default.disable_ipv6=1 && \
-                 ip link add a0 mtu 9000 type veth peer name a1 mtu 9000 && \
-                 ip link add b0 mtu 9000 type veth peer name b1 mtu 9000 && \
-                 for i in a0 a1 b0 b1; do ip link set $i up; done";
-    if !succeeds("unshare", ["-n", "sh", "-c", veths]) {
-        println!("skipped {name}: cannot make a network namespace with veth pairs (not root?)");
-        return;
-    }
-    let exec = format!("{veths} && exec \"$0\" \"$@\"");
-    in_a_process(name, Command::new("unshare").args(["-n", "sh", "-c", &exec]), || {
-        let dir = Scratch::new();
+    through_the_kernel("frames_pass_through_the_kernel_by_af_packet", 9000, "", |dir, vdevs| {
         // The kernel takes the outer tag off, and the driver puts one back as 802.1Q, whatever it
         // was.
         let sent: Vec<_> = frames(9000).into_iter().filter(|f| f[12..14] != [0x88, 0xa8]).collect();
         write_pcap(&dir.file("in0"), &sent);
-        let mut vdevs = vec![dir.pcap(0, "in0", "out0")];
-        vdevs.extend(
-            ["a0", "a1", "b0", "b1"]
-                .iter()
-                .enumerate()
-                .map(|(i, interface)| format!("net_af_packet{i},iface={interface}")),
-        );
-        vdevs.push(format!("net_pcap1,tx_pcap={}", dir.file("out1").display()));
-        let mut port = open(&vdevs, 9000, true).unwrap();
+        let mut port = open(vdevs, 9000, true).unwrap();
         run(&mut port, 3 * sent.len());
         assert_eq!(port.counters().drops.total(), 0);
         assert_eq!(port.devices().iter().map(|d| d.rx_missed).sum::<u64>(), 0);
@@ -143,6 +216,67 @@ fn frames_pass_through_the_kernel_by_af_packet() {
         assert_eq!(arrived.len(), sent.len());
         assert!(arrived == sent, "a frame was changed");
     });
+}
+
+/// The kernel spreads what arrives over the queues of a packet socket by a hash of the flow.
+#[test]
+fn one_lcore_polls_every_queue_that_the_kernel_fills() {
+    let name = "one_lcore_polls_every_queue_that_the_kernel_fills";
+    through_the_kernel(name, 1500, ",qpairs=2", |dir, vdevs| {
+        let mut sent: Vec<_> = (1..=100).map(from_client).collect();
+        write_pcap(&dir.file("in0"), &sent);
+        let mut port = open(vdevs, 1500, true).unwrap();
+        run(&mut port, 3 * sent.len());
+        assert_eq!(port.counters().drops.total(), 0);
+        drop(port);
+        let mut arrived = read_pcap(&dir.file("out1"));
+        arrived.sort_unstable();
+        sent.sort_unstable();
+        assert!(arrived == sent, "{} of {} arrived", arrived.len(), sent.len());
+    });
+}
+
+/// Runs a test in a network namespace with the veth pairs a and b; the wires are made of vdevs with
+/// these `arguments`, and captures `in0` and `out1` are at their ends.
+fn through_the_kernel(
+    name: &str,
+    mtu: usize,
+    arguments: &str,
+    test: impl FnOnce(&Scratch, &[String]),
+) {
+    let veths = format!(
+        "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && \
+         sysctl -qw net.ipv6.conf.default.disable_ipv6=1 && \
+         ip link add a0 mtu {mtu} type veth peer name a1 mtu {mtu} && \
+         ip link add b0 mtu {mtu} type veth peer name b1 mtu {mtu} && \
+         for i in a0 a1 b0 b1; do ip link set $i up; done"
+    );
+    if !succeeds("unshare", ["-n", "sh", "-c", &veths]) {
+        println!("skipped {name}: cannot make a network namespace with veth pairs (not root?)");
+        return;
+    }
+    let exec = format!("{veths} && exec \"$0\" \"$@\"");
+    in_a_process(name, Command::new("unshare").args(["-n", "sh", "-c", &exec]), || {
+        let dir = Scratch::new();
+        let mut vdevs = vec![dir.pcap(0, "in0", "out0")];
+        vdevs.extend(
+            ["a0", "a1", "b0", "b1"]
+                .iter()
+                .enumerate()
+                .map(|(i, interface)| format!("net_af_packet{i},iface={interface}{arguments}")),
+        );
+        vdevs.push(format!("net_pcap1,tx_pcap={}", dir.file("out1").display()));
+        test(&dir, &vdevs);
+    });
+}
+
+/// A UDP datagram of this client.
+fn from_client(client: u8) -> Vec<u8> {
+    let mut frame =
+        vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17];
+    frame.extend([0, 0, 10, 0, 0, client, 10, 9, 9, 9, 200, client, 1, 187, 0, 26, 0, 0]);
+    frame.extend([client; 18]);
+    frame
 }
 
 #[test]
@@ -183,6 +317,22 @@ fn open(vdevs: &[impl AsRef<str>], mtu: u16, pairs: bool) -> Result<DpdkPort, Dp
     let config =
         DpdkConfig { vdevs, mtu, pairs, file_prefix, no_huge: true, ..DpdkConfig::default() };
     DpdkPort::open(&config)
+}
+
+fn open_spread(
+    vdevs: Vec<String>,
+    lcores: u16,
+    pairs: bool,
+) -> Result<Vec<LcorePort<DpdkPort>>, DpdkError> {
+    let file_prefix = "fermata-test".to_owned();
+    DpdkPort::open_spread(&DpdkConfig {
+        vdevs,
+        pairs,
+        lcores,
+        file_prefix,
+        no_huge: true,
+        ..DpdkConfig::default()
+    })
 }
 
 /// Runs the port until it has received so many frames, and checks that time does not go back, that
@@ -299,6 +449,9 @@ fn succeeds<const N: usize>(program: &str, arguments: [&str; N]) -> bool {
 
 /// Set in the environment of a process that is to run the test itself.
 const CHILD: &str = "FERMATA_DPDK_TEST_CHILD";
+/// How many lcores a child is to run, and where it says what they told.
+const LCORES: &str = "FERMATA_DPDK_TEST_LCORES";
+const TOLD: &str = "FERMATA_DPDK_TEST_TOLD";
 /// A port that gave nothing so many times has nothing more. The kernel needs some microseconds from
 /// a veth's one end to its other; a poll takes a tenth of one.
 const POLLS_IDLE_MAX: u32 = 200_000;

@@ -135,6 +135,13 @@ impl Connection {
         self
     }
 
+    /// A keep-alive of TCP: no payload, one before what is sent next (RFC 9293, 3.8.4).
+    pub fn keep_alive(&mut self, direction: Direction) -> &mut Self {
+        let seq = self.next[direction.index()].wrapping_sub(1);
+        let frame = self.segment(direction, seq, ACK, &[]);
+        self.arrive(direction, frame)
+    }
+
     /// Bytes, in segments, in order.
     pub fn send(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
         for frame in self.segments(direction, bytes, self.mss) {

@@ -112,6 +112,10 @@ impl Port for CyclePort {
         Nanos::ZERO
     }
 
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        Some(bytes.to_vec().into())
+    }
+
     fn counters(&self) -> &PortCounters {
         &self.counters
     }

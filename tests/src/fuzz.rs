@@ -47,8 +47,17 @@ pub const TARGETS: [Target; 6] = [
 ];
 
 /// Few, so that eviction and refusal happen within one input.
-const CONFIG: LcoreConfig =
-    LcoreConfig { mode: Mode::Wire, flows: 8, names: 16, events: 512, seed: Seed::Fixed(0) };
+const CONFIG: LcoreConfig = LcoreConfig {
+    index: 0,
+    mode: Mode::Wire,
+    flows: 8,
+    clients: 4,
+    servers: 4,
+    names: 16,
+    events: 512,
+    seed: Seed::Fixed(0),
+    lcores: 1,
+};
 
 /// A gap between two frames costs some forty empty bursts at most (`port/mem/pace.rs`).
 const POLLS_PER_FRAME: u64 = 64;

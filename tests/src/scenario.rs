@@ -169,6 +169,10 @@ fn act(connection: &mut Connection, action: &[&str]) -> Result<(), String> {
             }
             return Ok(());
         }
+        ["keep_alive"] => {
+            connection.keep_alive(direction);
+            return Ok(());
+        }
         [letters] => {
             connection.flags(direction, flags(letters)?);
             return Ok(());

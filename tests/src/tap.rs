@@ -66,6 +66,10 @@ impl<P: Port<Frame = Buffer>> Port for Tap<P> {
         self.inner.tx_burst(burst)
     }
 
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        self.inner.build(bytes)
+    }
+
     fn counters(&self) -> &PortCounters {
         self.inner.counters()
     }

@@ -19,8 +19,17 @@ use tests::frame::foreign;
 use tests::play;
 use tests::tap::Tap;
 
-const WIRE: LcoreConfig =
-    LcoreConfig { mode: Mode::Wire, flows: 4096, names: 64, events: 16_384, seed: Seed::Fixed(0) };
+const WIRE: LcoreConfig = LcoreConfig {
+    index: 0,
+    mode: Mode::Wire,
+    flows: 4096,
+    clients: 256,
+    servers: 64,
+    names: 64,
+    events: 16_384,
+    seed: Seed::Fixed(0),
+    lcores: 1,
+};
 
 /// TLS connections with frames that are none of ours between them, from both sides.
 fn everything() -> Vec<Arrival> {

@@ -7,7 +7,8 @@ use fastpath::burst::Direction;
 
 use fastpath::lcore::{Lcore, LcoreConfig, Outlets};
 use fastpath::policy::handoff;
-use fastpath::policy::snapshot::{Policy, Snapshot};
+use fastpath::policy::rules::{FanOut, Rules};
+use fastpath::policy::snapshot::{Policy, RuleMode, Snapshot};
 use fastpath::time::Nanos;
 use tests::connection::{Arrival, busy_hour, multiplexed_hour, storm};
 use tests::cycle::{CyclePort, Lap};
@@ -142,4 +143,46 @@ fn the_laps_have_hellos_exchanges_and_retries() {
     let run = play::frames(storm(40, "api.openai.com"));
     let retries = run.told.exchanges.iter().filter(|line| line.retry_of.is_some()).count();
     assert!(run.totals.exchanges == 44 && retries > 20, "{retries} retries");
+}
+
+/// What is remembered of clients and servers lies in few pieces, however many they are, and its
+/// bytes follow from their numbers.
+#[test]
+fn what_is_remembered_lies_in_few_pieces() {
+    let policy = Policy::catalogue().expect("the shipped catalogue can be read");
+    let snapshot = Arc::new(Snapshot::compile(policy).expect("the shipped catalogue compiles"));
+    let set_up = |clients, servers| {
+        let config = LcoreConfig { flows: 64, clients, servers, ..LcoreConfig::default() };
+        let port = CyclePort::new(Vec::new(), Vec::new(), Nanos::from_millis(4));
+        let (_publisher, subscriber) = handoff::channel(Arc::clone(&snapshot));
+        allocation_counter::measure(|| drop(Lcore::new(port, config, subscriber)))
+    };
+    // What a thread takes once is none of it.
+    set_up(1, 1);
+    let (few, clients, servers) = (set_up(1024, 1024), set_up(2048, 1024), set_up(1024, 2048));
+    assert_eq!((clients.count_total, servers.count_total), (few.count_total, few.count_total));
+    let a_client = (clients.bytes_total - few.bytes_total) / 1024;
+    let a_server = (servers.bytes_total - few.bytes_total) / 1024;
+    eprintln!("{} pieces; {a_client} bytes a client, {a_server} a server", few.count_total);
+    assert!(a_client < 88 * 1024 && a_server < 4 * 1024, "what `LcoreConfig` says");
+}
+
+/// Every law enforced, on clients that come and go, fail and leave: the most that is decided.
+#[test]
+fn enforced_laws_allocate_nothing() {
+    let rules = Rules { fan_out: FanOut { max_concurrent: Some(2) }, ..Rules::default() };
+    let policy = Policy { mode: RuleMode::Enforce, rules, ..Policy::catalogue().unwrap() };
+    let (_publisher, subscriber) = handoff::channel(Arc::new(Snapshot::compile(policy).unwrap()));
+    let traffic = [busy_hour(8, "api.openai.com"), storm(12, "api.openai.com")].concat();
+    let (mut lcore, outlets) = Lcore::new(laps(traffic), LcoreConfig::default(), subscriber);
+    run(&mut lcore, &outlets, 2_000);
+    let mut orders = 0;
+    let seen = allocation_counter::measure(|| {
+        for _ in 0..3_000 {
+            run(&mut lcore, &outlets, 1);
+            orders += lcore.decider().orders().len();
+        }
+    });
+    assert_eq!(seen.count_total, 0, "{} bytes in {} pieces", seen.bytes_total, seen.count_total);
+    assert!(orders > 50, "{orders} orders");
 }

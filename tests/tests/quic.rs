@@ -276,6 +276,10 @@ impl Frame for Bytes {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
 }
 
 #[test]

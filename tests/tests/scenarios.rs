@@ -7,9 +7,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use fastpath::lcore::LcoreConfig;
+use fastpath::port::mem::MemPort;
 use fastpath::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 use tests::play::{self, Told};
 use tests::scenario::{START, Scenario};
+use tests::split::SplitPort;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
@@ -82,6 +85,9 @@ fn signal(line: &EventLine) -> String {
             episode.in_vain
         )
         .unwrap();
+        if let Some(margin) = episode.margin {
+            write!(text, ", margin {margin}").unwrap();
+        }
     }
     text
 }
@@ -105,9 +111,13 @@ fn names() -> Vec<String> {
     names
 }
 
-fn played(name: &str) -> (String, Told) {
+fn read(name: &str) -> Scenario {
     let text = std::fs::read_to_string(folder().join(name).join("scenario.txt")).unwrap();
-    let scenario = Scenario::read(&text).unwrap_or_else(|e| panic!("{name}/scenario.txt, {e}"));
+    Scenario::read(&text).unwrap_or_else(|e| panic!("{name}/scenario.txt, {e}"))
+}
+
+fn played(name: &str) -> (String, Told) {
+    let scenario = read(name);
     let run = play::frames(scenario.arrivals());
     assert!(run.totals.port.balanced(), "{name}");
     (render(&run.told, &scenario), run.told)
@@ -130,35 +140,66 @@ fn every_scenario_gives_what_it_expects() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
+/// What a scenario is to fire, by the first part of its name.
+type Fires = fn(&EventLine) -> bool;
+
+/// What is told by more than a signal of its own kind.
+const FINDINGS: [(&str, Fires); 3] = [
+    ("keep_alives", |event| word(event.kind) == "stall"),
+    ("thinking", |event| word(event.kind) == "stall"),
+    ("margin", |event| event.episode.as_ref().and_then(|e| e.margin).is_some_and(|m| m < 1.0)),
+];
+
+/// Signals that no detector gives: a verdict of the rules, and what amends an exchange.
+const NO_DETECTORS: [&str; 3] = ["over_budget", "wasted", "disarmed"];
+
+/// The kinds of signals that a detector gives, as the source has them.
+fn kinds() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fastpath/src/telemetry/event.rs");
+    let source = syn::parse_file(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let kinds = source.items.into_iter().find_map(|item| match item {
+        syn::Item::Enum(kinds) if kinds.ident == "SignalKind" => Some(kinds.variants),
+        _ => None,
+    });
+    let names = kinds.unwrap().into_iter().map(|kind| snake(&kind.ident.to_string()));
+    names.filter(|name| !NO_DETECTORS.contains(&name.as_str())).collect()
+}
+
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
 /// An expectation that was blessed in haste does not slip through: by its name a scenario fires its
-/// detector or not.
+/// detector or not. A detector without its three fails here.
 #[test]
 fn a_detector_fires_in_its_own_scenario_and_in_no_near_miss() {
-    let detectors = [
-        "retry",
-        "abort",
-        "partial",
-        "stall",
-        "hedge",
-        "restart",
-        "cascade",
-        "fan_out",
-        "workflow_restart",
-        "loop",
-        "doomed",
-        "orphan",
-        "outage",
-    ];
-    for detector in detectors {
-        let fires = |name: &str| {
-            let (_, told) = played(name);
-            let named = |word: String| word.strip_prefix("late_").unwrap_or(&word) == detector;
-            told.events.iter().any(|event| named(word(event.kind)))
-        };
-        assert!(fires(&format!("{detector}_fires")), "{detector} fires");
-        assert!(!fires(&format!("{detector}_nearly")), "{detector} nearly fires");
-        assert!(!fires(&format!("{detector}_benign")), "{detector} does not fire");
+    let (kinds, names) = (kinds(), names());
+    assert!(kinds.iter().any(|kind| kind == "retry"), "{kinds:?}");
+    let mut wrong = Vec::new();
+    let mut check = |name: &str, fires: &dyn Fn(&EventLine) -> bool| {
+        for (suffix, expected) in [("fires", true), ("nearly", false), ("benign", false)] {
+            let scenario = format!("{name}_{suffix}");
+            if !names.contains(&scenario) {
+                wrong.push(format!("{scenario} is missing"));
+            } else if played(&scenario).1.events.iter().any(fires) != expected {
+                wrong.push(format!("{scenario}: {name} fires: {}", !expected));
+            }
+        }
+    };
+    for kind in &kinds {
+        check(kind.strip_prefix("late_").unwrap_or(kind), &|event| word(event.kind) == *kind);
     }
+    for (name, fires) in FINDINGS {
+        check(name, &fires);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Delivery changes nothing: the scenarios named `same_*` tell what `same` tells, but for the names
@@ -172,4 +213,23 @@ fn disorder_repeats_tags_and_ipv6_change_nothing() {
     for name in others {
         assert_eq!(played(&name).0, expected, "{name}");
     }
+}
+
+/// Neither does the poll in which a frame is received.
+#[test]
+fn what_is_told_does_not_depend_on_how_frames_are_split_into_bursts() {
+    let splits: [&[usize]; 5] = [&[1], &[2], &[3, 1], &[1, 7, 2], &[5, 1, 1, 3, 2, 8, 4]];
+    let small = LcoreConfig { flows: 64, clients: 16, servers: 16, ..LcoreConfig::default() };
+    let mut split_up = 0;
+    for name in names() {
+        let scenario = read(&name);
+        let (expected, _) = played(&name);
+        for sizes in splits {
+            let port = SplitPort::new(MemPort::new(scenario.arrivals()), sizes.to_vec());
+            let (lcore, told) = play::to_end(port, small, |_| {});
+            assert_eq!(render(&told, &scenario), expected, "{name} in bursts of {sizes:?}");
+            split_up += usize::from(lcore.port().bursts > 0);
+        }
+    }
+    assert_eq!(split_up, splits.len() * names().len());
 }

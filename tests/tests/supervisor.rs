@@ -13,10 +13,12 @@ use std::thread::JoinHandle;
 use fastpath::burst::PortIndex;
 use fastpath::ipc::{Reply, Request, Status};
 use fastpath::lcore::LcoreConfig;
+use fastpath::policy::learnt::Learnt;
 use fastpath::policy::snapshot::{Limits, Policy, Snapshot};
 use fastpath::port::pair::PairPort;
+use fastpath::port::spread::{Ends, LcorePort};
 use fastpath::supervisor::desk::Desk;
-use fastpath::supervisor::{Settings, Supervisor, SupervisorError};
+use fastpath::supervisor::{Settings, Supervisor, SupervisorError, usable_cores};
 use fastpath::time::Nanos;
 use tests::connection::busy_hour;
 
@@ -42,7 +44,7 @@ fn socket_path() -> PathBuf {
 
 fn settings(socket: &Path) -> Settings {
     let lcore = LcoreConfig { flows: 4096, ..LcoreConfig::default() };
-    Settings { lcore, core: None, idle: true, socket: socket.to_owned() }
+    Settings { lcore, cores: Vec::new(), idle: true, socket: socket.to_owned() }
 }
 
 fn snapshot() -> Arc<Snapshot> {
@@ -50,14 +52,31 @@ fn snapshot() -> Arc<Snapshot> {
 }
 
 fn start(socket: &Path, port: PairPort) -> Result<Supervisor, SupervisorError> {
-    Supervisor::start(settings(socket), snapshot(), move || Ok::<_, String>(port))
+    start_lcores(socket, port, 1)
+}
+
+/// More lcores than the machine has cores share the last one.
+fn start_lcores(
+    socket: &Path,
+    port: PairPort,
+    lcores: usize,
+) -> Result<Supervisor, SupervisorError> {
+    let ids = usable_cores();
+    let cores = (0..lcores).map(|lcore| ids[lcore.min(ids.len() - 1)]).collect();
+    let settings = Settings { cores, ..settings(socket) };
+    let make = move || Ok::<_, String>(LcorePort::spread(port, lcores, Ends::Wire, 1024));
+    Supervisor::start(settings, snapshot(), make)
 }
 
 impl Plane {
     fn start() -> Self {
+        Self::of_lcores(1)
+    }
+
+    fn of_lcores(lcores: usize) -> Self {
         let socket = socket_path();
         let (outside, inside) = PairPort::new(4096);
-        let supervisor = start(&socket, inside).unwrap();
+        let supervisor = start_lcores(&socket, inside, lcores).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let thread = std::thread::spawn(move || supervisor.run(&flag));
@@ -159,6 +178,72 @@ fn the_socket_tells_what_has_passed() {
     let stats = plane.stop().final_stats();
     assert!(stats.balanced);
     assert_eq!((stats.rx, stats.tx, stats.exchanges), (sent, sent, 16));
+}
+
+#[test]
+fn the_bypass_is_turned_and_told_over_the_socket() {
+    let plane = Plane::start();
+    let mut client = plane.client();
+    for on in [true, true, false] {
+        assert_eq!(client.ask(&Request::Bypass { on }), Reply::Bypassed(on));
+        let status = client.status(|_| true);
+        assert_eq!(status.bypassed, on);
+    }
+    plane.stop();
+}
+
+#[test]
+fn what_three_lcores_tell_is_one_account() {
+    let mut plane = Plane::of_lcores(3);
+    let sent = plane.traffic(|_| {}) as u64;
+    let clock = plane.outside.clock();
+    let mut client = plane.client();
+    let status = client.status(|status| {
+        clock.set(clock.now() + Nanos::from_millis(500));
+        let looped: u64 = status.lcores.iter().map(|lcore| lcore.frames).sum();
+        status.exchanges == 16 && status.frames.rx_frames == sent && looped == sent
+    });
+    assert_eq!((status.spread.as_str(), status.lcores.len()), ("software", 3));
+    assert_eq!((status.frames.tx_frames, status.frames.drops.len()), (sent, 0));
+    assert_eq!((status.flows.opened, status.flows.h1), (8, 8));
+    let Reply::Exchanges(page) = client.ask(&Request::Exchanges { after: 0, limit: 100 }) else {
+        panic!("a page of exchanges was asked for");
+    };
+    let mut ids: Vec<_> = page.rows.iter().map(|line| line.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 16, "no number is given twice");
+    let stats = plane.stop().final_stats();
+    assert!(stats.balanced && stats.held == 0);
+    assert_eq!((stats.rx, stats.tx, stats.exchanges), (sent, sent, 16));
+    assert_eq!(stats.lcore_frames.iter().sum::<u64>(), sent);
+}
+
+#[test]
+fn a_policy_reaches_every_lcore_and_each_tells_what_it_has_learnt() {
+    let mut plane = Plane::of_lcores(2);
+    let mut client = plane.client();
+    assert!(matches!(client.ask(&policy_with_stall(100)), Reply::Applied(_)));
+    plane.traffic(|_| {});
+    let clock = plane.outside.clock();
+    // Of eight clients, whoever owns them: 16 replies.
+    let all = |learnt: &Learnt| learnt.http1.complete == 16;
+    loop {
+        clock.set(clock.now() + Nanos::from_millis(500));
+        match client.ask(&Request::Learnt) {
+            Reply::Learnt(Some(learnt)) if learnt.get("openai").is_some_and(all) => break,
+            Reply::Learnt(_) => std::thread::yield_now(),
+            other => panic!("{other:?}"),
+        }
+    }
+    plane.stop();
+}
+
+#[test]
+fn ports_that_are_not_one_an_lcore_are_refused() {
+    let make = || Ok::<_, String>(Vec::<PairPort>::new());
+    let error = Supervisor::start(settings(&socket_path()), snapshot(), make).unwrap_err();
+    assert_eq!(error.to_string(), "0 ports were made; expected 1, one an lcore");
 }
 
 /// Packets, flows and keys are in its memory, hugepages included.
@@ -291,7 +376,7 @@ fn a_socket_that_a_dead_instance_left_behind_is_taken_over() {
 
 #[test]
 fn a_port_that_cannot_be_had_says_why() {
-    let make = || Err::<PairPort, _>("no such interface: eth9");
+    let make = || Err::<Vec<PairPort>, _>("no such interface: eth9");
     let error = Supervisor::start(settings(&socket_path()), snapshot(), make).unwrap_err();
     assert_eq!(error.to_string(), "no such interface: eth9");
 }

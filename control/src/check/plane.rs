@@ -38,6 +38,7 @@ fn of_status(status: &Status) -> Vec<Finding> {
         status.pid
     );
     let mut findings = vec![Finding::ok("data plane", running), version(&status.version)];
+    findings.extend(spread(status));
     findings.extend(status.lcores.iter().map(|lcore| {
         let message =
             format!("lcore {}: last sign of life {} ms ago", lcore.lcore, lcore.heartbeat_age_ms);
@@ -78,6 +79,28 @@ fn of_status(status: &Status) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// How frames reach the lcores; nothing to say of one lcore.
+fn spread(status: &Status) -> Option<Finding> {
+    let lcores = status.lcores.len();
+    let (text, mend) = match status.spread.as_str() {
+        "rss_client_address" => ("by the devices, by client address", None),
+        "rss_5_tuple" => (
+            "by the devices, by addresses and ports",
+            Some("a client's connections are on several lcores, and so is what its retries show"),
+        ),
+        "software" => (
+            "in software, by client address",
+            Some("the first lcore receives for all: a NIC that hashes one address spares that"),
+        ),
+        _ => return None,
+    };
+    let message = format!("{lcores} lcores; frames are spread {text}");
+    Some(match mend {
+        None => Finding::ok("spread", message),
+        Some(mend) => Finding::warn("spread", message, mend),
+    })
 }
 
 fn version(theirs: &str) -> Finding {
@@ -151,6 +174,20 @@ mod tests {
         assert_eq!(level_of(&findings, "port"), [Level::Fail]);
         assert_eq!(level_of(&findings, "version"), [Level::Warn]);
         assert_eq!(level_of(&findings, "events"), [Level::Warn]);
+    }
+
+    #[test]
+    fn what_spreads_frames_is_said_where_there_is_more_than_one_lcore() {
+        let of = |spread: &str| {
+            let lcores = vec![LcoreStatus::default(); 2];
+            let status = Status { spread: spread.to_owned(), lcores, ..Status::default() };
+            of_status(&status).into_iter().find(|finding| finding.name == "spread")
+        };
+        assert!(of("single").is_none() && of("").is_none());
+        assert_eq!(of("rss_client_address").unwrap().level, Level::Ok);
+        let software = of("software").unwrap();
+        assert!(software.message.starts_with("2 lcores; frames are spread in software"));
+        assert!(software.mend.is_some());
     }
 
     #[test]

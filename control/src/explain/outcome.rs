@@ -78,6 +78,10 @@ fn rule(x: &ExchangeLine, class: Option<Class>) -> String {
             "Answers of this size recur among this server's errors (cluster centres learnt for the server): \
              {outcome}."
         ),
+        OutcomeRule::AskedAgain => format!(
+            "The answer came as soon as errors do, and its client asked for the same again or began its work anew: \
+             {outcome}."
+        ),
         OutcomeRule::PromptClose => format!(
             "This server keeps connections open after whole responses, and closed this one with the last byte: \
              {outcome}."

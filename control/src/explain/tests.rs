@@ -2,7 +2,9 @@
 
 use fastpath::policy::snapshot::Policy;
 use fastpath::telemetry::event::{Outcome, Reason, Verdict, Waste};
-use fastpath::telemetry::grounds::{Ended, Grounds, LinkGrounds, LinkRule, OutcomeRule};
+use fastpath::telemetry::grounds::{
+    DecisionGrounds, Ended, Grounds, LinkGrounds, LinkRule, OutcomeRule,
+};
 use fastpath::telemetry::line::ExchangeLine;
 
 use super::*;
@@ -84,4 +86,29 @@ fn a_verdict_other_than_pass_names_its_law() {
     let text = said(line);
     assert!(text.contains("hold (shadow): a retry over the retry budget"), "{text}");
     assert!(text.contains("10 retries for a hundred first attempts"), "{text}");
+}
+
+#[test]
+fn a_hold_that_was_enforced_tells_its_figures_and_its_length() {
+    let decision = DecisionGrounds {
+        measured: 9.0,
+        limit: 7.5,
+        in_flight: 20,
+        held: 3,
+        base_seconds: Some(0.3),
+        rate_per_second: Some(12.0),
+    };
+    let line = ExchangeLine {
+        verdict: Verdict::Hold,
+        reason: Reason::ConcurrencyLimit,
+        enforced: true,
+        hold_ms: Some(1200),
+        grounds: Grounds { decision: Some(decision), ..Grounds::default() },
+        ..exchange("c", "e", 0.0, 3.0)
+    };
+    let text = said(line);
+    for part in ["hold: as much waits", "9 waited, of at most 7.5", "20 in flight", "held for 1.2"]
+    {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
 }

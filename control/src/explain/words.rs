@@ -3,14 +3,12 @@
 use fastpath::detect::retry::LINK_ABOVE;
 use fastpath::detect::{hedge, restart};
 use fastpath::policy::endpoint::{Endpoint, Fit};
-use fastpath::telemetry::event::{
-    Evidence, Outcome, Reason, SignalKind, Verdict, Visibility, Waste,
-};
+use fastpath::telemetry::event::{Evidence, Outcome, SignalKind, Visibility, Waste};
 use fastpath::telemetry::grounds::{LinkGrounds, LinkRule};
 use fastpath::telemetry::line::{EventLine, ExchangeLine};
 
 use super::case::Case;
-use super::{Section, Statement, outcome};
+use super::{Section, Statement, outcome, verdict};
 use crate::figures;
 use crate::output::clean;
 use crate::report::waste_text;
@@ -35,7 +33,7 @@ pub(super) fn verdict_line(x: &ExchangeLine) -> String {
         x.waste
             .map_or_else(|| "no waste".to_owned(), |waste| format!("waste: {}", waste_text(waste))),
     );
-    parts.push(format!("verdict: {}", verdict(x.verdict)));
+    parts.push(format!("verdict: {}", verdict::word(x)));
     parts.join("; ")
 }
 
@@ -361,39 +359,7 @@ fn waste_and_verdict(case: &Case) -> Vec<Statement> {
     for signal in &case.signals {
         out.push(say("Signal", self::signal(x, signal)));
     }
-    let budget = case.policy.retry_budget;
-    let law = format!(
-        "The budget of an endpoint: {} retries for a hundred first attempts and {} a second, of which {} can be saved up.",
-        budget.percent, budget.min_per_sec, budget.burst
-    );
-    let decision = match x.reason {
-        Reason::NoRule if x.visibility == Visibility::Mux => {
-            "pass: no rule looks at HTTP/2 yet".to_owned()
-        }
-        Reason::NoRule => "pass: no rule looks at it".to_owned(),
-        Reason::WithinRetryBudget if x.attempt <= 1 => {
-            "pass: a first attempt, which the retry budget never holds".to_owned()
-        }
-        Reason::WithinRetryBudget => {
-            "pass: a retry within the retry budget of its endpoint".to_owned()
-        }
-        Reason::OverRetryBudget => {
-            format!("{}: a retry over the retry budget of its endpoint", verdict(x.verdict))
-        }
-    };
-    out.push(say("Verdict", decision));
-    if x.reason != Reason::NoRule {
-        let load = case.load;
-        out.push(say("Law", law));
-        let before = format!(
-            "{} and {} at this endpoint, of which {} were over the budget",
-            figures::counted(load.first_attempts, "first attempt", "first attempts"),
-            figures::counted(load.retries, "retry", "retries"),
-            figures::count(load.held)
-        );
-        out.push(say("Until then", before));
-        out.push(say("Enforced", "no: this is shadow, and nothing was held".to_owned()));
-    }
+    out.extend(verdict::statements(case));
     out
 }
 
@@ -410,13 +376,6 @@ fn signal(x: &ExchangeLine, signal: &EventLine) -> String {
 
 fn round_trip(ms: f64) -> String {
     if ms < 1.0 { "less than 1 ms".to_owned() } else { figures::millis(Some(ms)) }
-}
-
-const fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Hold => "hold (shadow)",
-    }
 }
 
 const fn visibility(visibility: Visibility) -> &'static str {

@@ -17,8 +17,10 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use super::duration::Millis;
 
 mod error;
+mod rules;
 
 pub use error::DocumentError;
+use rules::Percent;
 
 /// The version of all documents.
 pub const API_VERSION: &str = "fermata.dev/v1alpha1";
@@ -33,7 +35,7 @@ struct Document {
 #[derive(Debug)]
 enum Spec {
     Endpoint(Box<EndpointSpec>),
-    CoordinationPolicy(CoordinationSpec),
+    CoordinationPolicy(Box<CoordinationSpec>),
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -78,19 +80,35 @@ struct CoordinationSpec {
     #[serde(default)]
     mode: RuleMode,
     #[serde(default)]
-    retry_constraint: RetryConstraint,
+    enforce_percent: Option<Percent>,
+    #[serde(default)]
+    failure_mode: Option<rules::Failure>,
+    #[serde(default)]
+    holdout: Option<Percent>,
+    #[serde(default)]
+    hold: rules::Hold,
+    #[serde(default)]
+    adaptive_concurrency: rules::Bare,
+    #[serde(default)]
+    retry_constraint: rules::RetryConstraint,
+    #[serde(default)]
+    admission_control: rules::AdmissionControl,
+    #[serde(default)]
+    outlier_detection: rules::OutlierDetection,
+    #[serde(default)]
+    replica_choice: rules::ReplicaChoice,
+    #[serde(default)]
+    cancel_propagation: rules::CancelPropagation,
+    #[serde(default)]
+    fair_share: rules::Bare,
+    #[serde(default)]
+    metastability_guard: rules::Bare,
+    #[serde(default)]
+    fan_out: rules::FanOut,
+    #[serde(default)]
+    self_disarm: rules::SelfDisarm,
     #[serde(default)]
     limits: LimitsSpec,
-}
-
-/// As in the Gateway API: a share of the first attempts, and a rate that is always allowed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RetryConstraint {
-    #[serde(default)]
-    budget: Option<Budget>,
-    #[serde(default)]
-    min_retry_rate: Option<Rate>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -238,6 +256,7 @@ fn coordinate(policy: &mut Policy, spec: &CoordinationSpec) -> Result<(), Wrong>
             ));
         }
         budget.min_per_sec = rate.count * 1e3 / rate.interval.0 as f64;
+        budget.fixed = true;
     }
     budget.burst = BURST_MIN.max(budget.min_per_sec * interval.0 as f64 / 1e3);
     let default = Limits::default();
@@ -246,6 +265,7 @@ fn coordinate(policy: &mut Policy, spec: &CoordinationSpec) -> Result<(), Wrong>
         stall_ms: spec.limits.stall.map_or(default.stall_ms, |m| m.0),
     };
     policy.mode = spec.mode;
+    policy.rules = rules::rules(spec)?;
     policy.retry_budget = budget;
     Ok(())
 }
@@ -331,7 +351,7 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                     spec = Some(match kind {
                         Some(Kind::Endpoint) => Spec::Endpoint(Box::new(map.next_value()?)),
                         Some(Kind::CoordinationPolicy) => {
-                            Spec::CoordinationPolicy(map.next_value()?)
+                            Spec::CoordinationPolicy(Box::new(map.next_value()?))
                         }
                         None => return Err(de::Error::custom("`kind` must stand before `spec`")),
                     });

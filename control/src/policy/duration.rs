@@ -1,10 +1,19 @@
 //! Durations in documents: `500ms`, `12s`, `5m`, `1h`.
 
+use fastpath::time::Nanos;
 use serde::{Deserialize, Deserializer, de};
 
 /// A duration, whole milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Millis(pub u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// As time.
+    #[must_use]
+    pub const fn nanos(self) -> Nanos {
+        Nanos::from_millis(self.0)
+    }
+}
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,7 +1,7 @@
 //! Policy as people write it: documents, checked, and compiled to what the data plane takes.
 
 pub mod document;
-mod duration;
+pub(crate) mod duration;
 
 use std::path::Path;
 use std::sync::Arc;

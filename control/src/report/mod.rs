@@ -5,7 +5,7 @@
 //! when there is at least one of them, and says so when it is not.
 
 pub mod causes;
-mod chart;
+pub(crate) mod chart;
 pub mod html;
 pub mod naming;
 pub mod starter;

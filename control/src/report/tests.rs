@@ -52,6 +52,7 @@ pub(crate) fn exchange(client: &str, endpoint: &str, start: f64, end: f64) -> Ex
         waste: None,
         verdict: Verdict::Pass,
         hold_ms: None,
+        enforced: false,
         reason: Reason::NoRule,
         grounds: Grounds::default(),
     }

@@ -46,6 +46,9 @@ fn head(out: &mut String, status: &Status, paint: Paint) {
         policy.endpoints,
         policy.retry_percent,
     );
+    if status.bypassed {
+        let _ = writeln!(out, "{}", paint.bold("BYPASSED: nothing acts on traffic"));
+    }
 }
 
 fn frames(out: &mut String, look: &Look, before: Option<&Look>, paint: Paint) {

@@ -255,7 +255,7 @@ impl Headers {
 pub struct FlowId(pub u32);
 
 /// Which way a frame goes, seen from the connection's initiator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From client to server: upstream.
     ToServer = 0,

@@ -24,6 +24,9 @@ use crate::time::Nanos;
 /// Frames in a burst, at most.
 pub const BURST_FRAMES: usize = 64;
 
+/// Frames of earlier bursts that leave with one burst, at most.
+pub const ADDED_FRAMES: usize = 1024;
+
 /// Record headers one burst can carry to the later stages. A 1,500-byte frame of empty records
 /// holds 300; what does not fit is counted and its stream resynchronises.
 pub const BURST_RECORDS: usize = 4096;
@@ -31,6 +34,14 @@ pub const BURST_RECORDS: usize = 4096;
 /// A port of the wire by its number, as it was configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortIndex(pub u16);
+
+impl PortIndex {
+    /// The other port of a wire: 0 and 1 belong together, 2 and 3, and so on.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+}
 
 /// How a frame leaves the loop. Every frame has exactly one of these in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +57,28 @@ pub trait Frame {
     /// The whole frame.
     fn bytes(&self) -> &[u8];
 
+    /// The whole frame, to rewrite.
+    fn bytes_mut(&mut self) -> &mut [u8];
+
     /// What it begins with. Always Ethernet on a wire; a capture may have been made elsewhere.
     fn link(&self) -> Link {
         Link::Ethernet
     }
 }
 
+/// Frames of a burst by their indices: bit `i` is frame `i`.
+pub type Frames = u64;
+const _: () = assert!(Frames::BITS as usize == BURST_FRAMES);
+
 /// A burst of frames with their columns.
 #[derive(Debug)]
 pub struct Burst<F> {
     frames: Vec<F>,
+    /// What else leaves with this burst: frames of earlier ones, and frames made by `act`. Each has
+    /// the port that it leaves opposite to.
+    added: Vec<(F, PortIndex, Fate)>,
+    /// Where `frames` are put in order when some are taken out; empty in between.
+    spare: Vec<F>,
     /// Everything about the frames but their bytes.
     pub packets: Packets,
 }
@@ -94,7 +117,12 @@ impl<F> Burst<F> {
     /// An empty burst; this is the only place that allocates.
     #[must_use]
     pub fn new() -> Self {
-        Self { frames: Vec::with_capacity(BURST_FRAMES), packets: Packets::new() }
+        Self {
+            frames: Vec::with_capacity(BURST_FRAMES),
+            added: Vec::with_capacity(ADDED_FRAMES),
+            spare: Vec::with_capacity(BURST_FRAMES),
+            packets: Packets::new(),
+        }
     }
 
     /// Empties the burst and sets its time. The port calls this first.
@@ -102,7 +130,8 @@ impl<F> Burst<F> {
     /// # Panics
     /// When frames are left: each must have been taken by [`Burst::drain`].
     pub fn begin(&mut self, now: Nanos) {
-        assert!(self.frames.is_empty(), "a frame of the last burst has no end");
+        let ended = self.frames.is_empty() && self.added.is_empty();
+        assert!(ended, "a frame of the last burst has no end");
         self.packets.clear();
         self.advance(now);
     }
@@ -134,7 +163,7 @@ impl<F> Burst<F> {
     /// # Panics
     /// When there is no [`room`](Self::room) for all of them.
     pub fn extend(&mut self, frames: impl Iterator<Item = (F, u32)>, at: Nanos, port: PortIndex) {
-        let Self { frames: taken, packets } = self;
+        let Self { frames: taken, packets, .. } = self;
         for (frame, wire_bytes) in frames {
             assert!(taken.len() < BURST_FRAMES, "a burst holds {BURST_FRAMES} frames");
             taken.push(frame);
@@ -148,15 +177,70 @@ impl<F> Burst<F> {
         (&self.frames, &mut self.packets)
     }
 
+    /// Frame `i`.
+    #[must_use]
+    pub fn frame(&self, i: usize) -> Option<&F> {
+        self.frames.get(i)
+    }
+
     /// The frames for `act`, which may rewrite them, and their columns.
     pub fn split_mut(&mut self) -> (&mut [F], &mut Packets) {
         (&mut self.frames, &mut self.packets)
     }
 
+    /// Takes these frames out of the burst, each with the port it came in by. The columns that
+    /// [`drain`](Self::drain) reads close up; no stage may look at the others afterwards.
+    pub fn take(&mut self, these: Frames, mut keep: impl FnMut(usize, F, PortIndex)) {
+        if these == 0 {
+            return;
+        }
+        std::mem::swap(&mut self.frames, &mut self.spare);
+        let Self { frames, spare, packets, .. } = self;
+        for (i, frame) in spare.drain(..).enumerate() {
+            if these >> i & 1 == 1 {
+                keep(i, frame, packets.port[i]);
+            } else {
+                packets.port[frames.len()] = packets.port[i];
+                packets.fate[frames.len()] = packets.fate[i];
+                frames.push(frame);
+            }
+        }
+    }
+
+    /// Frames that can still be [added](Self::add).
+    #[must_use]
+    pub fn added_room(&self) -> usize {
+        ADDED_FRAMES - self.added.len()
+    }
+
+    /// Lets a frame leave with this burst, after the burst's own, opposite to `port`. It does not
+    /// count as one of the burst.
+    ///
+    /// # Panics
+    /// When there is no [room](Self::added_room).
+    pub fn add(&mut self, frame: F, port: PortIndex, fate: Fate) {
+        assert!(self.added_room() > 0, "{ADDED_FRAMES} frames leave with a burst");
+        self.added.push((frame, port, fate));
+    }
+
+    /// The frames that will be sent: the burst's own, then those added.
+    pub fn leaving_mut(&mut self) -> impl Iterator<Item = &mut F> {
+        let own = self.frames.iter_mut().zip(&self.packets.fate);
+        let added = self.added.iter_mut().map(|(frame, _, fate)| (frame, &*fate));
+        own.chain(added).filter_map(|(frame, fate)| (*fate == Fate::Forward).then_some(frame))
+    }
+
     /// Takes every frame out, with the port it came in by and its fate. The port calls this last.
     pub fn drain(&mut self) -> impl Iterator<Item = (F, PortIndex, Fate)> + '_ {
-        let Self { frames, packets } = self;
-        frames.drain(..).enumerate().map(|(i, frame)| (frame, packets.port[i], packets.fate[i]))
+        let Self { frames, packets, added, .. } = self;
+        let own = frames.drain(..).enumerate();
+        own.map(|(i, frame)| (frame, packets.port[i], packets.fate[i])).chain(added.drain(..))
+    }
+
+    /// Whether nothing is to be sent or freed.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.frames.is_empty() && self.added.is_empty()
     }
 
     /// Number of frames.
@@ -261,6 +345,25 @@ impl Packets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_taken_out_leave_the_others_their_ports_and_fates() {
+        let mut burst = Burst::new();
+        burst.begin(Nanos(1));
+        for n in 0..4u16 {
+            burst.push(n, Nanos(1), PortIndex(n), 60);
+        }
+        burst.packets.fate[3] = Fate::Drop(DropReason::Fault);
+        let mut kept = Vec::new();
+        burst.take(0b0110, |i, frame, port| kept.push((i, frame, port)));
+        burst.add(9, PortIndex(0), Fate::Forward);
+        assert_eq!(kept, [(1, 1, PortIndex(1)), (2, 2, PortIndex(2))]);
+        let left: Vec<_> = burst.drain().collect();
+        let fault = Fate::Drop(DropReason::Fault);
+        let own = [(0, PortIndex(0), Fate::Forward), (3, PortIndex(3), fault)];
+        assert_eq!(left, [own[0], own[1], (9, PortIndex(0), Fate::Forward)]);
+        assert!(burst.is_drained());
+    }
 
     #[test]
     fn frames_added_together_have_the_columns_of_frames_added_one_by_one() {

@@ -1,6 +1,9 @@
 //! What an lcore knows of each endpoint now.
 
-use super::budget::Budget;
+use super::breaker::Breaker;
+use super::budget::{Budget, Health};
+use super::disarm::Disarm;
+use super::guard::Guard;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 
 /// One endpoint.
@@ -10,6 +13,12 @@ pub struct EndpointState {
     pub in_flight: u32,
     /// Its retry budget.
     pub budget: Budget,
+    /// Its breaker.
+    pub breaker: Breaker,
+    /// Its metastability guard.
+    pub guard: Guard,
+    /// Whether rules may act on its clients.
+    pub disarm: Disarm,
 }
 
 /// All endpoints of an lcore, by id. Ids keep their meaning from one snapshot to the next.
@@ -33,6 +42,11 @@ impl EndpointStates {
     pub fn all(&self) -> &[EndpointState] {
         &self.0
     }
+
+    /// The same, to change them.
+    pub fn all_mut(&mut self) -> &mut [EndpointState] {
+        &mut self.0
+    }
 }
 
 impl EndpointState {
@@ -44,5 +58,15 @@ impl EndpointState {
     /// An exchange is over.
     pub fn ended(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// How it does. `guarded`: the guard has a say.
+    #[must_use]
+    pub fn health(&self, guarded: bool) -> Health {
+        match () {
+            () if self.breaker.is_open() => Health::Open,
+            () if guarded && self.guard.is_bad() => Health::Bad,
+            () => Health::Good,
+        }
     }
 }

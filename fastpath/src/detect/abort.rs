@@ -19,6 +19,9 @@ pub enum Ends {
 /// so many gaps.
 const GAPS_HEARD: u64 = 2;
 
+/// An event that says which answer it is of is longer; no record among such events is much shorter.
+const LONG_EVENT: f32 = 190.0;
+
 /// Whether the client left a response that was under way, of a server whose streams have such
 /// `ends`. A client that only stops reading at the
 /// last event, or whose terminator is still on its way, has not.
@@ -31,12 +34,21 @@ pub fn observe(facts: &Facts, ends: Ends) -> bool {
     let only_the_mark_was_late = seen.late_records > 0 && seen.late_data_records == 0;
     let read_to_the_last_event =
         facts.is_streamed() && (1..=2).contains(&seen.late_records) && facts.last_is_terminator();
-    if only_the_mark_was_late || read_to_the_last_event {
+    if only_the_mark_was_late || read_to_the_last_event || ends_with_a_word(facts) {
         return false;
     }
     // What was missed may have been the end.
     let was_cut = facts.is_streamed() && !facts.is_terminated() && !seen.missed;
     seen.late_records >= 2 || facts.is_left() || (was_cut && !is_over(facts, ends))
+}
+
+/// The client left after a record that is much too short for an event of this stream's form: `[DONE]`
+/// alone, perhaps with the mark behind it.
+fn ends_with_a_word(facts: &Facts) -> bool {
+    let long = facts.seen.cadence.event_length().filter(|&length| length >= LONG_EVENT);
+    facts.is_streamed()
+        && facts.seen.late_records == 0
+        && long.is_some_and(|length| f32::from(facts.seen.last_length) * 4.0 < length)
 }
 
 /// Whether there was nothing more to be sent to a client that left a stream without a mark.
@@ -133,6 +145,18 @@ mod tests {
         assert!(observe(&facts(late)));
         let crossing = Shape { down: &[(21, 207)], client_closes: Some(1), ..Shape::default() };
         assert!(!observe(&facts(crossing)), "it only closed its half");
+    }
+
+    #[test]
+    fn leaving_after_a_word_that_is_no_event_is_none() {
+        let mut down = stream(10);
+        down.push((281, 24));
+        let left = |down: &[(u64, u16)]| {
+            observe(&facts(Shape { down, client_closes: Some(290), ..Shape::default() }))
+        };
+        assert!(!left(&down));
+        let short: Vec<_> = down.iter().map(|&(ms, bytes)| (ms, bytes.min(120))).collect();
+        assert!(left(&short), "pings are as short among short events");
     }
 
     #[test]

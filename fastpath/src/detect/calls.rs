@@ -1,13 +1,12 @@
 //! Where an application has called: whether it did anything else between two equal requests.
 
-use crate::exchange::recent::{Recent, Reuse};
+use crate::lru::{LruMap, Reuse};
 use crate::time::Nanos;
 
-/// The latest calls of applications, by hash. The one that has been silent for longest, of a few,
-/// is forgotten for a new one, which is counted.
+/// The latest calls of applications, by hash.
 #[derive(Debug)]
 pub struct Calls {
-    applications: Recent<u64, Application>,
+    applications: LruMap<u64, Application>,
 }
 
 /// The two groups an application has called last.
@@ -17,29 +16,36 @@ struct Application {
     other: (u64, Nanos),
 }
 
-const APPLICATIONS: usize = 4096;
-
-impl Reuse for Application {
-    fn reuse(&mut self) {
-        *self = Self::default();
-    }
+/// When an application had called before; zero when never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Another group.
+    pub elsewhere: Nanos,
+    /// Any group.
+    pub anywhere: Nanos,
 }
 
-impl Default for Calls {
-    fn default() -> Self {
-        Self { applications: Recent::with_capacity(APPLICATIONS) }
-    }
-}
+/// An application is much smaller than a group, and is remembered for longer.
+const PER_GROUP: usize = 4;
+
+impl Reuse for Application {}
 
 impl Calls {
-    /// Notes a call. Returns when the application last called another group; zero when never.
-    pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Nanos {
-        let calls = self.applications.learn(application, at);
+    /// For the applications that make up so many groups.
+    #[must_use]
+    pub fn for_groups(groups: usize) -> Self {
+        Self { applications: LruMap::with_capacity(PER_GROUP * groups) }
+    }
+
+    /// Notes a call. Returns when the application had called before.
+    pub fn note(&mut self, application: u64, group: u64, at: Nanos) -> Called {
+        let calls = self.applications.touch(application, at);
+        let anywhere = calls.latest.1;
         if calls.latest.0 != group {
             calls.other = calls.latest;
         }
         calls.latest = (group, at);
-        calls.other.1
+        Called { elsewhere: calls.other.1, anywhere }
     }
 
     /// Applications that were pushed out.
@@ -55,21 +61,25 @@ mod tests {
 
     #[test]
     fn calls_to_one_server_are_nothing_else() {
-        let mut calls = Calls::default();
-        assert_eq!(calls.note(1, 10, Nanos(5)), Nanos::ZERO);
-        assert_eq!(calls.note(1, 10, Nanos(6)), Nanos::ZERO);
-        assert_eq!(calls.note(1, 20, Nanos(7)), Nanos(6));
-        assert_eq!(calls.note(1, 10, Nanos(8)), Nanos(7));
-        assert_eq!(calls.note(2, 10, Nanos(9)), Nanos::ZERO, "another application");
+        let mut calls = Calls::for_groups(1);
+        let mut note = |application, group, at| {
+            let Called { elsewhere, anywhere } = calls.note(application, group, Nanos(at));
+            (elsewhere.0, anywhere.0)
+        };
+        assert_eq!(note(1, 10, 5), (0, 0));
+        assert_eq!(note(1, 10, 6), (0, 5));
+        assert_eq!(note(1, 20, 7), (6, 6));
+        assert_eq!(note(1, 10, 8), (7, 7));
+        assert_eq!(note(2, 10, 9), (0, 0), "another application");
     }
 
     #[test]
     fn applications_are_bounded() {
-        let mut calls = Calls::default();
-        for application in 0..=APPLICATIONS as u64 {
+        let mut calls = Calls::for_groups(1);
+        for application in 0..=PER_GROUP as u64 {
             calls.note(application, 10, Nanos(5 + application));
         }
         assert_eq!(calls.evicted(), 1);
-        assert_eq!(calls.note(0, 20, Nanos(9000)), Nanos::ZERO, "it was forgotten");
+        assert_eq!(calls.note(0, 20, Nanos(9000)).elsewhere, Nanos::ZERO, "it was forgotten");
     }
 }

@@ -11,11 +11,15 @@ pub const LLM_BYTES_MAX: u32 = 2200;
 pub const EMBEDDING_BYTES_MAX: u32 = 1100;
 /// The longest error page, as proxies serve them.
 pub const PAGE_BYTES_MAX: u32 = 8192;
-/// No answer of a model is shorter than this.
+/// An answer of a model is shorter than this only if it is a word or two.
 pub const LLM_BYTES_MIN: u32 = 520;
+/// A model that answers in a word has thought for longer than this.
+pub const TINY_WITHIN: Nanos = Nanos::from_millis(200);
 /// An error is known at once; a model has to think. Where a model is known to think for longer, so
 /// may an error take.
 pub const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
+/// A worker begins its next piece of work sooner than this after an answer.
+const REPEAT_PAUSE_MIN: Nanos = Nanos::from_millis(30);
 /// It comes in one piece: from first to last byte.
 pub const SPAN_MAX: Nanos = Nanos::from_millis(50);
 
@@ -36,13 +40,28 @@ pub fn observe(facts: &Facts, class: Class, within: Nanos) -> bool {
     let prompt = is_prompt(facts, within);
     match class {
         Class::Llm => {
-            let tiny = bytes < LLM_BYTES_MIN && !facts.ending.is_by_server();
+            let soon = facts.service_time().is_none_or(|time| time < TINY_WITHIN);
+            let tiny = bytes < LLM_BYTES_MIN && soon && !facts.ending.is_by_server();
             tiny || (prompt && bytes <= LLM_BYTES_MAX)
         }
         Class::Embedding => prompt && bytes <= EMBEDDING_BYTES_MAX,
         // Any size, at any speed, can be an ordinary answer of a tool.
         Class::Tool => false,
     }
+}
+
+/// Whether an answer that is no error by its shape may be one all the same: plain, and as prompt as
+/// errors are, or as short as those of models are. A repeat of its request after at least this pause
+/// shows that it was. Answers of models are not prompt; a worker that has others takes its next piece
+/// of work at once.
+#[must_use]
+pub fn doubt(facts: &Facts, class: Class, within: Nanos) -> Option<Nanos> {
+    let plain = !facts.is_streamed() && !facts.seen.has_holes && !facts.seen.missed;
+    let bytes = facts.seen.down_bytes;
+    let pause = if class == Class::Llm { Nanos::ZERO } else { REPEAT_PAUSE_MIN };
+    let prompt = is_prompt(facts, within) && (1..=PAGE_BYTES_MAX).contains(&bytes);
+    let tiny = class == Class::Llm && (1..LLM_BYTES_MIN).contains(&bytes);
+    (plain && (prompt || tiny)).then_some(pause)
 }
 
 #[cfg(test)]
@@ -69,6 +88,25 @@ mod tests {
     #[test]
     fn a_small_answer_after_thought_is_none() {
         assert!(!observe(&facts(Shape { down: &[(400, 900)], ..Shape::default() }), Class::Llm));
+    }
+
+    #[test]
+    fn a_word_that_took_thought_is_in_doubt() {
+        let word = |ms| facts(Shape { down: &[(ms, 400)], ..Shape::default() });
+        assert!(observe(&word(100), Class::Llm));
+        assert!(!observe(&word(400), Class::Llm));
+        assert_eq!(doubt(&word(400), Class::Llm, SERVICE_TIME_MAX), Some(Nanos::ZERO));
+    }
+
+    #[test]
+    fn what_is_prompt_and_plain_is_in_doubt() {
+        let doubt = |down: &[(u64, u16)], class| {
+            doubt(&facts(Shape { down, ..Shape::default() }), class, SERVICE_TIME_MAX)
+        };
+        assert_eq!(doubt(&[(30, 4000)], Class::Llm), Some(Nanos::ZERO));
+        assert_eq!(doubt(&[(30, 4000)], Class::Tool), Some(REPEAT_PAUSE_MIN));
+        assert_eq!(doubt(&[(30, 9000)], Class::Tool), None, "too long for a page");
+        assert_eq!(doubt(&[(400, 4000)], Class::Embedding), None, "it took its time");
     }
 
     #[test]

@@ -2,50 +2,32 @@
 //! with its latest attempts and the request lengths that completed. The oldest leaves first, and is
 //! counted.
 
-use std::collections::HashMap;
+use arrayvec::ArrayVec;
 
 use super::gap::Habit;
-use super::retry::{Link, Size};
+use super::retry::Link;
+use super::size::{Reply, Size};
 use crate::burst::FlowId;
 use crate::keyed::{Fresh, Kept, Keys};
-use crate::telemetry::event::{ExchangeId, Reason, Verdict};
+use crate::lru::Reuse;
+use crate::telemetry::event::{Decision, ExchangeId};
 use crate::time::Nanos;
 
-/// Groups of an lcore, attempts and lengths of a group.
-pub const GROUPS: usize = 1024;
+/// Attempts and lengths of a group.
 const ATTEMPTS: usize = 64;
 const LENGTHS: usize = 64;
 /// Spans kept of one length: one more than any limit compares with.
 const SPANS: usize = 6;
-/// Groups compared when one has to leave.
-const SAMPLE: usize = 16;
-
-/// The place of a group, and its key, so that a group that took the place over is not mistaken for
-/// it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    index: usize,
-    key: u64,
-}
-
-/// All groups.
-#[derive(Debug)]
-pub struct Groups {
-    slots: Vec<Group>,
-    index: HashMap<u64, usize>,
-    hand: usize,
-    round: usize,
-    evicted: u64,
-}
+/// What a group is found by: a hash of its client, server and application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place(pub(super) u64);
 
 /// One client, server and application.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Group {
-    key: u64,
-    last_used: Nanos,
     /// Attempts that are undecided, running, or failed and not tried again; oldest first.
-    pub attempts: Vec<Attempt>,
-    lengths: Vec<Length>,
+    pub attempts: ArrayVec<Attempt, ATTEMPTS>,
+    lengths: ArrayVec<Length, LENGTHS>,
     /// How its clients retry.
     pub habit: Habit,
 }
@@ -68,7 +50,7 @@ pub struct Attempt {
     /// What it was decided to be.
     pub link: Option<Link>,
     /// What was decided to be done with it.
-    pub verdict: (Verdict, Reason),
+    pub verdict: Decision,
     /// A later attempt is known to be the retry of this one.
     pub paid: bool,
     /// Where it stands.
@@ -91,6 +73,8 @@ pub enum Progress {
     Running,
     /// Completed.
     Done(Size),
+    /// Answered, perhaps by an error: what its client does next will show.
+    Doubted(Size, Debt),
     /// Failed: a retry may follow.
     Failed(Size, Debt),
 }
@@ -102,6 +86,10 @@ pub struct Debt {
     pub end: Nanos,
     /// The end is that of its last record, so that no retry can come before it.
     pub exact: bool,
+    /// The pause after it from which on a repeat is one.
+    pub pause: Nanos,
+    /// What it was answered.
+    pub answer: Reply,
 }
 
 /// A completed request.
@@ -138,87 +126,18 @@ pub struct Length {
     spans: [(Nanos, Nanos); SPANS],
 }
 
-impl Default for Groups {
-    fn default() -> Self {
-        let group = || Group {
-            key: 0,
-            last_used: Nanos::ZERO,
-            attempts: Vec::with_capacity(ATTEMPTS),
-            lengths: Vec::with_capacity(LENGTHS),
-            habit: Habit::default(),
-        };
-        Self {
-            slots: (0..GROUPS).map(|_| group()).collect(),
-            index: HashMap::with_capacity(2 * GROUPS),
-            hand: 0,
-            round: 0,
-            evicted: 0,
-        }
-    }
-}
-
-impl Groups {
-    /// The place of the group with this key, a new one when there is none.
-    pub fn find_or_make(&mut self, key: u64, now: Nanos) -> Place {
-        let index = self.index.get(&key).copied().unwrap_or_else(|| self.claim(key));
-        self.slots[index].last_used = now;
-        Place { index, key }
-    }
-
-    /// The place of the group with this key.
-    #[must_use]
-    pub fn find(&self, key: u64) -> Option<Place> {
-        self.index.get(&key).map(|&index| Place { index, key })
-    }
-
-    /// The group at a place, unless it has left.
-    pub fn get_mut(&mut self, place: Place) -> Option<&mut Group> {
-        self.slots.get_mut(place.index).filter(|group| group.key == place.key)
-    }
-
-    /// The same, to look.
-    #[must_use]
-    pub fn get(&self, place: Place) -> Option<&Group> {
-        self.slots.get(place.index).filter(|group| group.key == place.key)
-    }
-
-    /// The next group of a round over all of them.
-    pub fn next_in_round(&mut self) -> &mut Group {
-        self.round = (self.round + 1) % GROUPS;
-        &mut self.slots[self.round]
-    }
-
-    /// Groups that were pushed out.
-    #[must_use]
-    pub fn evicted(&self) -> u64 {
-        self.evicted
-    }
-
-    fn claim(&mut self, key: u64) -> usize {
-        let index = if self.index.len() < GROUPS { self.index.len() } else { self.evict() };
-        let group = &mut self.slots[index];
-        group.key = key;
-        group.attempts.clear();
-        group.lengths.clear();
-        group.habit = Habit::default();
-        self.index.insert(key, index);
-        index
-    }
-
-    fn evict(&mut self) -> usize {
-        let candidates = (0..SAMPLE).map(|n| (self.hand + n) % GROUPS);
-        let index = candidates.min_by_key(|&i| self.slots[i].last_used).unwrap_or(self.hand);
-        self.hand = (self.hand + SAMPLE) % GROUPS;
-        self.index.remove(&self.slots[index].key);
-        self.evicted += 1;
-        index
+impl Reuse for Group {
+    fn reuse(&mut self) {
+        self.attempts.clear();
+        self.lengths.clear();
+        self.habit = Habit::default();
     }
 }
 
 impl Group {
     /// Adds an attempt; the oldest leaves when there is no room. True when one had to.
     pub fn push(&mut self, attempt: Attempt) -> bool {
-        let full = self.attempts.len() == ATTEMPTS;
+        let full = self.attempts.is_full();
         if full {
             self.attempts.remove(0);
         }
@@ -242,8 +161,12 @@ impl Group {
         self.lengths.retain(|length| keys.knows(length.hash));
         self.attempts.retain(|attempt| match attempt.progress {
             Progress::Done(Size::Hashed(whole, _))
+            | Progress::Doubted(Size::Hashed(whole, _), _)
             | Progress::Failed(Size::Hashed(whole, _), _) => keys.knows(whole),
-            Progress::Running | Progress::Done(_) | Progress::Failed(..) => true,
+            Progress::Running
+            | Progress::Done(_)
+            | Progress::Doubted(..)
+            | Progress::Failed(..) => true,
         });
     }
 
@@ -266,7 +189,7 @@ impl Group {
             let (hash, spans) = (hash.kept(), [(Nanos::ZERO, Nanos::ZERO); SPANS]);
             let (count, first, last) = (0, start, start);
             let fresh = Length { hash, body, answer, count, first, last, spans };
-            if self.lengths.len() < LENGTHS {
+            if !self.lengths.is_full() {
                 self.lengths.push(fresh);
                 return self.lengths.len() - 1;
             }
@@ -316,7 +239,7 @@ impl Attempt {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         let over = match self.progress {
-            Progress::Running => false,
+            Progress::Running | Progress::Doubted(..) => false,
             Progress::Done(_) => true,
             Progress::Failed(..) => self.paid,
         };
@@ -330,23 +253,8 @@ mod tests {
     use crate::keyed::Seed;
 
     #[test]
-    fn the_least_used_group_of_a_sample_leaves_when_all_are_taken() {
-        let mut groups = Groups::default();
-        let first = groups.find_or_make(1, Nanos(1));
-        for n in 2..=GROUPS as u64 {
-            groups.find_or_make(n, Nanos(n));
-        }
-        assert!(groups.get_mut(first).is_some());
-        groups.find_or_make(9999, Nanos(9999));
-        assert!(groups.get_mut(first).is_none());
-        assert_eq!((groups.evicted(), groups.index.len()), (1, GROUPS));
-    }
-
-    #[test]
     fn lengths_are_counted_and_bounded() {
-        let mut groups = Groups::default();
-        let place = groups.find_or_make(1, Nanos(1));
-        let group = groups.get_mut(place).unwrap();
+        let mut group = Group::default();
         let keys = Keys::new(Seed::Os);
         for n in 0..200 {
             for hash in [n, 7].map(|length| keys.hash(0, length)) {

@@ -4,19 +4,21 @@
 //! exchange begins or ends and when a start is due to be decided, never per packet.
 
 pub mod abort;
+mod account;
 pub mod calls;
 pub mod cascade;
 pub mod clusters;
 pub mod continuity;
 pub mod doomed;
+pub mod doubt;
 pub mod episode;
 pub mod failure;
 pub mod fanout;
 pub mod gap;
 pub mod group;
 pub mod hedge;
+pub mod histogram;
 pub mod margin;
-pub mod memory;
 mod mux;
 pub mod orphan;
 pub mod outage;
@@ -29,6 +31,7 @@ pub mod repeat;
 pub mod reply;
 pub mod restart;
 pub mod retry;
+pub mod size;
 pub mod stall;
 pub mod thrash;
 pub mod tokens;
@@ -45,16 +48,18 @@ use crate::policy::endpoint::Class;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{EndpointId, Snapshot};
 use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind, Verdict,
-    Visibility, Waste, Work, length_bucket,
+    Decision, Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, SignalKind,
+    Verdict, Visibility, Waste, Work,
 };
-use crate::telemetry::grounds::Grounds;
+use crate::telemetry::grounds::OutcomeRule;
 use crate::time::Nanos;
+use account::Account;
+use doubt::{Doubt, Doubts, Untold, doubt_about};
 use group::{Carried, Place};
 use outcome::{confidence, grounds, judge, outcome};
 use patterns::Patterns;
 use reply::{Replies, ReplyMemory};
-use retry::{Caller, DECIDE_AFTER, Link, RetryMemory};
+use retry::{Caller, DECIDE_AFTER, Link, RetryMemory, Standing};
 
 /// What an lcore remembers of its clients.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub struct Clients {
     keys: Keys,
     /// Ticks for which there may be hashes under a key that is gone.
     stale: usize,
+    /// Ticks in which everything that is remembered is come to.
+    places: usize,
     retries: RetryMemory,
     replies: ReplyMemory,
     patterns: Patterns,
@@ -71,11 +78,18 @@ pub struct Clients {
     /// Attempts that were decided in this burst.
     decided: Vec<Decided>,
     /// What was decided of the exchange that runs on each flow: however long it runs, and whoever
-    /// pushed it out of the retry memory meanwhile.
+    /// pushed it out of the retry memory meanwhile. As far as there have been flows.
     running: Vec<Option<Running>>,
     /// Exchanges of which everything is known.
     finished: Vec<Exchange>,
+    /// Exchanges of which everything is known but what their answers were: of this burst, and before.
+    doubtful: Vec<(Exchange, Doubt)>,
+    doubts: Doubts,
     last_ended: Option<(FlowId, Outcome)>,
+    /// Exchanges that were judged in this burst.
+    judged: Vec<Judged>,
+    /// What was done with the exchange that runs on each flow, before anybody knew what it is.
+    gated: Vec<Option<(ExchangeId, Decision)>>,
     /// The same for HTTP/2.
     streams: mux::Streams,
 }
@@ -104,59 +118,105 @@ pub struct Decided {
     /// What it asks of whom, as far as its request has been seen.
     pub work: Option<Work>,
     flow: FlowId,
-    /// Where the retry memory has it; nowhere over HTTP/2.
+    /// Where the retry memory has it; nowhere over HTTP/2 and HTTP/3.
     place: Option<Place>,
+}
+
+/// A start, as it is known before it is decided.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    id: ExchangeId,
+    flow: FlowId,
+    peers: Peers,
+    endpoint: Option<EndpointId>,
+    at: Nanos,
+    meant: Nanos,
+    continues: bool,
+    application: u64,
+    place: Option<Place>,
+}
+
+/// An exchange that was judged in this burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// Its number.
+    pub id: ExchangeId,
+    /// On which flow.
+    pub flow: FlowId,
+    /// Between whom.
+    pub peers: Peers,
+    /// Its endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// First byte of its request.
+    pub start: Nanos,
+    /// Last byte of either side.
+    pub end: Nanos,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Running {
     id: ExchangeId,
     link: Link,
-    verdict: (Verdict, Reason),
+    verdict: Decision,
 }
 
 #[derive(Debug)]
 struct Undecided {
-    id: ExchangeId,
-    flow: FlowId,
-    peers: Peers,
-    at: Nanos,
-    meant: Nanos,
-    continues: bool,
-    application: u64,
-    endpoint: Option<EndpointId>,
-    place: Place,
+    begun: Begun,
+    /// When its application had last called anybody.
+    called: Nanos,
     withdrawn: bool,
-    /// The exchange, if it has ended meanwhile.
-    ended: Option<Exchange>,
+    /// The exchange, if it has ended meanwhile, and what its answer may be.
+    ended: Option<(Exchange, Option<Doubt>)>,
 }
 
 /// Of what no rule has looked at.
-const NO_VERDICT: (Verdict, Reason) = (Verdict::Pass, Reason::NoRule);
+const NO_VERDICT: Decision = Decision::of(Verdict::Pass, Reason::NoRule);
 /// Attempts that may wait to be decided; beyond it the oldest is decided early.
 const UNDECIDED_MAX: usize = 8192;
+/// Ends of one burst that are told to whoever decides; beyond it their outcome is not.
+const JUDGED_MAX: usize = 1024;
 /// Starts that are decided in one burst at most; the rest waits for the next.
 const DECISIONS_PER_BURST: usize = 16;
 /// An exchange that begins this soon after the one before on its connection continues its worker's
 /// work.
 const CONTINUES_WITHIN: Nanos = Nanos::from_millis(60);
 
+/// How much is remembered at once. Memory is taken at start, and touched when it is first used.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Slots of the flow table.
+    pub slots: usize,
+    /// Clients, and as many groups of one client, server and application.
+    pub clients: usize,
+    /// Servers.
+    pub servers: usize,
+}
+
 impl Clients {
-    /// For a flow table with this many slots; lengths are hashed under keys of this seed.
+    /// For so many flows, clients and servers; lengths are hashed under keys of this seed.
     #[must_use]
-    pub fn for_slots(slots: usize, seed: Seed) -> Self {
+    pub fn with_capacity(capacity: Capacity, seed: Seed) -> Self {
+        let Capacity { slots, clients, servers } = capacity;
         Self {
             keys: Keys::new(seed),
             stale: 0,
-            retries: RetryMemory::default(),
-            replies: ReplyMemory::default(),
-            patterns: Patterns::default(),
+            places: clients.max(servers),
+            retries: RetryMemory::with_capacity(clients),
+            replies: ReplyMemory::with_capacity(servers),
+            patterns: Patterns::with_capacity(clients, servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             decided: Vec::with_capacity(8 * DECISIONS_PER_BURST),
-            running: vec![None; slots],
+            running: Vec::with_capacity(slots),
             finished: Vec::with_capacity(1024),
+            doubtful: Vec::with_capacity(1024),
+            doubts: Doubts::default(),
             last_ended: None,
-            streams: mux::Streams::default(),
+            judged: Vec::with_capacity(JUDGED_MAX),
+            gated: vec![None; slots],
+            streams: mux::Streams::with_capacity(clients, servers),
         }
     }
 
@@ -167,23 +227,70 @@ impl Clients {
     }
 
     /// Notes what is done with a decided attempt, also if it has ended already.
-    pub fn note_verdict(&mut self, decided: &Decided, verdict: (Verdict, Reason)) {
-        let Some(place) = decided.place else {
-            self.streams.note_verdict(decided.id, verdict);
-            self.note_finished(decided.id, verdict);
-            return;
-        };
-        self.retries.note_verdict(place, decided.id, verdict);
-        let running = &mut self.running[decided.flow.0 as usize];
-        if let Some(running) = running.as_mut().filter(|running| running.id == decided.id) {
-            running.verdict = verdict;
+    pub fn note_verdict(&mut self, decided: &Decided, verdict: Decision) {
+        match decided.place {
+            Some(place) => self.retries.note_verdict(place, decided.id, verdict),
+            None => self.streams.note_verdict(decided.id, verdict),
         }
-        self.note_finished(decided.id, verdict);
+        let running = self.running_mut(decided.flow);
+        match running.as_mut().filter(|running| running.id == decided.id) {
+            Some(running) => running.verdict = verdict,
+            None => self.note_finished(decided.id, verdict),
+        }
     }
 
-    fn note_finished(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
-        if let Some(exchange) = self.finished.iter_mut().find(|exchange| exchange.id == id) {
-            (exchange.verdict, exchange.reason) = verdict;
+    fn running_mut(&mut self, flow: FlowId) -> &mut Option<Running> {
+        let place = flow.0 as usize;
+        if self.running.len() <= place {
+            self.running.resize(place + 1, None);
+        }
+        &mut self.running[place]
+    }
+
+    /// Exchanges that were judged in this burst.
+    #[must_use]
+    pub fn judged(&self) -> &[Judged] {
+        &self.judged
+    }
+
+    /// Notes what is done with an exchange of a flow, whatever it is decided to be. The last word
+    /// counts.
+    pub fn note_gate(&mut self, flow: FlowId, id: ExchangeId, decision: Decision) {
+        if let Some(waiting) = self.waiting_mut(id) {
+            if let Some((exchange, _)) = &mut waiting.ended {
+                exchange.note(&decision);
+                return;
+            }
+        } else if let Some(exchange) = self.untold().find(id) {
+            exchange.note(&decision);
+            return;
+        }
+        self.gated[flow.0 as usize] = Some((id, decision));
+    }
+
+    /// How likely a request that comes on a flow is another attempt at what has failed, before any of
+    /// it has been seen: by the failed attempts of its client, server and application that nobody has
+    /// paid for, and the time since. From 0 to 1.
+    #[must_use]
+    pub fn provisional(&self, flows: &FlowTable, flow: FlowId, window: Nanos, now: Nanos) -> f64 {
+        self.retries.provisional(&caller(flows, flow), window, now)
+    }
+
+    /// Takes down that an exchange was judged, and what had been done with it.
+    fn judge(&mut self, exchange: &mut Exchange, flow: FlowId) {
+        let &mut Exchange { id, peers, endpoint, outcome, start, end, .. } = exchange;
+        if self.judged.len() < JUDGED_MAX {
+            self.judged.push(Judged { id, flow, peers, endpoint, outcome, start, end });
+        }
+        let gated = &mut self.gated[flow.0 as usize];
+        if let Some((_, decision)) = gated.take_if(|(gated, _)| *gated == id) {
+            exchange.note(&decision);
+        }
+    }
+
+    fn note_finished(&mut self, id: ExchangeId, verdict: Decision) {
+        if let Some(exchange) = self.untold().find(id) {
+            exchange.note_late(&verdict);
         }
     }
 
@@ -195,15 +302,16 @@ impl Clients {
     /// Groups, attempts and patterns that were forgotten before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        let Self { retries, replies, streams, patterns, .. } = self;
-        retries.evicted() + replies.evicted + streams.evicted() + patterns.evicted()
+        let Self { retries, replies, streams, patterns, doubts, .. } = self;
+        let lost = retries.evicted() + replies.evicted() + streams.evicted() + patterns.evicted();
+        lost + doubts.hurried
     }
 
     /// Forgets a little of what is too old, and ends episodes that are over. Called once a tick.
     pub fn sweep(&mut self, now: Nanos, events: &mut EventSender) {
-        let Self { keys, stale, retries, replies, streams, patterns, .. } = self;
+        let Self { keys, stale, places, retries, replies, streams, patterns, .. } = self;
         if keys.tick(now) {
-            *stale = group::GROUPS.max(reply::SERVERS).max(mux::GROUPS);
+            *stale = *places;
         }
         retries.sweep(now, keys, *stale > 0);
         if *stale > 0 {
@@ -239,13 +347,67 @@ impl Clients {
     /// Whether an attempt is still to be decided.
     #[must_use]
     pub fn has_undecided(&self) -> bool {
-        !self.undecided.is_empty() || self.streams.has_undecided()
+        !self.undecided.is_empty() || !self.doubts.is_empty() || self.streams.has_undecided()
+    }
+
+    fn untold(&mut self) -> Untold<'_> {
+        let Self { finished, doubtful, doubts, .. } = self;
+        Untold { finished, doubtful, doubts }
+    }
+
+    fn finish(&mut self, exchange: Exchange, doubt: Option<Doubt>) {
+        match doubt {
+            Some(doubt) => self.doubtful.push((exchange, doubt)),
+            None => self.finished.push(exchange),
+        }
     }
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
         // Exchange numbers count up, and starts go into the queue in their order.
-        let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        let index = self.undecided.binary_search_by_key(&id, |waiting| waiting.begun.id).ok()?;
         self.undecided.get_mut(index)
+    }
+}
+
+impl Begun {
+    /// Hands a start on with what it was decided to be, and tells it when it is more than a first
+    /// attempt.
+    fn decide(
+        self,
+        link: Link,
+        work: Option<Work>,
+        decided: &mut Vec<Decided>,
+        events: &mut EventSender,
+    ) {
+        let Self { id, flow, peers, endpoint, at: start, meant, continues, .. } = self;
+        let Self { application, place, .. } = self;
+        let at = start + DECIDE_AFTER;
+        decided.push(Decided {
+            id,
+            at,
+            endpoint,
+            link,
+            peers,
+            start,
+            meant,
+            continues,
+            application,
+            work,
+            flow,
+            place,
+        });
+        if let Some(kind) = kind_of(&link) {
+            let (exchange, value, episode) = (id, f64::from(link.attempt), None);
+            events.send(Event::Signal(Signal {
+                at,
+                kind,
+                exchange,
+                peers,
+                endpoint,
+                value,
+                episode,
+            }));
+        }
     }
 }
 
@@ -259,66 +421,81 @@ pub fn observe(
     events: &mut EventSender,
 ) {
     clients.decided.clear();
+    clients.judged.clear();
     for edge in exchanges.edges() {
         match edge {
-            Edge::Opened { id, flow, endpoint, at, meant, previous } => {
+            Edge::Opened { id, flow, endpoint, at, meant, previous, .. } => {
                 let continues = clients.last_ended == Some((*flow, Outcome::Complete))
                     && previous.is_some_and(|end| at.since(end) < CONTINUES_WITHIN);
-                let caller = caller(flows, *flow);
+                let (caller, peers) = (caller(flows, *flow), flows.entry(*flow).peers());
                 let carried = Carried { previous: *previous, continues };
-                let place = clients.retries.started(*id, *flow, (*meant, *at), &caller, carried);
-                let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
-                let (entry, application) = (flows.entry(flow), caller.application);
-                let (peers, withdrawn, ended) = (entry.peers(), false, None);
-                let waiting = Undecided {
-                    id,
-                    flow,
-                    peers,
-                    at,
-                    meant,
-                    continues,
-                    application,
-                    endpoint,
-                    place,
-                    withdrawn,
-                    ended,
+                let retries = &mut clients.retries;
+                let (place, called) = match quic::is_between(&peers) {
+                    true => (None, retries.called(&caller, *at).1.anywhere),
+                    false => {
+                        let times = (*meant, *at);
+                        let (place, called) = retries.started(*id, *flow, times, &caller, carried);
+                        (Some(place), called)
+                    }
                 };
+                let (id, flow, at, meant, endpoint) = (*id, *flow, *at, *meant, *endpoint);
+                let application = caller.application;
+                let begun =
+                    Begun { id, flow, peers, endpoint, at, meant, continues, application, place };
+                let waiting = Undecided { begun, called, withdrawn: false, ended: None };
                 if clients.undecided.len() == UNDECIDED_MAX {
                     decide_next(exchanges, clients, policy, events);
                 }
                 clients.undecided.push_back(waiting);
             }
+            Edge::FirstByte { .. } => {}
             Edge::Ended(facts) => ended(facts, flows, clients, policy, events),
-            Edge::Withdrawn(id, _) => {
+            Edge::Withdrawn(id, ..) => {
                 if let Some(waiting) = clients.waiting_mut(*id) {
                     waiting.withdrawn = true;
-                    let place = waiting.place;
-                    clients.retries.withdrawn(place, *id);
+                    if let Some(place) = waiting.begun.place {
+                        clients.retries.withdrawn(place, *id);
+                    }
                 }
             }
         }
     }
-    for _ in 0..DECISIONS_PER_BURST {
-        let due = clients.undecided.front().is_some_and(|s| s.at + DECIDE_AFTER <= packets.now);
-        if !due {
-            break;
-        }
-        decide_next(exchanges, clients, policy, events);
-    }
+    decide_due(packets.now, exchanges, clients, policy, events);
     let http1 = clients.decided.len();
     mux::observe(packets, flows, exchanges, clients, policy, events);
-    let Clients { patterns, decided, finished, .. } = clients;
-    let is_new = |exchange: &&mut Exchange| decided.iter().any(|new| new.id == exchange.id);
-    for exchange in finished.iter_mut().filter(|exchange| !is_new(exchange)) {
-        patterns.ended(exchange, exchanges, events);
-    }
-    for decided in decided.iter().take(http1) {
-        patterns.started(decided, exchanges, finished, events);
-    }
-    for exchange in finished.iter_mut().filter(is_new) {
-        patterns.ended(exchange, exchanges, events);
+    look_beyond(http1, exchanges, clients, events);
+    doubt::settle(packets.now, clients, events);
+}
+
+/// Looks at what was decided and ended beside everything else. The first `http1` of what was decided
+/// are no streams.
+fn look_beyond(
+    http1: usize,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    events: &mut EventSender,
+) {
+    let Clients { patterns, decided, finished, doubtful, doubts, .. } = clients;
+    let is_new = |exchange: &Exchange| decided.iter().any(|new| new.id == exchange.id);
+    for new in [false, true] {
+        if new {
+            let mut untold = Untold { finished, doubtful, doubts };
+            for decided in decided.iter().take(http1) {
+                patterns.started(decided, exchanges, &mut untold, events);
+            }
+        }
+        for exchange in finished.iter_mut().filter(|exchange| is_new(exchange) == new) {
+            patterns.ended(exchange, exchanges, events);
+            patterns.told(exchange, events);
+        }
+        for (exchange, _) in doubtful.iter_mut().filter(|(exchange, _)| is_new(exchange) == new) {
+            patterns.ended(exchange, exchanges, events);
+        }
     }
 }
+
+/// What an attempt was decided to be, and what was decided to be done with it.
+type Known = (Link, Decision);
 
 fn ended(
     facts: &Facts,
@@ -327,54 +504,121 @@ fn ended(
     policy: &Snapshot,
     events: &mut EventSender,
 ) {
-    let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
-    let peers = flows.entry(facts.seen.flow).peers();
-    let (server, datagrams) = (peers.server, quic::is_between(&peers));
-    let class = endpoint.map(|endpoint| endpoint.class);
-    if let (Some(id), Some(endpoint)) = (facts.seen.endpoint, endpoint) {
-        clients.replies.meet(server, facts.seen.last_heard, (id, endpoint));
+    let seen = &facts.seen;
+    let endpoint = seen.endpoint.map(|id| (id, policy.endpoint(id)));
+    let (caller, peers) = (caller(flows, seen.flow), flows.entry(seen.flow).peers());
+    if let Some(endpoint) = endpoint {
+        clients.replies.meet(peers.server, seen.last_heard, endpoint);
     }
-    let class = class_of(class, clients.replies.of(server), facts.midway);
-    let place = clients.retries.place(&caller(flows, facts.seen.flow));
-    let within =
-        clients.replies.of(server).map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
-    if !datagrams
-        && reply::may_recur(facts, class, within)
-        && let Some(place) = place
-    {
-        let replies = clients.replies.learn(server, facts.seen.last_heard);
-        clients.retries.answered(&clients.keys, place, facts, &mut replies.recurring);
-    }
-    let (outcome, rule) = match datagrams {
-        true => quic::judge(facts),
-        false => judge(facts, class, clients.replies.of(server)),
+    let (account, known, doubt) = match quic::is_between(&peers) {
+        true => (quic::account(facts), None, None),
+        false => account_of_records(facts, &caller, clients, policy),
     };
-    if !datagrams && !facts.seen.has_holes && !facts.seen.missed {
-        let error_shaped = failure::observe(facts, class, within);
-        let replies = clients.replies.learn(server, facts.seen.last_heard);
-        replies.learn(facts, error_shaped, outcome == Outcome::Complete);
-        replies.learn_page(facts, class);
-    }
-    clients.last_ended = Some((facts.seen.flow, outcome));
-    let mut exchange = describe(facts, outcome, flows, policy);
-    let caller = caller(flows, facts.seen.flow);
-    exchange.work = (!datagrams).then(|| clients.patterns.work(&clients.keys, facts, &caller));
-    exchange.grounds = grounds(facts, rule);
+    clients.last_ended = Some((seen.flow, account.outcome));
+    let visibility = match flows.entry(seen.flow).class.visibility {
+        Visibility::Quic => Visibility::Quic,
+        _ if facts.midway => Visibility::Opaque,
+        _ => Visibility::H1,
+    };
+    let mut exchange = Account { visibility, ..account }.exchange(flows, policy);
+    clients.judge(&mut exchange, seen.flow);
     signal_end(&exchange, events);
-    let known = place.and_then(|place| clients.retries.ended(&clients.keys, place, facts, outcome));
     match clients.waiting_mut(exchange.id) {
-        Some(waiting) => waiting.ended = Some(exchange),
+        Some(waiting) => waiting.ended = Some((exchange, doubt)),
         None => {
-            let running = clients.running[facts.seen.flow.0 as usize].take();
+            let running = clients.running_mut(seen.flow).take();
             let running = running.filter(|running| running.id == exchange.id);
             // The retry memory knows better, where it still knows: a link can turn out to be
             // mistaken.
             let (link, verdict) = known
                 .or(running.map(|running| (running.link, running.verdict)))
                 .unwrap_or((Link::UNKNOWN, NO_VERDICT));
-            (exchange.verdict, exchange.reason) = verdict;
-            clients.finished.push(complete(exchange, link));
+            exchange.note_late(&verdict);
+            clients.finish(complete(exchange, link), doubt);
         }
+    }
+}
+
+/// Judges an exchange by its records, and learns from it.
+fn account_of_records(
+    facts: &Facts,
+    caller: &Caller,
+    clients: &mut Clients,
+    policy: &Snapshot,
+) -> (Account, Option<Known>, Option<Doubt>) {
+    let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
+    let Clients { keys, retries, replies, patterns, .. } = clients;
+    let known = replies.of(caller.server);
+    let class = class_of(endpoint.map(|endpoint| endpoint.class), known, facts.midway);
+    let within = known.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
+    let place = retries.place(caller);
+    if let Some(place) = place.filter(|_| reply::may_recur(facts, class, within)) {
+        let replies = replies.learn(caller.server, facts.seen.last_heard);
+        retries.answered(keys, place, facts, &mut replies.recurring);
+    }
+    let (outcome, rule) = judge(facts, class, replies.of(caller.server));
+    let pause = doubt_about(facts, class, replies.of(caller.server), outcome);
+    let doubt = place.zip(pause).filter(|&(place, _)| {
+        let tried_again = retries.is_tried_again(place, facts.seen.id);
+        tried_again || retries.may_doubt(keys, place, facts)
+    });
+    if doubt.is_none() && !facts.seen.has_holes && !facts.seen.missed {
+        let error_shaped = failure::observe(facts, class, within);
+        let replies = replies.learn(caller.server, facts.seen.last_heard);
+        replies.learn(facts, error_shaped, outcome == Outcome::Complete);
+        replies.learn_page(facts, class);
+    }
+    let limit = policy.policy().limits.stall();
+    let account = Account {
+        stall: stall::observe(facts, is_cut_short(outcome), limit),
+        tokens: tokens::estimate(facts, outcome, endpoint),
+        work: Some(patterns.work(keys, facts, caller)),
+        ..account(facts, outcome, rule)
+    };
+    let standing = doubt.map_or(Standing::Told(outcome), |(_, pause)| Standing::Doubted(pause));
+    let known = place.and_then(|place| retries.ended(keys, place, facts, standing));
+    let (facts, application) = (*facts, caller.application);
+    let doubt = doubt.map(|(place, _)| Doubt { facts, class, place, application });
+    (account, known, doubt)
+}
+
+/// What is told of an exchange of HTTP/1.1 or HTTP/3 alike.
+fn account(facts: &Facts, outcome: Outcome, rule: OutcomeRule) -> Account {
+    let seen = &facts.seen;
+    Account {
+        id: seen.id,
+        flow: seen.flow,
+        endpoint: seen.endpoint,
+        visibility: Visibility::H1,
+        start: seen.start,
+        first_byte: seen.first_byte,
+        end: seen.last_heard.max(seen.last_down).max(seen.last_up),
+        closed: facts.closed,
+        outcome,
+        confidence: confidence(facts, outcome),
+        up_bytes: seen.up_bytes,
+        down_bytes: seen.down_bytes,
+        streamed: facts.is_streamed(),
+        stall: None,
+        tokens: None,
+        work: None,
+        grounds: grounds(facts, rule),
+    }
+}
+
+/// Decides the attempts whose time has come.
+fn decide_due(
+    now: Nanos,
+    exchanges: &Exchanges,
+    clients: &mut Clients,
+    policy: &Snapshot,
+    events: &mut EventSender,
+) {
+    for _ in 0..DECISIONS_PER_BURST {
+        if clients.undecided.front().is_none_or(|start| start.begun.at + DECIDE_AFTER > now) {
+            break;
+        }
+        decide_next(exchanges, clients, policy, events);
     }
 }
 
@@ -389,50 +633,36 @@ fn decide_next(
     if waiting.withdrawn {
         return;
     }
-    let class = waiting.endpoint.map(|id| policy.endpoint(id).class);
+    let Begun { id, flow, peers, endpoint, application, place, .. } = waiting.begun;
+    let class = endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
-    let Undecided { id, flow, peers, at: start, meant, continues, .. } = waiting;
-    let Undecided { application, endpoint, place, .. } = waiting;
-    let Clients { keys, retries, replies, patterns, .. } = clients;
-    let Peers { client, server, .. } = peers;
-    let datagrams = quic::is_between(&peers);
-    let work = waiting.ended.map_or_else(
-        || {
-            let facts = exchanges.facts(flow, id).filter(|_| !datagrams)?;
-            Some(patterns.work(keys, &facts, &Caller { client, server, application }))
-        },
-        |exchange| exchange.work,
-    );
+    let Clients { keys, retries, replies, patterns, doubts, .. } = clients;
     let replies = replies.of(peers.server);
-    let link = retries.decide(keys, place, id, window, exchanges, |facts| match datagrams {
-        true => quic::judge(facts).0,
-        false => outcome(facts, class_of(class, replies, facts.midway), replies),
+    let standing_of = |facts: &Facts| {
+        let class = class_of(class, replies, facts.midway);
+        let outcome = outcome(facts, class, replies);
+        doubt_about(facts, class, replies, outcome)
+            .map_or(Standing::Told(outcome), Standing::Doubted)
+    };
+    let link = place.map_or(Link::UNKNOWN, |place| {
+        retries.decide(keys, place, id, window, exchanges, standing_of)
     });
-    let link = if datagrams { Link::UNKNOWN } else { link };
-    let at = start + DECIDE_AFTER;
-    clients.decided.push(Decided {
-        id,
-        at,
-        endpoint,
-        link,
-        peers,
-        start,
-        meant,
-        continues,
-        application,
-        work,
-        flow,
-        place: Some(place),
-    });
-    if let Some(kind) = kind_of(&link) {
-        let (exchange, value, episode) = (id, f64::from(link.attempt), None);
-        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
+    if link.restart {
+        doubts.began_anew((peers.client, application), (waiting.called, waiting.begun.at));
     }
+    let work = match &waiting.ended {
+        Some((exchange, _)) => exchange.work,
+        None => exchanges.facts(flow, id).filter(|_| place.is_some()).map(|facts| {
+            let Peers { client, server, .. } = peers;
+            patterns.work(keys, &facts, &Caller { client, server, application })
+        }),
+    };
+    waiting.begun.decide(link, work, &mut clients.decided, events);
     match waiting.ended {
-        Some(exchange) => clients.finished.push(complete(exchange, link)),
+        Some((exchange, doubt)) => clients.finish(complete(exchange, link), doubt),
         None => {
             let running = Running { id, link, verdict: NO_VERDICT };
-            clients.running[flow.0 as usize] = Some(running);
+            *clients.running_mut(flow) = Some(running);
         }
     }
 }
@@ -454,56 +684,6 @@ fn class_of(class: Option<Class>, replies: Option<&Replies>, midway: bool) -> Cl
     let known = class.or(replies.and_then(|replies| replies.class));
     let streams = replies.is_some_and(Replies::streams);
     known.unwrap_or(if midway && !streams { Class::Tool } else { Class::Llm })
-}
-
-/// Everything about an ended exchange but what it is a retry of.
-fn describe(facts: &Facts, outcome: Outcome, flows: &FlowTable, policy: &Snapshot) -> Exchange {
-    let seen = &facts.seen;
-    let entry = flows.entry(seen.flow);
-    let endpoint = seen.endpoint.map(|id| policy.endpoint(id));
-    let datagrams = quic::is_between(&entry.peers());
-    let tokens = (!datagrams).then(|| tokens::estimate(facts, outcome, endpoint)).flatten();
-    let price = endpoint.and_then(|endpoint| endpoint.price);
-    Exchange {
-        id: seen.id,
-        peers: entry.peers(),
-        endpoint: seen.endpoint,
-        // A policy that came in the middle of it may call the flow otherwise.
-        call: entry.class.call.filter(|call| Some(call.endpoint) == seen.endpoint),
-        sni: entry.class.sni,
-        visibility: match entry.class.visibility {
-            Visibility::Quic => Visibility::Quic,
-            _ if facts.midway => Visibility::Opaque,
-            _ => Visibility::H1,
-        },
-        from_middle: entry.from_middle(),
-        rtt: entry.halves.map(|half| half.rtt.smoothed()),
-        start: seen.start,
-        first_byte: seen.first_byte,
-        end: seen.last_heard.max(seen.last_down).max(seen.last_up),
-        // A request may cross the close that answers it.
-        closed: facts.closed.map(|closed| closed.max(seen.start)).filter(|_| is_cut_short(outcome)),
-        outcome,
-        attempt: 1,
-        retry_of: None,
-        hedge: false,
-        restart: false,
-        stall: stall::observe(facts, is_cut_short(outcome), policy.policy().limits.stall())
-            .filter(|_| !datagrams),
-        outcome_confidence: confidence(facts, outcome),
-        retry_confidence: Link::UNKNOWN.confidence,
-        up_bucket: length_bucket(seen.up_bytes.into()),
-        down_bucket: length_bucket(seen.down_bytes.into()),
-        streamed: facts.is_streamed(),
-        tokens,
-        cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
-        waste: waste_of_end(outcome, seen.first_byte.is_some()),
-        amended: None,
-        work: None,
-        verdict: Verdict::Pass,
-        reason: Reason::NoRule,
-        grounds: Grounds::default(),
-    }
 }
 
 /// A side closed before the response was whole.
@@ -530,13 +710,17 @@ fn complete(mut exchange: Exchange, link: Link) -> Exchange {
     exchange.grounds.link = link.grounds;
     exchange.hedge = link.hedge;
     exchange.restart = link.restart;
-    if link.retry_of.is_some() && exchange.outcome.invites_retry() {
-        exchange.waste = exchange.waste.or(Some(Waste::Retry));
-    }
+    exchange.waste = exchange.waste.or(waste_of_retry(&exchange));
     if link.hedge && exchange.outcome == Outcome::ClientAbort {
         exchange.waste = Some(Waste::Hedge);
     }
     exchange
+}
+
+/// Another attempt that came to nothing is waste.
+fn waste_of_retry(exchange: &Exchange) -> Option<Waste> {
+    let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
+    in_vain.then_some(Waste::Retry)
 }
 
 fn signal_end(exchange: &Exchange, events: &mut EventSender) {

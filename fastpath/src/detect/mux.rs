@@ -12,40 +12,33 @@ use std::collections::{HashMap, VecDeque};
 
 use super::episode::Subject;
 use super::retry::{Caller, DECIDE_AFTER, Link};
-use super::{
-    Clients, Decided, NO_VERDICT, caller, complete, is_cut_short, kind_of, signal_end, tokens,
-    waste_of_end,
-};
-use crate::burst::{Address, FlowId, Packets};
+use super::{Account, Begun, Clients, NO_VERDICT, caller, complete, signal_end, tokens};
+use crate::burst::{Address, Packets};
 use crate::exchange::Exchanges;
 use crate::exchange::mux::{MuxEdge, Stream, StreamEnding, StreamFacts};
-use crate::exchange::recent::Recent;
 use crate::flow::table::FlowTable;
 use crate::keyed::Keys;
+use crate::lru::LruMap;
 use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
-use crate::policy::snapshot::{EndpointId, Snapshot};
-use crate::telemetry::event::{
-    Event, EventSender, Exchange, ExchangeId, Outcome, Peers, Reason, Signal, Verdict, Visibility,
-    length_bucket,
-};
+use crate::policy::snapshot::Snapshot;
+use crate::telemetry::event::{Decision, EventSender, Exchange, ExchangeId, Outcome, Visibility};
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
 use held::Held;
 use link::{Links, Size};
 
-pub(super) use link::GROUPS;
 use shape::{Shapes, Suspect};
 
 /// What an lcore remembers of the clients and servers of HTTP/2.
 #[derive(Debug)]
 pub(super) struct Streams {
     links: Links,
-    shapes: Recent<Address, Shapes>,
+    shapes: LruMap<Address, Shapes>,
     /// Streams that are not decided yet, by number: the order in which they became known.
     undecided: VecDeque<Undecided>,
     /// What was decided of streams that still run.
-    running: HashMap<ExchangeId, (Link, (Verdict, Reason))>,
+    running: HashMap<ExchangeId, (Link, Decision)>,
     /// Streams that are over, and may have been something else.
     held: Held,
     /// Streams that found no room in one of these.
@@ -54,36 +47,29 @@ pub(super) struct Streams {
 
 #[derive(Debug)]
 struct Undecided {
-    id: ExchangeId,
-    flow: FlowId,
-    caller: Caller,
-    peers: Peers,
-    at: Nanos,
-    endpoint: Option<EndpointId>,
+    begun: Begun,
     /// Its end, if that has come meanwhile.
     ended: Option<(Exchange, Size, Nanos, Option<Suspect>)>,
 }
 
-const SERVERS: usize = 256;
 const UNDECIDED_MAX: usize = 8192;
 const RUNNING_MAX: usize = 8192;
 /// Streams decided, or given free, in one burst at most.
 const PER_BURST: usize = 64;
 
-impl Default for Streams {
-    fn default() -> Self {
+impl Streams {
+    /// For so many clients and servers.
+    pub(super) fn with_capacity(clients: usize, servers: usize) -> Self {
         Self {
-            links: Links::default(),
-            shapes: Recent::with_capacity(SERVERS),
+            links: Links::with_capacity(clients),
+            shapes: LruMap::with_capacity(servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             running: HashMap::with_capacity(2 * RUNNING_MAX),
             held: Held::default(),
             pushed_out: 0,
         }
     }
-}
 
-impl Streams {
     /// Whether a stream is still to be told of.
     pub(super) fn has_undecided(&self) -> bool {
         !self.undecided.is_empty() || !self.held.is_empty()
@@ -96,7 +82,7 @@ impl Streams {
 
     /// What is learnt of a server.
     pub(super) fn export(&self, server: Address) -> LearntHttp2 {
-        self.shapes.get(server).map(Shapes::export).unwrap_or_default()
+        self.shapes.get(&server).map(Shapes::export).unwrap_or_default()
     }
 
     /// Forgets what was hashed under a key that is gone, a little of it a call.
@@ -105,7 +91,7 @@ impl Streams {
     }
 
     /// Notes what is done with a decided attempt that is not told of yet.
-    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
+    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: Decision) {
         if let Some((_, noted)) = self.running.get_mut(&id) {
             *noted = verdict;
         } else {
@@ -114,7 +100,7 @@ impl Streams {
     }
 
     fn waiting_mut(&mut self, id: ExchangeId) -> Option<&mut Undecided> {
-        let place = self.undecided.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        let place = self.undecided.binary_search_by_key(&id, |waiting| waiting.begun.id).ok()?;
         self.undecided.get_mut(place)
     }
 }
@@ -137,9 +123,18 @@ pub(super) fn observe(
                 let entry = flows.entry(flow);
                 let started = (id, caller.application);
                 streams.links.started(key, started, (flow, entry.number), at);
-                let peers = entry.peers();
-                let ended = None;
-                let waiting = Undecided { id, flow, caller, peers, at, endpoint, ended };
+                let begun = Begun {
+                    id,
+                    flow,
+                    peers: entry.peers(),
+                    endpoint,
+                    at,
+                    meant: at,
+                    continues: false,
+                    application: caller.application,
+                    place: None,
+                };
+                let waiting = Undecided { begun, ended: None };
                 if streams.undecided.len() == UNDECIDED_MAX {
                     decide_next(exchanges, clients, policy, events);
                 }
@@ -155,7 +150,7 @@ pub(super) fn observe(
     }
     for _ in 0..PER_BURST {
         let next = clients.streams.undecided.front();
-        if next.is_none_or(|waiting| waiting.at + DECIDE_AFTER > packets.now) {
+        if next.is_none_or(|waiting| waiting.begun.at + DECIDE_AFTER > packets.now) {
             break;
         }
         decide_next(exchanges, clients, policy, events);
@@ -163,7 +158,7 @@ pub(super) fn observe(
     let Clients { streams, finished, .. } = clients;
     for _ in 0..PER_BURST {
         // At the end of an observation nothing more will follow.
-        let shapes = |server| streams.shapes.get(server);
+        let shapes = |server: &Address| streams.shapes.get(server);
         let Some(exchange) = streams.held.pop_due(packets.now, shapes) else { break };
         finished.push(exchange);
     }
@@ -183,7 +178,7 @@ fn ended(
         clients.replies.meet(caller.server, facts.ended, endpoint);
     }
     let learnt = endpoint.and_then(|(_, endpoint)| endpoint.learnt.as_deref());
-    let shapes = clients.streams.shapes.learn(caller.server, facts.ended);
+    let shapes = clients.streams.shapes.touch(caller.server, facts.ended);
     shapes.meet(learnt.map(|learnt| &learnt.http2));
     let error = shapes.is_error(facts, class);
     let outcome = outcome(facts, class, error);
@@ -191,7 +186,8 @@ fn ended(
     let suspect = shapes.suspect(facts, class).filter(|_| complete_so_far);
     shapes.learn(facts, class, error);
     let data = shapes.counted(facts);
-    let exchange = describe(facts, outcome, data, flows, policy);
+    let mut exchange = account(facts, outcome, data, policy).exchange(flows, policy);
+    clients.judge(&mut exchange, facts.flow);
     signal_end(&exchange, events);
     let streams = &mut clients.streams;
     let key = streams.links.key(&caller);
@@ -205,7 +201,7 @@ fn ended(
             let known = streams.running.remove(&exchange.id);
             let (link, verdict) = known.unwrap_or((Link::UNKNOWN, NO_VERDICT));
             let mut exchange = complete(exchange, link);
-            (exchange.verdict, exchange.reason) = verdict;
+            exchange.note_late(&verdict);
             tell(exchange, facts.stream.alone, suspect, facts.ended, clients);
         }
     }
@@ -236,7 +232,9 @@ fn decide_next(
 ) {
     let streams = &mut clients.streams;
     let Some(waiting) = streams.undecided.pop_front() else { return };
-    let Undecided { id, flow, caller, peers, at, endpoint, ended } = waiting;
+    let Undecided { begun, ended } = waiting;
+    let Begun { id, flow, peers, endpoint, at, application, .. } = begun;
+    let caller = Caller { client: peers.client, server: peers.server, application };
     let class = endpoint.map_or(Class::Llm, |id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let now = exchanges.mux.facts(flow, peers.server, id);
@@ -245,7 +243,7 @@ fn decide_next(
         .or_else(|| now.map(|facts| (size(&facts.stream), facts.rtt)));
     let Some(own) = own else { return };
     let key = streams.links.key(&caller);
-    let shapes = streams.shapes.get(peers.server).copied().unwrap_or_default();
+    let shapes = streams.shapes.get(&peers.server).copied().unwrap_or_default();
     let decision = streams.links.decide(&clients.keys, key, id, own, window, |flow, id| {
         let facts = exchanges.mux.facts(flow, peers.server, id)?;
         let outcome = outcome(&facts, class, shapes.is_error(&facts, class));
@@ -256,30 +254,12 @@ fn decide_next(
     }
     let failed = decision.link.retry_of.filter(|_| decision.failed);
     if let Some((server, suspect)) = failed.and_then(|failed| streams.held.fail(failed)) {
-        streams.shapes.learn(server, at).learn_error(suspect);
+        streams.shapes.touch(server, at).learn_error(suspect);
     }
     let attempt = decision.link.attempt;
     let subject = Subject { exchange: id, peers, endpoint };
     clients.patterns.attempted(at, attempt, subject, events);
-    let (start, at, link) = (at, at + DECIDE_AFTER, decision.link);
-    if let Some(kind) = kind_of(&link) {
-        let (exchange, value, episode) = (id, f64::from(attempt), None);
-        events.send(Event::Signal(Signal { at, kind, exchange, peers, endpoint, value, episode }));
-    }
-    clients.decided.push(Decided {
-        id,
-        at,
-        endpoint,
-        link,
-        peers,
-        start,
-        meant: start,
-        continues: false,
-        application: caller.application,
-        work: None,
-        flow,
-        place: None,
-    });
+    begun.decide(decision.link, None, &mut clients.decided, events);
     match ended {
         Some((exchange, _, _, suspect)) => {
             let alone = exchange.outcome_confidence >= ALONE_CONFIDENCE_MIN;
@@ -346,53 +326,29 @@ fn confidence(facts: &StreamFacts, outcome: Outcome) -> f64 {
     if facts.midway { base * 0.6 } else { base }
 }
 
-/// Everything about a stream but what it is a retry of. `data`: bytes of its response without
-/// headers.
-fn describe(
-    facts: &StreamFacts,
-    outcome: Outcome,
-    data: u32,
-    flows: &FlowTable,
-    policy: &Snapshot,
-) -> Exchange {
+/// What is told of a stream. `data`: bytes of its response without headers.
+fn account(facts: &StreamFacts, outcome: Outcome, data: u32, policy: &Snapshot) -> Account {
     let seen = &facts.stream;
-    let entry = flows.entry(facts.flow);
     let endpoint = facts.endpoint.map(|id| policy.endpoint(id));
     let streamed = seen.is_streamed();
     let tokens = endpoint.and_then(|endpoint| tokens::estimate_mux(seen, data, outcome, endpoint));
-    let price = endpoint.and_then(|endpoint| endpoint.price);
-    Exchange {
+    Account {
         id: seen.id,
-        peers: entry.peers(),
+        flow: facts.flow,
         endpoint: facts.endpoint,
-        // A policy that came in the middle of it may call the flow otherwise.
-        call: entry.class.call.filter(|call| Some(call.endpoint) == facts.endpoint),
-        sni: entry.class.sni,
         visibility: Visibility::Mux,
-        from_middle: entry.from_middle(),
-        rtt: entry.halves.map(|half| half.rtt.smoothed()),
         start: seen.start,
         first_byte: seen.first_byte,
         end: seen.last_down.max(seen.last_up),
-        closed: is_cut_short(outcome).then_some(facts.ended.max(seen.start)),
+        closed: Some(facts.ended),
         outcome,
-        attempt: 1,
-        retry_of: None,
-        hedge: false,
-        restart: false,
-        stall: stall(facts, policy.policy().limits.stall()),
-        outcome_confidence: confidence(facts, outcome),
-        retry_confidence: Link::UNKNOWN.confidence,
-        up_bucket: length_bucket(seen.up_bytes.into()),
-        down_bucket: length_bucket(seen.down_bytes.into()),
+        confidence: confidence(facts, outcome),
+        up_bytes: seen.up_bytes,
+        down_bytes: seen.down_bytes,
         streamed,
+        stall: stall(facts, policy.policy().limits.stall()),
         tokens,
-        cost_milli_usd: tokens.zip(price).map(|(tokens, price)| tokens::cost(tokens, price)),
-        waste: waste_of_end(outcome, seen.first_byte.is_some()),
-        amended: None,
         work: None,
-        verdict: Verdict::Pass,
-        reason: Reason::NoRule,
         grounds: grounds(facts, outcome),
     }
 }
@@ -419,6 +375,7 @@ fn grounds(facts: &StreamFacts, outcome: Outcome) -> Grounds {
     Grounds {
         outcome: rule,
         ended,
+        decision: None,
         // Of a request HTTP/2 tells where it begins, not in how many records it came.
         up_records: 0,
         down_records: seen.down_records,
@@ -454,6 +411,7 @@ const STALL_RECORDS_MIN: u16 = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::burst::FlowId;
 
     const RTT: Nanos = Nanos::from_millis(20);
 

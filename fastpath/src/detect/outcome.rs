@@ -48,11 +48,12 @@ pub fn judge(facts: &Facts, class: Class, replies: Option<&Replies>) -> (Outcome
     }
     let within = replies.map_or(failure::SERVICE_TIME_MAX, Replies::errors_within);
     let error_shaped = failure::observe(facts, class, within) && !knows(Replies::is_ordinary)
+        || (class == Class::Llm && knows(Replies::is_stunted))
         || replies.is_some_and(|replies| replies.is_error_page(facts, class));
     let known_error = match class {
         Class::Llm => knows(Replies::is_known_error) || knows(Replies::recurs_as_error),
         Class::Embedding => knows(Replies::is_known_error),
-        Class::Tool => knows(Replies::recurs_as_error),
+        Class::Tool => knows(Replies::is_rejected) || knows(Replies::recurs_as_error),
     };
     let error = if error_shaped { OutcomeRule::ErrorShape } else { OutcomeRule::ErrorSize };
     let whole = match facts.is_terminated() {
@@ -97,6 +98,7 @@ pub fn grounds(facts: &Facts, rule: OutcomeRule) -> Grounds {
     Grounds {
         outcome: rule,
         ended,
+        decision: None,
         up_records: seen.up_records,
         down_records: seen.down_records,
         counted_records: u16::try_from(facts.body().0).unwrap_or(u16::MAX),

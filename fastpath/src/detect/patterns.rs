@@ -14,17 +14,17 @@ use super::cascade::{self, Cascade};
 use super::episode::{Change, Subject};
 use super::fanout::{self, FanOuts};
 use super::margin::{self, Load};
-use super::memory::Memory;
 use super::orphan::{Legs, Progress};
 use super::outage::{self, Backend, Others, Sign};
 use super::retry::Caller;
 use super::thrash::{self, Steps};
 use super::window::{WINDOW, Window};
-use super::{Decided, doomed};
+use super::{Decided, Untold, doomed};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::keyed::Keys;
+use crate::lru::{LruMap, Reuse};
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::telemetry::event::{
     Amendment, Event, EventSender, Exchange, ExchangeId, Outcome, Phase, Scope, SignalKind, Waste,
@@ -32,8 +32,6 @@ use crate::telemetry::event::{
 };
 use crate::time::Nanos;
 
-/// Clients, callers, backends and gateways that are remembered, of each.
-const REMEMBERED: usize = 1024;
 /// Of each, how many are looked at in one tick.
 const PER_TICK: usize = 4;
 /// Confidence of what is counted rather than inferred.
@@ -47,11 +45,11 @@ const FAMILY_BYTES: u32 = 8;
 #[derive(Debug)]
 pub struct Patterns {
     hasher: RandomState,
-    clients: Memory<Address, Client>,
-    callers: Memory<u64, FanOuts>,
-    endpoints: Memory<EndpointId, Endpoint>,
-    backends: Memory<(Address, u16), Server>,
-    gateways: Memory<Address, Legs>,
+    clients: LruMap<Address, Client>,
+    callers: LruMap<u64, FanOuts>,
+    endpoints: LruMap<EndpointId, Endpoint>,
+    backends: LruMap<(Address, u16), Server>,
+    gateways: LruMap<Address, Legs>,
 }
 
 #[derive(Debug, Default)]
@@ -74,20 +72,26 @@ struct Server {
     endpoint: Option<EndpointId>,
 }
 
-impl Default for Patterns {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            clients: Memory::with_capacity(REMEMBERED),
-            callers: Memory::with_capacity(REMEMBERED),
-            endpoints: Memory::with_capacity(ENDPOINTS_MAX),
-            backends: Memory::with_capacity(REMEMBERED),
-            gateways: Memory::with_capacity(REMEMBERED),
-        }
-    }
-}
+impl Reuse for Client {}
+impl Reuse for FanOuts {}
+impl Reuse for Endpoint {}
+impl Reuse for Server {}
+impl Reuse for Legs {}
 
 impl Patterns {
+    /// For so many clients, as many callers and gateways, and so many backends.
+    #[must_use]
+    pub fn with_capacity(clients: usize, backends: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            clients: LruMap::with_capacity(clients),
+            callers: LruMap::with_capacity(clients),
+            endpoints: LruMap::with_capacity(ENDPOINTS_MAX),
+            backends: LruMap::with_capacity(backends),
+            gateways: LruMap::with_capacity(clients),
+        }
+    }
+
     /// What an exchange asks of whom.
     #[must_use]
     pub fn work(&self, keys: &Keys, facts: &Facts, caller: &Caller) -> Work {
@@ -110,12 +114,12 @@ impl Patterns {
         clients.evicted + callers.evicted + endpoints.evicted + backends.evicted + gateways.evicted
     }
 
-    /// An attempt was decided. `finished` are exchanges that have ended and are not told yet.
+    /// An attempt was decided.
     pub fn started(
         &mut self,
         decided: &Decided,
         exchanges: &Exchanges,
-        finished: &mut [Exchange],
+        untold: &mut Untold<'_>,
         events: &mut EventSender,
     ) {
         let &Decided { id, endpoint, link, peers, flow, start: at, .. } = decided;
@@ -123,7 +127,7 @@ impl Patterns {
         self.attempted(at, link.attempt, subject, events);
         let margin = self.margin(endpoint, at);
         if let Some(work) = decided.work {
-            let client = self.clients.of(peers.client, at);
+            let client = self.clients.touch(peers.client, at);
             let start = thrash::Start { at, flow, work, retry_of: link.retry_of, subject };
             let change = client.steps.started(&start, |flow, id| {
                 let seen = exchanges.facts(flow, id)?.seen;
@@ -131,13 +135,11 @@ impl Patterns {
             });
             tell_run(events, change);
             let waste = Waste::Thrash;
-            client.steps.take_abandoned(|exchange| {
-                match finished.iter_mut().find(|finished| finished.id == exchange) {
-                    Some(finished) => finished.waste = finished.waste.or(Some(waste)),
-                    None => {
-                        let amendment = Amendment { at: decided.at, exchange, waste };
-                        events.send(Event::Amendment(amendment));
-                    }
+            client.steps.take_abandoned(|exchange| match untold.find(exchange) {
+                Some(untold) => untold.waste = untold.waste.or(Some(waste)),
+                None => {
+                    let amendment = Amendment { at: decided.at, exchange, waste };
+                    events.send(Event::Amendment(amendment));
                 }
             });
         }
@@ -145,9 +147,9 @@ impl Patterns {
         let &Decided { meant, continues, .. } = decided;
         let start = fanout::Start { at, meant, continues, attempt, retry_of, subject };
         let caller = self.hasher.hash_one((peers.client, peers.server, decided.application));
-        let change = self.callers.of(caller, at).started(&start);
+        let change = self.callers.touch(caller, at).started(&start);
         tell(events, SignalKind::FanOut, Scope::Client, change, margin, INFERRED);
-        self.gateways.of(peers.client, at).started(id, flow, at);
+        self.gateways.touch(peers.client, at).started(id, flow, at);
     }
 
     /// An attempt was decided, of which no more is known than whose it is and its number.
@@ -160,18 +162,18 @@ impl Patterns {
     ) {
         let limits = cascade::Limits::default();
         if let Some(endpoint) = subject.endpoint {
-            let state = self.endpoints.of(endpoint, at);
+            let state = self.endpoints.touch(endpoint, at);
             let change = state.cascade.started(at, attempt, subject, &limits);
             let margin = change.and_then(|_| state.margin(at));
             tell(events, SignalKind::Cascade, Scope::Endpoint, change, margin, COUNTED);
         }
         let margin = self.margin(subject.endpoint, at);
-        let client = self.clients.of(subject.peers.client, at);
+        let client = self.clients.touch(subject.peers.client, at);
         let change = client.cascade.started(at, attempt, subject, &limits);
         tell(events, SignalKind::Cascade, Scope::Client, change, margin, COUNTED);
     }
 
-    /// Everything about an exchange is known, but what it means beside others.
+    /// Everything about an exchange is known, but what its answer was and what it means beside others.
     pub fn ended(
         &mut self,
         exchange: &mut Exchange,
@@ -180,7 +182,7 @@ impl Patterns {
     ) {
         let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
         let tokens = likely_tokens(exchange);
-        if let Some(client) = self.clients.known(&exchange.peers.client) {
+        if let Some(client) = self.clients.get_mut(&exchange.peers.client) {
             if in_vain {
                 client.cascade.came_to_nothing(tokens);
             }
@@ -192,7 +194,51 @@ impl Patterns {
         }
         self.branch_ended(exchange, events);
         self.leg_ended(exchange, exchanges, events);
-        self.backend_answered(exchange, in_vain, events);
+    }
+
+    /// The answer of an exchange that had ended turns out to have been none.
+    pub fn failed(&mut self, exchange: &Exchange) {
+        let &Exchange { id, end, outcome, waste, .. } = exchange;
+        if let Some(client) = self.clients.get_mut(&exchange.peers.client) {
+            if exchange.retry_of.is_some() {
+                client.cascade.came_to_nothing(likely_tokens(exchange));
+            }
+            client.steps.ended(id, end, outcome, None, waste.is_some());
+        }
+    }
+
+    /// Everything about an exchange is known.
+    pub fn told(&mut self, exchange: &Exchange, events: &mut EventSender) {
+        let in_vain = exchange.retry_of.is_some() && exchange.outcome.invites_retry();
+        let &Exchange { id, peers, endpoint, start, first_byte, outcome, .. } = exchange;
+        let at = exchange.closed.unwrap_or(exchange.end).max(exchange.end);
+        let waited = first_byte.is_none().then(|| at.since(start));
+        let sign = outage::sign(outcome, waited);
+        let state = endpoint.map(|endpoint| self.endpoints.touch(endpoint, at));
+        let server = self.backends.touch((peers.server, peers.server_port), at);
+        server.endpoint = endpoint;
+        let (mut others, mut margin) = (Others::default(), None);
+        if let Some(state) = state {
+            if in_vain {
+                state.cascade.came_to_nothing(likely_tokens(exchange));
+            }
+            let (answered, failed) = server.backend.counts(at);
+            let [all_answered, all_failed] = state.over.sums(at);
+            others.answered = all_answered.saturating_sub(answered);
+            others.failed = all_failed.saturating_sub(failed);
+            if let Some(sign) = sign {
+                state.over.add(at, usize::from(sign != Sign::Answered));
+                state.most = state.most.max(state.over.sums(at)[0]);
+            }
+            margin = state.margin(at);
+        }
+        if let Some(sign) = sign {
+            let subject = Subject { exchange: id, peers, endpoint };
+            let client = self.hasher.hash_one(peers.client);
+            let limits = outage::Limits::default();
+            let told = server.backend.ended(at, sign, client, subject, others, &limits);
+            tell_outage(events, told, margin);
+        }
     }
 
     /// Time has passed: looks for episodes that are over, a few places a call.
@@ -222,30 +268,30 @@ impl Patterns {
 
     /// The observation is over: every episode that runs ends.
     pub fn close(&mut self, now: Nanos, events: &mut EventSender) {
-        for client in self.clients.all() {
+        for client in self.clients.values_mut() {
             let change = client.cascade.close(now);
             tell(events, SignalKind::Cascade, Scope::Client, change, None, COUNTED);
             while let Some(change) = client.steps.close() {
                 tell_run(events, Some(change));
             }
         }
-        for fan_outs in self.callers.all() {
+        for fan_outs in self.callers.values_mut() {
             while let Some(change) = fan_outs.close() {
                 tell(events, SignalKind::FanOut, Scope::Client, Some(change), None, INFERRED);
             }
         }
-        for endpoint in self.endpoints.all() {
+        for endpoint in self.endpoints.values_mut() {
             let margin = endpoint.margin(now);
             let change = endpoint.cascade.close(now);
             tell(events, SignalKind::Cascade, Scope::Endpoint, change, margin, COUNTED);
         }
-        for server in self.backends.all() {
+        for server in self.backends.values_mut() {
             tell_outage(events, server.backend.close(now), None);
         }
     }
 
     fn margin(&mut self, endpoint: Option<EndpointId>, now: Nanos) -> Option<f64> {
-        self.endpoints.known(&endpoint?)?.margin(now)
+        self.endpoints.get_mut(&endpoint?)?.margin(now)
     }
 
     fn branch_ended(&mut self, exchange: &mut Exchange, events: &mut EventSender) {
@@ -254,7 +300,7 @@ impl Patterns {
         let caller = self.hasher.hash_one((peers.client, peers.server, application));
         let (id, end, outcome) = (exchange.id, exchange.end, exchange.outcome);
         let tokens = likely_tokens(exchange);
-        let fan_outs = self.callers.known(&caller);
+        let fan_outs = self.callers.get_mut(&caller);
         let doomed = fan_outs.and_then(|f| f.ended(id, end, outcome, tokens));
         if let Some(doomed) = doomed {
             if doomed.confidence >= doomed::BOOKED_FROM {
@@ -272,49 +318,17 @@ impl Patterns {
         events: &mut EventSender,
     ) {
         let &mut Exchange { id, peers, start, first_byte, end, .. } = exchange;
-        let upstream = self.gateways.known(&peers.client);
+        let upstream = self.gateways.get_mut(&peers.client);
         if let Some(orphan) = upstream.and_then(|legs| legs.ended(id, first_byte, end)) {
             exchange.waste = exchange.waste.or(Some(Waste::Orphan));
             let (after, share) = (orphan.after, orphan.share);
             tell_alone(events, SignalKind::Orphan, exchange, after, share, orphan.confidence);
         }
         let left = exchange.closed.filter(|_| exchange.outcome == Outcome::ClientAbort);
-        if let (Some(left), Some(legs)) = (left, self.gateways.known(&peers.server)) {
+        if let (Some(left), Some(legs)) = (left, self.gateways.get_mut(&peers.server)) {
             let down_bytes = exchange.down_bucket / 2;
             let downstream = Progress { start, first_byte, down_bytes };
             legs.downstream_left(&downstream, left, |flow, id| progress(exchanges, flow, id));
-        }
-    }
-
-    fn backend_answered(&mut self, exchange: &Exchange, in_vain: bool, events: &mut EventSender) {
-        let &Exchange { id, peers, endpoint, start, first_byte, outcome, .. } = exchange;
-        let at = exchange.closed.unwrap_or(exchange.end).max(exchange.end);
-        let waited = first_byte.is_none().then(|| at.since(start));
-        let sign = outage::sign(outcome, waited);
-        let state = endpoint.map(|endpoint| self.endpoints.of(endpoint, at));
-        let server = self.backends.of((peers.server, peers.server_port), at);
-        server.endpoint = endpoint;
-        let (mut others, mut margin) = (Others::default(), None);
-        if let Some(state) = state {
-            if in_vain {
-                state.cascade.came_to_nothing(likely_tokens(exchange));
-            }
-            let (answered, failed) = server.backend.counts(at);
-            let [all_answered, all_failed] = state.over.sums(at);
-            others.answered = all_answered.saturating_sub(answered);
-            others.failed = all_failed.saturating_sub(failed);
-            if let Some(sign) = sign {
-                state.over.add(at, usize::from(sign != Sign::Answered));
-                state.most = state.most.max(state.over.sums(at)[0]);
-            }
-            margin = state.margin(at);
-        }
-        if let Some(sign) = sign {
-            let subject = Subject { exchange: id, peers, endpoint };
-            let client = self.hasher.hash_one(peers.client);
-            let limits = outage::Limits::default();
-            let told = server.backend.ended(at, sign, client, subject, others, &limits);
-            tell_outage(events, told, margin);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! left: a reset and a close look like acknowledgments. Acknowledgments ride along with requests,
 //! so lengths do not repeat and no links are drawn; tokens are fitted to records and there are none.
 
+use super::account::Account;
 use crate::burst::Protocol;
 use crate::exchange::h1::Facts;
 use crate::telemetry::event::{Outcome, Peers};
@@ -15,9 +16,15 @@ pub fn is_between(peers: &Peers) -> bool {
     peers.protocol == Protocol::Udp
 }
 
-/// How an exchange ended, as far as that is seen: it was answered, or nobody knows.
+/// What is told of an exchange.
 #[must_use]
-pub fn judge(facts: &Facts) -> (Outcome, OutcomeRule) {
+pub(super) fn account(facts: &Facts) -> Account {
+    let (outcome, rule) = judge(facts);
+    super::account(facts, outcome, rule)
+}
+
+/// How an exchange ended, as far as that is seen: it was answered, or nobody knows.
+fn judge(facts: &Facts) -> (Outcome, OutcomeRule) {
     match facts.seen.down_records {
         0 => (Outcome::Open, OutcomeRule::NoResponse),
         _ => (Outcome::Complete, OutcomeRule::NothingAgainst),

@@ -11,17 +11,19 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::calls::Calls;
+use super::calls::{Called, Calls};
 use super::continuity::{Before, Came};
-use super::group::{Attempt, Carried, Completed, Debt, Group, Groups, Place, Progress};
+use super::group::{Attempt, Carried, Completed, Debt, Group, Place, Progress};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
+use super::size::{FAMILY_BYTES, Reply, Request, Size};
 use super::{hedge, restart};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
-use crate::keyed::{Fresh, Kept, Keys};
-use crate::telemetry::event::{ExchangeId, Outcome, Reason, Verdict};
+use crate::keyed::Keys;
+use crate::lru::LruMap;
+use crate::telemetry::event::{Decision, ExchangeId, Outcome};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
 
@@ -35,6 +37,8 @@ const AGE_MAX: Nanos = Nanos::from_secs(75);
 pub const LINK_ABOVE: f64 = -1.0;
 /// Starts a second of one length that are always there.
 const BACKGROUND_PER_SEC: f64 = 0.002;
+/// Starts are counted over this time where nothing of a request is known.
+const STARTS_WITHIN: Nanos = Nanos::from_secs(10);
 /// What it costs that only the body is the same.
 const BODY_ONLY: f64 = 0.3;
 /// Seconds by which a retry may seem to start before the attempt that was cut has ended.
@@ -47,10 +51,30 @@ const TEMPLATE_ABOVE: u32 = 2;
 const AT_ONCE_MIN: u32 = 2;
 /// A link teaches how a group retries from this log-likelihood ratio on.
 const LEARN_ABOVE: f64 = 0.0;
-/// Lengths this close, completed this recently, are one family: headers that differ by a digit or
-/// two.
-const FAMILY_BYTES: i64 = 3;
+/// Lengths of a family that completed this recently count.
 const FAMILY_WITHIN: Nanos = Nanos::from_secs(60);
+/// Answers of a group that may be in doubt at once.
+const DOUBTED_MAX: usize = 40;
+/// A request that comes later than this after an answer, seconds, does not put it in doubt: after a
+/// first attempt, a later one, and an answer that is not what models give.
+const AGAIN_WITHIN_SECS: f64 = 0.6;
+const LATER_AGAIN_WITHIN_SECS: f64 = 1.2;
+const MODEL_AGAIN_WITHIN_SECS: f64 = 1.7;
+/// Sooner than this, seconds, nothing was called in between that the request could follow from.
+const AGAIN_BUSY_SECS: f64 = 0.25;
+/// One that is asked for more often has one answer, whatever it is.
+const AGAIN_MAX: u16 = 5;
+/// Most answers that may be errors are none: log of the odds.
+const DOUBT: f64 = 2.3;
+
+/// How an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It ended like this, or would if it ended now.
+    Told(Outcome),
+    /// It was answered, perhaps by an error: a repeat after at least this pause shows that.
+    Doubted(Nanos),
+}
 
 /// What an attempt was decided to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,16 +93,6 @@ pub struct Link {
     pub grounds: LinkGrounds,
 }
 
-/// Request lengths of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// Until the attempt is decided: bytes of the whole request, and a digest of the lengths of the
-    /// records after the first; `None` when there is only one.
-    Clear(u32, Option<u64>),
-    /// Once it is: keyed hashes of both.
-    Hashed(Kept, Option<Kept>),
-}
-
 /// Who calls whom with which application.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Caller {
@@ -93,7 +107,7 @@ pub struct Caller {
 /// What an lcore remembers of attempts.
 #[derive(Debug)]
 pub struct RetryMemory {
-    groups: Groups,
+    groups: LruMap<Place, Group>,
     calls: Calls,
     hasher: RandomState,
     pairs: Vec<Pair>,
@@ -118,9 +132,8 @@ struct Start {
     id: ExchangeId,
     at: Nanos,
     meant: Nanos,
-    bytes: u32,
-    hash: Fresh,
-    body: Option<Body>,
+    elsewhere: Nanos,
+    request: Request,
     flow: FlowId,
     carried: Carried,
     before: Before,
@@ -128,13 +141,6 @@ struct Start {
     rate_per_sec: f64,
     /// Nothing of this length, or nearly, has completed lately.
     unique: bool,
-}
-
-/// The body of a request: a digest of the lengths of its records, and a keyed hash of that.
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    digest: u64,
-    hash: Fresh,
 }
 
 impl Link {
@@ -159,22 +165,23 @@ impl Link {
     };
 }
 
-impl Default for RetryMemory {
-    fn default() -> Self {
+impl RetryMemory {
+    /// For so many groups.
+    #[must_use]
+    pub fn with_capacity(groups: usize) -> Self {
         Self {
-            groups: Groups::default(),
-            calls: Calls::default(),
+            groups: LruMap::with_capacity(groups),
+            calls: Calls::for_groups(groups),
             hasher: RandomState::new(),
             pairs: Vec::with_capacity(4096),
             starts: Vec::with_capacity(64),
             pushed_out: 0,
         }
     }
-}
 
-impl RetryMemory {
     /// Remembers that an attempt was meant, and has started, on a connection that had carried
-    /// something else before or nothing.
+    /// something else before or nothing. Returns where, and when its application had last called
+    /// anybody.
     pub fn started(
         &mut self,
         id: ExchangeId,
@@ -182,45 +189,75 @@ impl RetryMemory {
         (meant, at): (Nanos, Nanos),
         caller: &Caller,
         carried: Carried,
-    ) -> Place {
-        let key = self.hasher.hash_one(caller);
+    ) -> (Place, Nanos) {
+        let (place, Called { elsewhere, anywhere }) = self.called(caller, at);
+        let group = self.groups.touch(place, at);
+        group.forget_before(at.since(AGE_MAX));
+        self.pushed_out += u64::from(group.push(Attempt {
+            id,
+            flow,
+            start: at,
+            meant,
+            carried,
+            elsewhere,
+            link: None,
+            verdict: Decision::default(),
+            paid: false,
+            progress: Progress::Running,
+        }));
+        (place, anywhere)
+    }
+
+    /// Notes a call, whatever becomes of it. Returns the place of the caller's group, and when its
+    /// application had called before.
+    pub fn called(&mut self, caller: &Caller, at: Nanos) -> (Place, Called) {
+        let place = Place(self.hasher.hash_one(caller));
         let application = self.hasher.hash_one((caller.client, caller.application));
-        let elsewhere = self.calls.note(application, key, at);
-        let place = self.groups.find_or_make(key, at);
-        let verdict = (Verdict::Pass, Reason::NoRule);
-        if let Some(group) = self.groups.get_mut(place) {
-            group.forget_before(at.since(AGE_MAX));
-            let progress = Progress::Running;
-            let (link, paid) = (None, false);
-            let start = at;
-            self.pushed_out += u64::from(group.push(Attempt {
-                id,
-                flow,
-                start,
-                meant,
-                carried,
-                elsewhere,
-                link,
-                verdict,
-                paid,
-                progress,
-            }));
-        }
-        place
+        (place, self.calls.note(application, place.0, at))
     }
 
     /// The place of a caller's group, unless it has left.
     #[must_use]
     pub fn place(&self, caller: &Caller) -> Option<Place> {
-        self.groups.find(self.hasher.hash_one(caller))
+        let place = Place(self.hasher.hash_one(caller));
+        self.groups.get(&place).map(|_| place)
+    }
+
+    /// How likely a request of this caller, now, is the retry of an attempt that is known to have
+    /// failed: the densities of the gaps, against the rate at which it starts anything.
+    #[must_use]
+    pub fn provisional(&self, caller: &Caller, window: Nanos, now: Nanos) -> f64 {
+        let Some(group) = self.place(caller).and_then(|place| self.groups.get(&place)) else {
+            return 0.0;
+        };
+        let (mut retry, mut started) = (0.0, 0_u32);
+        for attempt in &group.attempts {
+            started += u32::from(now.since(attempt.start) < STARTS_WITHIN);
+            if let (Progress::Failed(_, debt), false) = (attempt.progress, attempt.paid)
+                && now.since(debt.end) <= window
+            {
+                let number = attempt.link.map_or(1, |link| link.attempt);
+                retry += group.habit.density(now.since(debt.end).secs_f64(), number);
+            }
+        }
+        let rate = f64::from(started) / STARTS_WITHIN.secs_f64();
+        retry / (retry + rate.max(BACKGROUND_PER_SEC))
     }
 
     /// Lets a server's memory of answers learn from one, and from what the same request was answered
     /// before.
     pub fn answered(&self, keys: &Keys, place: Place, facts: &Facts, recurring: &mut Recurring) {
         let (size, request) = (facts.seen.down_bytes, keys.length(facts.seen.up_bytes.into()));
-        let known = self.groups.get(place).and_then(|group| group.length(request));
-        let before = known.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        let Some(group) = self.groups.get(&place) else { return };
+        let known = group.length(request);
+        let in_doubt = group.attempts.iter().rev().find_map(|attempt| match attempt.progress {
+            Progress::Doubted(asked, debt) if asked.is(facts.seen.up_bytes, request) => {
+                Some((debt.answer.exact, false))
+            }
+            _ => None,
+        });
+        let settled = known.map(|length| (length.answer, length.count > TEMPLATE_ABOVE));
+        let before = in_doubt.or(settled);
         recurring.learn(&Answer { size, request, before }, keys);
     }
 
@@ -230,18 +267,14 @@ impl RetryMemory {
         keys: &Keys,
         place: Place,
         facts: &Facts,
-        outcome: Outcome,
-    ) -> Option<(Link, (Verdict, Reason))> {
+        standing: Standing,
+    ) -> Option<(Link, Decision)> {
         let mut size = Size::of(facts);
-        let group = self.groups.get_mut(place)?;
-        if outcome == Outcome::Complete {
-            let answer = keys.length(facts.seen.down_bytes.into()).kept();
-            let hash = keys.length(facts.seen.up_bytes.into());
-            let body = size.body(keys).map(|body| body.hash.kept());
-            let (start, end) = (facts.seen.start, facts.seen.last_down);
-            group.learn_length(&Completed { hash, body, answer, start, end });
+        let group = self.groups.get_mut(&place)?;
+        if standing == Standing::Told(Outcome::Complete) {
+            group.learn_length(&completed(facts, keys));
         }
-        if !outcome.invites_retry() {
+        if !standing.may_invite_retry() {
             // It had looked like a failure, and somebody was taken for its retry.
             let names_it = |attempt: &&mut Attempt| {
                 attempt.link.is_some_and(|link| link.retry_of == Some(facts.seen.id))
@@ -255,16 +288,55 @@ impl RetryMemory {
         if link.is_some() {
             size = size.hashed(keys);
         }
-        attempt.progress =
-            debt(facts, outcome).map_or(Progress::Done(size), |debt| Progress::Failed(size, debt));
+        attempt.progress = match (standing, debt(facts, standing, keys)) {
+            (_, None) => Progress::Done(size),
+            (Standing::Doubted(_), Some(debt)) => Progress::Doubted(size, debt),
+            (Standing::Told(_), Some(debt)) => Progress::Failed(size, debt),
+        };
         let verdict = attempt.verdict;
         group.attempts.retain(|attempt| !attempt.is_spent());
         link.map(|link| (link, verdict))
     }
 
+    /// Whether a doubt about the answer to this request could be settled by what follows: requests
+    /// of its length are no template, and not too many wait already.
+    #[must_use]
+    pub fn may_doubt(&self, keys: &Keys, place: Place, facts: &Facts) -> bool {
+        let Some(group) = self.groups.get(&place) else { return false };
+        let length = group.length(keys.length(facts.seen.up_bytes.into()));
+        let doubted = |attempt: &&Attempt| matches!(attempt.progress, Progress::Doubted(..));
+        length.is_none_or(|length| length.count <= TEMPLATE_ABOVE)
+            && group.attempts.iter().filter(doubted).count() < DOUBTED_MAX
+    }
+
+    /// Whether another attempt is the retry of this one.
+    #[must_use]
+    pub fn is_tried_again(&self, place: Place, id: ExchangeId) -> bool {
+        let attempt = self.groups.get(&place).and_then(|group| group.attempt(id));
+        attempt.is_some_and(|attempt| attempt.paid)
+    }
+
+    /// The doubt about an answer is settled. Returns whether requests of this length have had another
+    /// answer.
+    pub fn settled(&mut self, keys: &Keys, place: Place, facts: &Facts, failed: bool) -> bool {
+        let Some(group) = self.groups.get_mut(&place) else { return false };
+        if !failed {
+            group.learn_length(&completed(facts, keys));
+        }
+        if let Some(attempt) = group.attempt_mut(facts.seen.id)
+            && let Progress::Doubted(size, debt) = attempt.progress
+        {
+            attempt.progress =
+                if failed { Progress::Failed(size, debt) } else { Progress::Done(size) };
+        }
+        group.attempts.retain(|attempt| !attempt.is_spent());
+        let length = group.length(keys.length(facts.seen.up_bytes.into()));
+        length.is_some_and(|length| !keys.is_length(length.answer, facts.seen.down_bytes))
+    }
+
     /// Notes what is done with an attempt that still runs.
-    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: (Verdict, Reason)) {
-        if let Some(attempt) = self.groups.get_mut(place).and_then(|group| group.attempt_mut(id)) {
+    pub fn note_verdict(&mut self, place: Place, id: ExchangeId, verdict: Decision) {
+        if let Some(attempt) = self.groups.get_mut(&place).and_then(|group| group.attempt_mut(id)) {
             attempt.verdict = verdict;
         }
     }
@@ -272,7 +344,7 @@ impl RetryMemory {
     /// Forgets what is too old, in one group a call. `stale`: what was hashed under a key that is
     /// gone as well.
     pub fn sweep(&mut self, now: Nanos, keys: &Keys, stale: bool) {
-        let group = self.groups.next_in_round();
+        let Some(group) = self.groups.next_in_round() else { return };
         group.forget_before(now.since(AGE_MAX));
         if stale {
             group.forget_unknown(keys);
@@ -281,7 +353,7 @@ impl RetryMemory {
 
     /// Forgets what was no exchange.
     pub fn withdrawn(&mut self, place: Place, id: ExchangeId) {
-        if let Some(group) = self.groups.get_mut(place) {
+        if let Some(group) = self.groups.get_mut(&place) {
             group.attempts.retain(|attempt| attempt.id != id);
         }
     }
@@ -295,13 +367,13 @@ impl RetryMemory {
         id: ExchangeId,
         window: Nanos,
         exchanges: &Exchanges,
-        outcome_of: impl Fn(&Facts) -> Outcome,
+        standing_of: impl Fn(&Facts) -> Standing,
     ) -> Link {
         let Self { groups, pairs, starts, .. } = self;
         starts.clear();
         pairs.clear();
-        let Some(group) = groups.get_mut(place) else { return Link::UNKNOWN };
-        let view = View { group, keys, exchanges, outcome_of: &outcome_of };
+        let Some(group) = groups.get_mut(&place) else { return Link::UNKNOWN };
+        let view = View { group, keys, exchanges, standing_of: &standing_of };
         let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
         let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
         let repeat = view.repeat(attempt, &own);
@@ -338,60 +410,7 @@ impl RetryMemory {
     /// Groups, attempts and applications that were pushed out before their time.
     #[must_use]
     pub fn evicted(&self) -> u64 {
-        self.groups.evicted() + self.calls.evicted() + self.pushed_out
-    }
-}
-
-/// Bodies are no lengths, whatever their digest.
-const BODY: u64 = 1;
-
-impl Size {
-    fn of(facts: &Facts) -> Self {
-        let seen = &facts.seen;
-        // The digest has a key of its own and lives as long as the length in clear beside it.
-        let body = seen.body_hash.rotate_left(16) ^ u64::from(seen.up_records);
-        Self::Clear(seen.up_bytes, (seen.up_records > 1).then_some(body))
-    }
-
-    fn body(self, keys: &Keys) -> Option<Body> {
-        let Self::Clear(_, Some(digest)) = self else { return None };
-        Some(Body { digest, hash: keys.hash(BODY, digest) })
-    }
-
-    fn hashed(self, keys: &Keys) -> Self {
-        match self {
-            Self::Hashed(..) => self,
-            Self::Clear(bytes, _) => Self::Hashed(
-                keys.length(bytes.into()).kept(),
-                self.body(keys).map(|body| body.hash.kept()),
-            ),
-        }
-    }
-
-    /// How the request of this size is like one that starts.
-    fn alike(self, start: &Start, near: &[Fresh]) -> Alike {
-        match self {
-            Self::Hashed(whole, body) => alike(whole, body, start, near),
-            Self::Clear(bytes, _) if bytes == start.bytes => Alike::Same,
-            Self::Clear(_, Some(body)) if start.body.is_some_and(|own| own.digest == body) => {
-                Alike::Body
-            }
-            Self::Clear(bytes, _) => {
-                let apart = i64::from(bytes.abs_diff(start.bytes));
-                if apart <= FAMILY_BYTES && !near.is_empty() { Alike::Near } else { Alike::Other }
-            }
-        }
-    }
-}
-
-/// The same of hashes. `near`: those of lengths that differ by a digit or two.
-fn alike(whole: Kept, body: Option<Kept>, start: &Start, near: &[Fresh]) -> Alike {
-    let same_body = || body.zip(start.body).is_some_and(|(body, own)| own.hash.is(body));
-    match () {
-        () if start.hash.is(whole) => Alike::Same,
-        () if same_body() => Alike::Body,
-        () if near.iter().any(|hash| hash.is(whole)) => Alike::Near,
-        () => Alike::Other,
+        self.groups.evicted + self.calls.evicted() + self.pushed_out
     }
 }
 
@@ -400,15 +419,15 @@ struct View<'a, O> {
     group: &'a Group,
     keys: &'a Keys,
     exchanges: &'a Exchanges,
-    outcome_of: &'a O,
+    standing_of: &'a O,
 }
 
-impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
+impl<O: Fn(&Facts) -> Standing> View<'_, O> {
     /// What an undecided attempt is compared by. `None` when nothing is known of it any more.
     fn start(&self, attempt: &Attempt) -> Option<Start> {
         let size = match attempt.progress {
             Progress::Running => Size::of(&self.exchanges.facts(attempt.flow, attempt.id)?),
-            Progress::Done(size) | Progress::Failed(size, _) => size,
+            Progress::Done(size) | Progress::Doubted(size, _) | Progress::Failed(size, _) => size,
         };
         let Size::Clear(bytes, _) = size else { return None };
         let running = |family: i64| {
@@ -416,13 +435,13 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
                 |other: &&Attempt| self.completed_before(other, attempt.start, bytes, family);
             self.group.attempts.iter().filter(near).count()
         };
-        let hash = self.keys.length(bytes.into());
+        let request = size.request(self.keys)?;
         let lately = |length: &super::group::Length| length.last + FAMILY_WITHIN > attempt.start;
         let family = (-FAMILY_BYTES..=FAMILY_BYTES).any(|off| {
             let hash = self.keys.length(i64::from(bytes) + off);
             self.group.length(hash).is_some_and(lately)
         });
-        let (count, first) = self.group.length(hash).map_or((0, attempt.start), |length| {
+        let (count, first) = self.group.length(request.hash).map_or((0, attempt.start), |length| {
             (length.count_before(attempt.start), length.first)
         });
         let at_once = self.at_once(attempt, bytes);
@@ -435,11 +454,59 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             0.0
         };
         let unique = rate_per_sec == 0.0 && !family && running(FAMILY_BYTES) == 0;
-        let Attempt { id, start: at, meant, flow, carried, .. } = *attempt;
-        let (body, before) = (size.body(self.keys), self.before(attempt));
-        let start =
-            Start { id, at, meant, bytes, hash, body, flow, carried, before, rate_per_sec, unique };
-        Some(start)
+        let Attempt { id, start: at, meant, elsewhere, flow, carried, .. } = *attempt;
+        let before = self.before(attempt);
+        Some(Start {
+            id,
+            at,
+            meant,
+            elsewhere,
+            request,
+            flow,
+            carried,
+            before,
+            rate_per_sec,
+            unique,
+        })
+    }
+
+    /// Whether `start` asks for nothing but what `doubted` has asked for: nothing else of nearly its
+    /// length runs, or was answered lately, but for attempts before it with the same answer.
+    fn is_alone_with(&self, doubted: &Attempt, answer: Reply, start: &Start) -> bool {
+        let near = start.request.near(self.keys);
+        let alike = |size: Size| !matches!(size.alike(&start.request, &near), Alike::Other);
+        let before =
+            |other: &&Attempt| other.id < start.id && other.id != doubted.id && !other.paid;
+        let is_rival = |other: &Attempt| match other.progress {
+            Progress::Doubted(size, debt) => {
+                let tired = other.link.is_some_and(|link| link.attempt >= AGAIN_MAX);
+                alike(size) && (tired || !debt.answer.is_near(&answer))
+            }
+            Progress::Running => {
+                let facts = self.exchanges.facts(other.flow, other.id);
+                facts.is_some_and(|facts| alike(Size::of(&facts)))
+            }
+            Progress::Done(_) | Progress::Failed(..) => false,
+        };
+        start.unique && !self.group.attempts.iter().filter(before).any(is_rival)
+    }
+
+    /// Whether a request of the same length shows that the answer was none: it comes as soon as
+    /// clients try again. Where answers may be as prompt, it must follow from nothing else that was
+    /// called in between; and if it comes as soon as a worker's next piece of work, have had the same
+    /// answer.
+    fn asks_again(&self, start: &Start, (debt, number): (Debt, u16), gap_secs: f64) -> bool {
+        let within = match number {
+            _ if debt.pause == Nanos::ZERO => MODEL_AGAIN_WITHIN_SECS,
+            1 => AGAIN_WITHIN_SECS,
+            _ => LATER_AGAIN_WITHIN_SECS,
+        };
+        let called = start.elsewhere > debt.end && gap_secs > AGAIN_BUSY_SECS;
+        let busy = called && debt.pause > Nanos::ZERO;
+        let answer = || self.group.attempt(start.id).and_then(|attempt| self.debt(attempt));
+        let paused = gap_secs >= debt.pause.secs_f64()
+            || answer().is_some_and(|(_, own, _)| own.answer.is_near(&debt.answer));
+        number <= AGAIN_MAX && gap_secs < within && !busy && paused
     }
 
     /// What the connection of an attempt had carried before.
@@ -491,15 +558,15 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             let near = (i64::from(facts.seen.up_bytes) - i64::from(bytes)).abs() <= family;
             near && facts.seen.down_records > 0
                 && facts.seen.last_down < at
-                && !(self.outcome_of)(&facts).invites_retry()
+                && !(self.standing_of)(&facts).may_invite_retry()
         })
     }
 
     /// What an undecided attempt repeats.
     fn repeat(&self, attempt: &Attempt, start: &Start) -> Repeat {
-        let near = [-3, -2, -1, 1, 2, 3].map(|off| self.keys.length(i64::from(start.bytes) + off));
+        let near = start.request.near(self.keys);
         let completed = self.group.lengths().flat_map(move |length| {
-            let alike = alike(length.hash, length.body, start, &near);
+            let alike = start.request.alike(length.hash, length.body, &near);
             length.spans().map(move |(start, end)| {
                 let (answered, end) = (Some(end), Some(end));
                 Earlier { alike, start, answered, end }
@@ -508,7 +575,7 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         let before = self.group.attempts.iter().filter(move |other| other.id < attempt.id);
         let others = before.filter_map(move |other| {
             let (size, answered, end) = self.standing(other)?;
-            let alike = size.alike(start, &near);
+            let alike = size.alike(&start.request, &near);
             Some(Earlier { alike, start: other.start, answered, end })
         });
         let &Attempt { start: at, elsewhere, carried, .. } = attempt;
@@ -520,11 +587,16 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
     fn standing(&self, attempt: &Attempt) -> Option<(Size, Option<Nanos>, Option<Nanos>)> {
         match attempt.progress {
             Progress::Done(_) => None,
-            Progress::Failed(size, debt) => Some((size, None, Some(debt.end))),
+            Progress::Doubted(size, debt) if !attempt.paid => {
+                Some((size, Some(debt.end), Some(debt.end)))
+            }
+            Progress::Doubted(size, debt) | Progress::Failed(size, debt) => {
+                Some((size, None, Some(debt.end)))
+            }
             Progress::Running => {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
                 let end = facts.seen.first_byte.map(|_| facts.seen.last_down);
-                let fails = (self.outcome_of)(&facts).invites_retry();
+                let fails = attempt.paid || (self.standing_of)(&facts).invites_retry();
                 Some((Size::of(&facts), end.filter(|_| !fails), end))
             }
         }
@@ -536,8 +608,8 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             if failed.paid || failed.id >= start.id || start.at.since(failed.start) > AGE_MAX {
                 continue;
             }
-            let Some((size, debt)) = self.debt(failed) else { continue };
-            let whole = match size.alike(start, &[]) {
+            let Some((size, debt, doubted)) = self.debt(failed) else { continue };
+            let whole = match size.alike(&start.request, &[]) {
                 Alike::Same => true,
                 Alike::Body => false,
                 Alike::Near | Alike::Other => continue,
@@ -555,9 +627,17 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
             }
             let failed_attempt = failed.link.map_or(1, |link| link.attempt);
             let came = self.came(start, failed, debt);
+            let again = || {
+                self.asks_again(start, (debt, failed_attempt), gap_secs)
+                    && self.is_alone_with(failed, debt.answer, start)
+            };
+            if doubted && !again() {
+                continue;
+            }
             let likelihood = self.group.habit.density(gap_secs, failed_attempt).ln()
                 - (start.rate_per_sec + BACKGROUND_PER_SEC).ln()
                 - if whole { 0.0 } else { BODY_ONLY }
+                - if doubted { DOUBT } else { 0.0 }
                 + self.group.habit.connection(came);
             let failed = failed.id;
             pairs.push(Pair {
@@ -571,27 +651,54 @@ impl<O: Fn(&Facts) -> Outcome> View<'_, O> {
         }
     }
 
-    /// An attempt's debt; of one that still runs, what it would be if it ended now.
-    fn debt(&self, attempt: &Attempt) -> Option<(Size, Debt)> {
+    /// An attempt's debt, and whether it is in doubt; of one that still runs, what it would be if it
+    /// ended now.
+    fn debt(&self, attempt: &Attempt) -> Option<(Size, Debt, bool)> {
         match attempt.progress {
-            Progress::Failed(size, debt) => Some((size, debt)),
+            Progress::Failed(size, debt) => Some((size, debt, false)),
+            Progress::Doubted(size, debt) => Some((size, debt, true)),
             Progress::Done(_) => None,
             Progress::Running => {
                 let facts = self.exchanges.facts(attempt.flow, attempt.id)?;
-                let debt = debt(&facts, (self.outcome_of)(&facts))?;
-                Some((Size::of(&facts), debt))
+                let standing = (self.standing_of)(&facts);
+                let debt = debt(&facts, standing, self.keys)?;
+                Some((Size::of(&facts), debt, matches!(standing, Standing::Doubted(_))))
             }
         }
     }
 }
 
-/// What an attempt with this outcome leaves to be tried again.
-fn debt(facts: &Facts, outcome: Outcome) -> Option<Debt> {
-    let answered = matches!(outcome, Outcome::Failed | Outcome::Throttled);
-    outcome.invites_retry().then(|| Debt {
-        end: facts.closed.filter(|_| !answered).unwrap_or(facts.seen.last_down),
-        exact: answered,
-    })
+impl Standing {
+    fn invites_retry(self) -> bool {
+        matches!(self, Self::Told(outcome) if outcome.invites_retry())
+    }
+
+    fn may_invite_retry(self) -> bool {
+        matches!(self, Self::Doubted(_)) || self.invites_retry()
+    }
+}
+
+fn completed(facts: &Facts, keys: &Keys) -> Completed {
+    let answer = keys.length(facts.seen.down_bytes.into()).kept();
+    let hash = keys.length(facts.seen.up_bytes.into());
+    let body = Size::of(facts).body(keys);
+    let (start, end) = (facts.seen.start, facts.seen.last_down);
+    Completed { hash, body, answer, start, end }
+}
+
+/// What an attempt that stands like this leaves to be tried again.
+fn debt(facts: &Facts, standing: Standing, keys: &Keys) -> Option<Debt> {
+    let end = facts.seen.last_down;
+    let answer = || Reply::of(facts.seen.down_bytes, keys);
+    match standing {
+        Standing::Doubted(pause) => Some(Debt { end, exact: true, pause, answer: answer() }),
+        Standing::Told(outcome) if outcome.invites_retry() => {
+            let exact = matches!(outcome, Outcome::Failed | Outcome::Throttled);
+            let end = facts.closed.filter(|_| !exact).unwrap_or(end);
+            Some(Debt { end, exact, pause: Nanos::ZERO, answer: answer() })
+        }
+        Standing::Told(_) => None,
+    }
 }
 
 /// Assigns starts to failed attempts, likeliest first, one to one; gives what `id` got.
@@ -676,7 +783,9 @@ fn settle(
     }
     if let Some(attempt) = group.attempt_mut(id) {
         attempt.link = Some(link);
-        if let Progress::Done(size) | Progress::Failed(size, _) = &mut attempt.progress {
+        if let Progress::Done(size) | Progress::Doubted(size, _) | Progress::Failed(size, _) =
+            &mut attempt.progress
+        {
             *size = size.hashed(keys);
         }
     }

@@ -35,7 +35,8 @@ fn stream(cadence: &Cadence, body: (u32, u32), outcome: Outcome, fit: Fit) -> Es
     let by_event = fit.per_event != 0.0;
     let counts = if by_event || fit.events_only { cadence.counts() } else { body };
     let events = cadence.event_length().map_or(0.0, |length| counts.1 as f32 / length);
-    let likely = linear(fit, counts, outcome) + fit.per_event * events;
+    let role = if cadence.opens_with_role() { 1.0 } else { 0.0 };
+    let likely = linear(fit, counts, outcome) + fit.per_event * (events - role);
     // An event carries a token; one that opens the text and one that closes it may look alike.
     let least = if fit.per_record > 0.0 { 0.0 } else { cadence.events() as f32 - 2.0 };
     let likely = likely.max(least);

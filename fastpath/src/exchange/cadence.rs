@@ -32,6 +32,8 @@ const TEXT_BYTES: u16 = 24;
 const SHORT_EVENT: u16 = 160;
 /// What frames an event, which several in one record may share.
 const FRAME_BYTES: u32 = 9;
+/// `"role":"assistant",`, less a text of a few letters.
+const ROLE_BYTES: u32 = 12;
 
 impl Cadence {
     /// Of a response over HTTP/2, whose HEADERS are left out: as short as an event once HPACK knows
@@ -67,6 +69,11 @@ impl Cadence {
         self.counts.1 = self.counts.1.saturating_add(u32::from(length));
     }
 
+    /// More of the latest record: what arrived together with it.
+    pub(super) fn joined(&mut self, length: u16) {
+        self.counts.1 = self.counts.1.saturating_add(u32::from(length));
+    }
+
     /// Records and bytes from the first event on, closing records included.
     #[must_use]
     pub fn counts(&self) -> (u32, u32) {
@@ -83,6 +90,16 @@ impl Cadence {
     #[must_use]
     pub fn event_length(&self) -> Option<f32> {
         (self.events.0 > 0).then(|| self.events.1 as f32 / f32::from(self.events.0))
+    }
+
+    /// Whether the first event is longer than the others by the name of a role: it opens the text and
+    /// carries none.
+    #[must_use]
+    pub fn opens_with_role(&self) -> bool {
+        let (count, bytes) = self.events;
+        let others = u32::from(count.saturating_sub(1));
+        let rest = bytes.saturating_sub(u32::from(self.unit));
+        others > 0 && others * (u32::from(self.unit).saturating_sub(ROLE_BYTES)) >= rest
     }
 
     /// By how many bytes an event differs from the one before, on average.
@@ -160,6 +177,20 @@ mod tests {
         assert_eq!(first.counts(), (4, 5 * 331));
         let third = cadence(&[1113, 331, 975, 331, 331]);
         assert_eq!(third.counts(), (4, 3 * 331 + 975));
+    }
+
+    #[test]
+    fn an_event_that_opens_with_a_role_is_told_by_its_length() {
+        assert!(cadence(&[178, 346, 328, 331, 329, 330]).opens_with_role());
+        assert!(!cadence(&[178, 331, 328, 331, 329, 330]).opens_with_role());
+        assert!(!cadence(&[178, 346]).opens_with_role(), "nothing to compare it with");
+    }
+
+    #[test]
+    fn what_arrives_together_is_of_one_record() {
+        let mut joined = cadence(&[178, 330, 331, 329]);
+        joined.joined(300);
+        assert_eq!(joined.counts(), (3, 990 + 300));
     }
 
     #[test]

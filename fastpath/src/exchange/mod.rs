@@ -10,7 +10,6 @@ mod handshake;
 pub mod mux;
 mod opaque;
 mod quic;
-pub mod recent;
 pub mod settle;
 mod tickets;
 
@@ -48,11 +47,24 @@ pub enum Edge {
         meant: Nanos,
         /// When the exchange before it on this connection was last heard of, if there was one.
         previous: Option<Nanos>,
+        /// Index in the burst of the frame its request begins in.
+        packet: u16,
+    },
+    /// The first byte of a response has come. Told again when what came first was no response.
+    FirstByte {
+        /// Its exchange.
+        id: ExchangeId,
+        /// On which flow.
+        flow: FlowId,
+        /// From which endpoint.
+        endpoint: Option<EndpointId>,
+        /// When.
+        at: Nanos,
     },
     /// An exchange is over.
     Ended(Facts),
     /// It was no exchange after all: the connection is HTTP/2.
-    Withdrawn(ExchangeId, Option<EndpointId>),
+    Withdrawn(ExchangeId, Option<EndpointId>, FlowId),
 }
 
 /// The exchanges of an lcore's flows.
@@ -86,20 +98,21 @@ pub struct FlowsSeen {
 
 /// Exchanges that are ended by silence in one burst at most; the rest waits for the next.
 const SETTLED_PER_BURST: usize = 1024;
-/// Edges that `follow` makes room for at start. A record can end an exchange and open the next.
-const EDGES: usize = 2 * BURST_RECORDS;
+/// Edges that `follow` makes room for at start. A record can end an exchange and open the next,
+/// or begin a response.
+const EDGES: usize = 3 * BURST_RECORDS;
 
 impl Exchanges {
-    /// For a flow table with this many slots.
+    /// For a flow table with this many slots, and so many servers.
     #[must_use]
-    pub fn for_slots(slots: usize) -> Self {
+    pub fn for_slots(slots: usize, servers: usize, first: ExchangeId) -> Self {
         Self {
             connections: vec![Connection::default(); slots],
             paths: vec![quic::Path::default(); slots],
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(EDGES),
-            mux: Muxes::for_slots(slots, EDGES),
-            next: 1,
+            mux: Muxes::for_slots(slots, servers, EDGES),
+            next: first.0,
             tickets: TicketLengths::default(),
             hasher: RandomState::new(),
             seen: FlowsSeen::default(),
@@ -152,6 +165,15 @@ impl Exchanges {
     fn end(&mut self, flow: FlowId, ending: Ending) {
         let facts = self.connection(flow).end(ending);
         self.edges.extend(facts.map(Edge::Ended));
+    }
+
+    /// Tells that a response has begun, if the record of its flow that has just come began it.
+    fn tell_first_byte(&mut self, flow: FlowId, at: Nanos) {
+        let current = self.connections[flow.0 as usize].current;
+        if let Some(current) = current.filter(|c| c.down_records == 1 && c.first_byte == Some(at)) {
+            let (id, endpoint) = (current.id, current.endpoint);
+            self.edges.push(Edge::FirstByte { id, flow, endpoint, at });
+        }
     }
 
     /// The server's close ends an exchange at once. A client's close ends it when the server has
@@ -214,7 +236,7 @@ impl Exchanges {
         connection.multiplexed = true;
         let (midway, current) = (connection.is_midway(), connection.current.take());
         let adopted = current.map(|c| (c.start, c.up_bytes, c.down_records > 0));
-        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint)));
+        self.edges.extend(current.map(|c| Edge::Withdrawn(c.id, c.endpoint, flow)));
         self.mux.begin(flow, entry, midway, adopted.filter(|_| !midway));
     }
 
@@ -351,7 +373,7 @@ fn follow_datagram(
         quic::Meaning::Step(step) => step,
         quic::Meaning::Instead => {
             let probe = exchanges.connection(flow).current.take();
-            exchanges.edges.extend(probe.map(|probe| Edge::Withdrawn(probe.id, probe.endpoint)));
+            exchanges.edges.extend(probe.map(|c| Edge::Withdrawn(c.id, c.endpoint, flow)));
             Step::Request
         }
     };
@@ -428,6 +450,9 @@ fn act_on(
 ) {
     let flow = record.flow;
     let entry = flows.entry_mut(flow);
+    if record.direction == Direction::ToClient {
+        exchanges.tell_first_byte(flow, record.at);
+    }
     match step {
         Step::Nothing => {}
         Step::Close => exchanges.after_close(flow, entry, record.at),
@@ -444,7 +469,8 @@ fn act_on(
             let (at, opened) = (record.at, entry.opened);
             let meant = exchanges.connection(flow).meant(opened, at);
             let previous = exchanges.connection(flow).open(id, endpoint, record);
-            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous });
+            let packet = record.packet;
+            exchanges.edges.push(Edge::Opened { id, flow, endpoint, at, meant, previous, packet });
         }
         Step::Multiplexed(length) => {
             entry.class.visibility = Visibility::Mux;

@@ -13,6 +13,7 @@ mod stream;
 
 use crate::burst::{Address, Direction, FlowId};
 use crate::flow::entry::FlowEntry;
+use crate::lru::LruMap;
 use crate::policy::learnt::LearntHttp2;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::ExchangeId;
@@ -20,7 +21,6 @@ use crate::time::Nanos;
 
 use super::h1::Ending;
 use super::handshake::RTT_DEFAULT;
-use super::recent::Recent;
 use super::settle::{SETTLE, SettleQueue};
 use connection::Connection;
 use habit::Habit;
@@ -31,8 +31,6 @@ pub use stream::{Stream, StreamEnding, StreamFacts, Unit};
 pub const STREAMS_MAX: usize = 64;
 /// HTTP/2 connections of an lcore that are followed at once; what exceeds them is counted.
 const CONNECTIONS_MAX: usize = 4096;
-/// Servers whose habits are remembered.
-const SERVERS_MAX: usize = 256;
 /// No connection.
 const NONE: u32 = u32::MAX;
 
@@ -70,7 +68,7 @@ pub struct Muxes {
     pool: Vec<Connection>,
     free: Vec<u32>,
     rooms: Rooms,
-    habits: Recent<Address, Habit>,
+    habits: LruMap<Address, Habit>,
     settling: SettleQueue,
     edges: Vec<MuxEdge>,
     /// Connections and streams that found no room.
@@ -94,15 +92,16 @@ fn nearly(rtt: Nanos) -> Nanos {
 }
 
 impl Muxes {
-    /// For a flow table with this many slots, and room for so many edges in a burst.
-    pub(super) fn for_slots(slots: usize, edges: usize) -> Self {
+    /// For a flow table with this many slots, so many servers, and room for so many edges in a
+    /// burst.
+    pub(super) fn for_slots(slots: usize, servers: usize, edges: usize) -> Self {
         let count = CONNECTIONS_MAX.min(slots);
         Self {
             index: vec![NONE; slots],
             pool: Vec::with_capacity(count),
             free: Vec::with_capacity(count),
             rooms: Rooms::default(),
-            habits: Recent::with_capacity(SERVERS_MAX),
+            habits: LruMap::with_capacity(servers),
             settling: SettleQueue::default(),
             edges: Vec::with_capacity(edges),
             refused: 0,
@@ -117,15 +116,15 @@ impl Muxes {
 
     /// Adds what a server does with its frames to what is learnt of it.
     pub fn export(&self, server: Address, learnt: &mut LearntHttp2) {
-        if let Some(habit) = self.habits.get(server) {
+        if let Some(habit) = self.habits.get(&server) {
             habit.export(learnt);
         }
     }
 
     /// What is known of a server that was not met before.
     pub(super) fn meet(&mut self, server: Address, learnt: &LearntHttp2, now: Nanos) {
-        if self.habits.get(server).is_none() {
-            *self.habits.learn(server, now) = Habit::from(learnt);
+        if self.habits.get(&server).is_none() {
+            *self.habits.touch(server, now) = Habit::from(learnt);
         }
     }
 
@@ -133,7 +132,7 @@ impl Muxes {
     #[must_use]
     pub fn facts(&self, flow: FlowId, server: Address, id: ExchangeId) -> Option<StreamFacts> {
         let connection = self.pool.get(self.place(flow)?)?;
-        connection.facts(id, flow, self.habits.get(server))
+        connection.facts(id, flow, self.habits.get(&server))
     }
 
     /// What was known of the connection before: `adopted` is when its first records came and how
@@ -287,7 +286,7 @@ impl Muxes {
         let mut scene = Scene {
             flow,
             endpoint: entry.class.endpoint(),
-            habit: self.habits.learn(entry.peers().server, at),
+            habit: self.habits.touch(entry.peers().server, at),
             edges: &mut self.edges,
             next,
             refused: &mut self.refused,

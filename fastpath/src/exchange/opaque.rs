@@ -56,6 +56,7 @@ pub(super) fn follow(
         current.down_bytes = current.down_bytes.saturating_add(u32::from(record.length));
         current.last_down = record.at;
         current.last_length = record.length;
+        current.cadence.joined(record.length);
         return Step::Nothing;
     }
     connection.application_record(record, hasher)

@@ -215,7 +215,8 @@ impl Progress {
 }
 
 /// How far `to` lies behind `from` in sequence space (RFC 9293, 3.4); negative when before it.
-pub(super) fn distance(from: u32, to: u32) -> i32 {
+#[must_use]
+pub fn distance(from: u32, to: u32) -> i32 {
     to.wrapping_sub(from).cast_signed()
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Slot(u16);
 /// The pool, with what the maker of each message must remember beside it.
 #[derive(Debug)]
 pub(super) struct Messages<C> {
+    /// As many as there have been at once, in one piece.
     messages: Vec<Message<C>>,
     free: Vec<Slot>,
     /// Messages that were pushed out by newer ones, and pieces that lie beyond the bound.
@@ -42,8 +43,8 @@ pub(super) struct Message<C> {
     /// Bytes there from the start on, without a gap.
     whole_bytes: usize,
     /// A bit for each byte that is there.
-    there: Vec<u64>,
-    bytes: Vec<u8>,
+    there: [u64; MAP_WORDS],
+    bytes: [u8; MESSAGE_BYTES],
 }
 
 /// How far a message has come.
@@ -66,16 +67,8 @@ impl<C: Clone + Default> Messages<C> {
     /// A pool for `capacity` messages, 18 KiB each, taken once. The memory of a message is not
     /// touched before its first claim.
     pub(super) fn with_capacity(capacity: u16) -> Self {
-        let message = |_| Message {
-            owner: None,
-            touched: Nanos::ZERO,
-            context: C::default(),
-            whole_bytes: 0,
-            there: Vec::with_capacity(MAP_WORDS),
-            bytes: Vec::with_capacity(MESSAGE_BYTES),
-        };
         Self {
-            messages: (0..capacity).map(message).collect(),
+            messages: Vec::with_capacity(capacity.into()),
             free: (0..capacity).rev().map(Slot).collect(),
             refused: 0,
         }
@@ -90,6 +83,10 @@ impl<C: Clone + Default> Messages<C> {
     /// A place for a message of `owner`, which has none or lets go of the one it has.
     pub(super) fn claim(&mut self, owner: StreamKey, context: C, at: Nanos) -> Option<Slot> {
         let slot = self.free.pop().or_else(|| self.oldest(at))?;
+        // The places of the free list are first taken in their order.
+        if usize::from(slot.0) == self.messages.len() {
+            self.messages.push(Message::new(context.clone()));
+        }
         let message = self.messages.get_mut(usize::from(slot.0))?;
         message.owner = Some(owner);
         message.restart(context, at);
@@ -114,14 +111,23 @@ impl<C: Clone + Default> Messages<C> {
 }
 
 impl<C> Message<C> {
+    fn new(context: C) -> Self {
+        Self {
+            owner: None,
+            touched: Nanos::ZERO,
+            context,
+            whole_bytes: 0,
+            there: [0; MAP_WORDS],
+            bytes: [0; MESSAGE_BYTES],
+        }
+    }
+
     /// Forgets what is there: the sender begins again.
     pub(super) fn restart(&mut self, context: C, at: Nanos) {
         self.context = context;
         self.touched = at;
         self.whole_bytes = 0;
-        self.there.clear();
-        self.there.resize(MAP_WORDS, 0);
-        self.bytes.resize(MESSAGE_BYTES, 0);
+        self.there.fill(0);
     }
 
     /// Adds a piece that starts at `offset`; false when it reaches beyond the bound.

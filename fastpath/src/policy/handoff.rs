@@ -4,6 +4,7 @@
 //! the publisher drops it. Both queues are crossbeam's; there is no primitive of our own here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -14,6 +15,7 @@ use super::snapshot::Snapshot;
 pub struct Publisher {
     fresh: Arc<ArrayQueue<Arc<Snapshot>>>,
     spent: Arc<ArrayQueue<Arc<Snapshot>>>,
+    bypass: Arc<AtomicBool>,
 }
 
 /// The lcore's end.
@@ -22,6 +24,7 @@ pub struct Subscriber {
     current: Arc<Snapshot>,
     fresh: Arc<ArrayQueue<Arc<Snapshot>>>,
     spent: Arc<ArrayQueue<Arc<Snapshot>>>,
+    bypass: Arc<AtomicBool>,
 }
 
 /// Snapshots that may wait to be freed before the lcore puts off taking a new one.
@@ -31,8 +34,13 @@ const SPENT_MAX: usize = 4;
 #[must_use]
 pub fn channel(first: Arc<Snapshot>) -> (Publisher, Subscriber) {
     let (fresh, spent) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(SPENT_MAX)));
-    let publisher = Publisher { fresh: Arc::clone(&fresh), spent: Arc::clone(&spent) };
-    (publisher, Subscriber { current: first, fresh, spent })
+    let bypass = Arc::new(AtomicBool::new(false));
+    let publisher = Publisher {
+        fresh: Arc::clone(&fresh),
+        spent: Arc::clone(&spent),
+        bypass: Arc::clone(&bypass),
+    };
+    (publisher, Subscriber { current: first, fresh, spent, bypass })
 }
 
 impl Publisher {
@@ -41,6 +49,12 @@ impl Publisher {
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         while self.spent.pop().is_some() {}
         drop(self.fresh.force_push(snapshot));
+    }
+
+    /// Turns everything that acts on traffic off, or on again, from the lcore's next burst on.
+    pub fn bypass(&self, on: bool) {
+        // A word that says nothing about other memory; the lcore reads it in `is_bypassed`.
+        self.bypass.store(on, Ordering::Relaxed);
     }
 }
 
@@ -56,6 +70,12 @@ impl Subscriber {
             let _ = self.spent.push(spent);
         }
         &self.current
+    }
+
+    /// Whether nothing may act on traffic. Written by [`Publisher::bypass`].
+    #[must_use]
+    pub fn is_bypassed(&self) -> bool {
+        self.bypass.load(Ordering::Relaxed)
     }
 
     /// The snapshot in force, without looking for a newer one.
@@ -93,6 +113,16 @@ mod tests {
         assert_eq!(Arc::strong_count(&first), 2, "the lcore has given it back, not freed it");
         publisher.publish(snapshot(2));
         assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn the_bypass_is_seen_without_a_refresh_and_ends_again() {
+        let (publisher, subscriber) = channel(snapshot(1));
+        assert!(!subscriber.is_bypassed());
+        publisher.bypass(true);
+        assert!(subscriber.is_bypassed());
+        publisher.bypass(false);
+        assert!(!subscriber.is_bypassed());
     }
 
     #[test]

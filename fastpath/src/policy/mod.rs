@@ -6,4 +6,5 @@ pub mod endpoint;
 pub mod handoff;
 pub mod learnt;
 pub mod prefixes;
+pub mod rules;
 pub mod snapshot;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Endpoint, FingerprintPattern, HostPattern};
 use super::prefixes::Prefixes;
+use super::rules::{Rule, Rules};
 use crate::time::Nanos;
 
 /// Endpoints a snapshot can hold; per-endpoint counters are arrays of this length.
@@ -28,8 +29,8 @@ impl EndpointId {
     }
 }
 
-/// Whether rules are evaluated. Acting on them is a matter of a later release: shadow reports only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether rules are evaluated, and whether what they say is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleMode {
     /// No verdicts.
@@ -37,6 +38,8 @@ pub enum RuleMode {
     /// Verdicts are formed and reported.
     #[default]
     Shadow,
+    /// Verdicts are carried out, where frames pass through here.
+    Enforce,
 }
 
 impl RuleMode {
@@ -46,7 +49,14 @@ impl RuleMode {
         match self {
             Self::Off => "off",
             Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
         }
+    }
+
+    /// Whether verdicts are carried out.
+    #[must_use]
+    pub const fn enforces(self) -> bool {
+        matches!(self, Self::Enforce)
     }
 }
 
@@ -60,12 +70,15 @@ pub struct RetryBudget {
     pub min_per_sec: f64,
     /// Retries that can be saved up.
     pub burst: f64,
+    /// Rate and burst are these, however much the endpoint can do.
+    #[serde(default)]
+    pub fixed: bool,
 }
 
 impl Default for RetryBudget {
     /// A tenth of the first attempts, and at least one in ten seconds.
     fn default() -> Self {
-        Self { percent: 10.0, min_per_sec: 0.1, burst: 10.0 }
+        Self { percent: 10.0, min_per_sec: 0.1, burst: 10.0, fixed: false }
     }
 }
 
@@ -108,7 +121,7 @@ pub struct Policy {
     /// The endpoints, most important first among equals.
     #[serde(default)]
     pub endpoints: Vec<Endpoint>,
-    /// Shadow or off.
+    /// Off, shadow or enforce: the most that any rule does.
     #[serde(default)]
     pub mode: RuleMode,
     /// The retry budget of every endpoint.
@@ -117,6 +130,9 @@ pub struct Policy {
     /// The detectors' limits.
     #[serde(default)]
     pub limits: Limits,
+    /// The control laws.
+    #[serde(default)]
+    pub rules: Rules,
 }
 
 /// A policy that cannot be compiled.
@@ -164,7 +180,7 @@ impl Policy {
         let check = |right: bool, path: &str, expected| {
             if right { Ok(()) } else { Err(PolicyError::Value(path.to_owned(), expected)) }
         };
-        let RetryBudget { percent, min_per_sec, burst } = self.retry_budget;
+        let RetryBudget { percent, min_per_sec, burst, fixed: _ } = self.retry_budget;
         check((0.0..=1000.0).contains(&percent), "retryBudget.percent", "0 to 1000")?;
         check((0.0..=1e6).contains(&min_per_sec), "retryBudget.minPerSec", "0 to 1000000")?;
         check((1.0..=1e9).contains(&burst), "retryBudget.burst", "at least 1")?;
@@ -172,6 +188,7 @@ impl Policy {
         let window = (1..=64_000).contains(&retry_window_ms);
         check(window, "limits.retryWindowMs", "1 to 64000")?;
         check((1..=600_000).contains(&stall_ms), "limits.stallMs", "1 to 600000")?;
+        self.rules.check_values()?;
         for endpoint in &self.endpoints {
             let path = |key| format!("endpoint {}: {key}", endpoint.name);
             let prices = endpoint.price.map(|p| [p.output_per_million, p.input_per_million]);
@@ -211,7 +228,7 @@ impl Snapshot {
     /// # Errors
     /// When there are too many endpoints, those that are gone included, or two of one name.
     pub fn succeeded_by(&self, policy: Policy) -> Result<Self, PolicyError> {
-        let Policy { endpoints, mode, retry_budget, limits } = policy;
+        let Policy { endpoints, mode, retry_budget, limits, rules } = policy;
         let mut placed: Vec<Endpoint> =
             self.policy.endpoints.iter().map(|old| Endpoint::gone(&old.name)).collect();
         let mut order = Vec::with_capacity(endpoints.len());
@@ -227,7 +244,7 @@ impl Snapshot {
                 None => placed.push(endpoint),
             }
         }
-        let policy = Policy { endpoints: placed, mode, retry_budget, limits };
+        let policy = Policy { endpoints: placed, mode, retry_budget, limits, rules };
         Self::index(policy, &order, self.revision + 1)
     }
 
@@ -315,6 +332,12 @@ impl Snapshot {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// What a rule may do.
+    #[must_use]
+    pub fn rule_mode(&self, rule: Rule) -> RuleMode {
+        self.policy.rules.mode(rule, self.policy.mode)
     }
 
     /// The policy it was compiled from.

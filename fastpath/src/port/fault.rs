@@ -210,6 +210,10 @@ impl<P: Port<Frame = Buffer>> Port for FaultPort<P> {
         in_loop
     }
 
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        self.inner.build(bytes)
+    }
+
     fn counters(&self) -> &PortCounters {
         &self.counters
     }

@@ -91,7 +91,7 @@ impl Port for MemPort {
                 Fate::Forward => {
                     self.counters.tx_frames += 1;
                     self.counters.tx_bytes += frame.bytes().len() as u64;
-                    self.sent.push(Sent { at: now, port: peer(port), frame });
+                    self.sent.push(Sent { at: now, port: port.peer(), frame });
                 }
                 Fate::Drop(reason) => self.counters.drops.add(reason),
             }
@@ -99,14 +99,13 @@ impl Port for MemPort {
         Nanos::ZERO
     }
 
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        Some(bytes.to_vec().into())
+    }
+
     fn counters(&self) -> &PortCounters {
         &self.counters
     }
-}
-
-/// The other port of a wire: 0 and 1 belong together, 2 and 3, and so on.
-pub(super) const fn peer(port: PortIndex) -> PortIndex {
-    PortIndex(port.0 ^ 1)
 }
 
 #[cfg(test)]

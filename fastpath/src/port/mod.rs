@@ -11,6 +11,9 @@ pub mod fault;
 pub mod mem;
 pub mod pair;
 pub mod pcap;
+pub mod spread;
+
+pub use spread::Spread;
 
 use crate::burst::{Burst, Frame};
 use crate::telemetry::counters::PortCounters;
@@ -70,8 +73,23 @@ pub trait Port {
     /// where time is a capture's.
     fn tx_burst(&mut self, burst: &mut Burst<Self::Frame>) -> Nanos;
 
+    /// A frame of the loop's own, with a copy of `bytes`; `None` when there is no buffer for it. It
+    /// counts as made once it is in a burst.
+    fn build(&mut self, bytes: &[u8]) -> Option<Self::Frame>;
+
     /// Frames and bytes in and out, and every drop by reason, since the start.
     fn counters(&self) -> &PortCounters;
+
+    /// Receives no more: from here on a poll gives only frames that are on their way between lcores.
+    /// Whether all of those have had their end.
+    fn drain(&mut self) -> bool {
+        true
+    }
+
+    /// How frames are spread over the lcores that share the devices.
+    fn spread(&self) -> Spread {
+        Spread::Single
+    }
 
     /// The devices, where there are any. Asks them: call it once a second, not once a burst.
     fn devices(&self) -> Vec<DeviceReport> {

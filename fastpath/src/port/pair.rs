@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
-use super::mem::{Buffer, Pool, peer};
+use super::mem::{Buffer, Pool};
 use super::{Port, Rx};
 use crate::burst::{Burst, Fate, Frame, Link, PortIndex};
 use crate::telemetry::counters::PortCounters;
@@ -144,7 +144,7 @@ impl Port for PairPort {
     fn tx_burst(&mut self, burst: &mut Burst<Buffer>) -> Nanos {
         for (frame, port, fate) in burst.drain() {
             match fate {
-                Fate::Forward => self.send(peer(port), frame),
+                Fate::Forward => self.send(port.peer(), frame),
                 Fate::Drop(reason) => {
                     self.counters.drops.add(reason);
                     self.pool.free(frame);
@@ -152,6 +152,10 @@ impl Port for PairPort {
             }
         }
         Nanos::ZERO
+    }
+
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        Some(self.pool.copy(Link::Ethernet, bytes))
     }
 
     fn counters(&self) -> &PortCounters {

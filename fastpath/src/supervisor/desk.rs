@@ -1,6 +1,8 @@
 //! What the supervisor has gathered: the ledger, the latest exchanges, events and flows, and how
-//! the lcore is doing. Answers every request of the socket. All of it is bounded; what is older
+//! the lcores are doing. Answers every request of the socket. All of it is bounded; what is older
 //! leaves.
+//!
+//! What lcores tell between two gatherings is taken in the order of its time, whoever tells it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,40 +10,40 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::status;
 use crate::ipc::{
-    EndpointRow, ErrorReply, FlowCounts, FrameCounts, Latency, LcoreStatus, Page, PolicySummary,
-    PortStatus, ROWS_MAX, Reply, Request, Status,
+    EndpointRow, ErrorReply, FrameCounts, Latency, Page, PolicySummary, PortStatus, ROWS_MAX,
+    Reply, Request, Status,
 };
 use crate::lcore::{Mode, Outlets};
 use crate::policy::handoff::Publisher;
 use crate::policy::learnt::Learnt;
-use crate::policy::snapshot::{EndpointId, Policy, Snapshot};
+use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId, Policy, Snapshot};
 use crate::port::DeviceReport;
+use crate::telemetry::Totals;
 use crate::telemetry::event::{Amendment, Event};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::line::{EventLine, ExchangeLine, FlowLine};
-use crate::telemetry::reasons::{DropReason, PassReason};
 use crate::telemetry::report::Report;
 
 /// Everything gathered. The default is a desk that nobody tells anything.
 #[derive(Debug, Default)]
 pub struct Desk {
     mode: Mode,
-    lcore: Option<LcoreDesk>,
+    lcores: Vec<Watched>,
     snapshot: Option<Arc<Snapshot>>,
     revision: u64,
     ledger: Ledger,
     exchanges: Recent<ExchangeLine>,
     events: Recent<EventLine>,
     flows: VecDeque<FlowLine>,
-    report: Option<Report>,
     devices: Vec<DeviceReport>,
     /// Amendments of exchanges that had left already: the ledger lacks them.
     late_amendments: u64,
     started: Option<Instant>,
-    heard: Option<Instant>,
     now: Option<Instant>,
-    silent: bool,
+    /// Nothing acts on traffic.
+    bypassed: bool,
 }
 
 /// The supervisor's ends of an lcore.
@@ -53,6 +55,18 @@ pub struct LcoreDesk {
     pub outlets: Outlets,
     /// Where its policy goes.
     pub publisher: Publisher,
+}
+
+/// An lcore, and the latest of what it has told.
+#[derive(Debug)]
+struct Watched {
+    desk: LcoreDesk,
+    /// What it told last, until its turn comes.
+    next: Option<Event>,
+    report: Option<Report>,
+    learnt: Option<Vec<(EndpointId, Learnt)>>,
+    heard: Instant,
+    silent: bool,
 }
 
 /// What is left of a data plane when it stops: written with `--stats-out`.
@@ -74,8 +88,12 @@ pub struct FinalStats {
     pub exchanges: u64,
     /// Events lost because nobody read them in time.
     pub events_lost: u64,
-    /// From a burst's arrival to its departure, microseconds.
+    /// From a burst's arrival to its departure, microseconds; of the slowest lcore.
     pub burst_latency_us: Latency,
+    /// How frames were spread over the lcores.
+    pub spread: String,
+    /// Frames that went through the loop of each lcore.
+    pub lcore_frames: Vec<u64>,
 }
 
 /// One device.
@@ -145,62 +163,73 @@ impl Recent<ExchangeLine> {
 }
 
 impl Desk {
-    /// A desk for one lcore.
+    /// A desk for these lcores, in the order of their numbers.
     #[must_use]
-    pub fn new(mode: Mode, snapshot: Arc<Snapshot>, lcore: LcoreDesk, now: Instant) -> Self {
+    pub fn new(mode: Mode, snapshot: Arc<Snapshot>, lcores: Vec<LcoreDesk>, now: Instant) -> Self {
         Self {
             mode,
-            lcore: Some(lcore),
+            lcores: lcores.into_iter().map(|desk| Watched::new(desk, now)).collect(),
             snapshot: Some(snapshot),
             revision: 1,
             started: Some(now),
-            heard: Some(now),
             now: Some(now),
             ..Self::default()
         }
     }
 
-    /// Takes over what the lcore has told since the last time, and notices when it tells nothing.
+    /// Takes over what the lcores have told since the last time, and notices when one tells
+    /// nothing.
     pub fn gather(&mut self, now: Instant) {
         self.now = Some(now);
-        let (Some(lcore), Some(snapshot)) = (&self.lcore, &self.snapshot) else { return };
-        while let Some(event) = lcore.outlets.events.next() {
-            let Outlets { names, fingerprints, .. } = &lcore.outlets;
-            match &event {
-                Event::Exchange(exchange) => {
-                    let line = ExchangeLine::new(exchange, names, snapshot);
-                    self.ledger.add(&line);
-                    self.exchanges.push(line);
-                }
-                Event::Signal(signal) => self.events.push(EventLine::new(signal, snapshot)),
-                Event::Amendment(amendment) => {
-                    let told = self.exchanges.amend(amendment, &mut self.ledger);
-                    match told {
-                        Some(event) => self.events.push(event),
-                        None => self.late_amendments += 1,
-                    }
-                }
-                Event::Hello(hello) => {
-                    if self.flows.len() == FLOWS_MAX {
-                        self.flows.pop_back();
-                    }
-                    self.flows.push_front(FlowLine::new(hello, names, fingerprints, snapshot));
-                }
+        while let Some((index, event)) = self.earliest() {
+            self.take(index, &event);
+        }
+        for (index, lcore) in self.lcores.iter_mut().enumerate() {
+            if let Some(devices) = lcore.desk.outlets.reports.take_devices()
+                && !devices.is_empty()
+            {
+                self.devices = devices;
+            }
+            lcore.hear(index, now);
+        }
+    }
+
+    /// The earliest of what the lcores tell next, and who tells it.
+    fn earliest(&mut self) -> Option<(usize, Event)> {
+        for Watched { desk, next, .. } in &mut self.lcores {
+            if next.is_none() {
+                *next = desk.outlets.events.next();
             }
         }
-        if let Some(devices) = lcore.outlets.reports.take_devices() {
-            self.devices = devices;
-        }
-        if let Some(report) = lcore.outlets.reports.take() {
-            self.report = Some(report);
-            self.heard = Some(now);
-        }
-        let silent = self.silence() > SILENCE_MAX;
-        if silent != self.silent {
-            self.silent = silent;
-            let what =
-                if silent { "gives no sign of life: frames may not pass" } else { "is back" };
-            super::say(format_args!("lcore 0 {what}"));
+        let told = self.lcores.iter().enumerate();
+        let times = told.filter_map(|(index, l)| Some((l.next.as_ref()?.at(), index)));
+        let (_, index) = times.min()?;
+        Some((index, self.lcores[index].next.take()?))
+    }
+
+    /// Enters what the lcore `index` has told.
+    fn take(&mut self, index: usize, event: &Event) {
+        let Some(snapshot) = &self.snapshot else { return };
+        let Outlets { names, fingerprints, .. } = &self.lcores[index].desk.outlets;
+        match event {
+            Event::Exchange(exchange) => {
+                let line = ExchangeLine::new(exchange, names, snapshot);
+                self.ledger.add(&line);
+                self.exchanges.push(line);
+            }
+            Event::Signal(signal) => self.events.push(EventLine::new(signal, snapshot)),
+            Event::Amendment(amendment) => {
+                match self.exchanges.amend(amendment, &mut self.ledger) {
+                    Some(event) => self.events.push(event),
+                    None => self.late_amendments += 1,
+                }
+            }
+            Event::Hello(hello) => {
+                if self.flows.len() == FLOWS_MAX {
+                    self.flows.pop_back();
+                }
+                self.flows.push_front(FlowLine::new(hello, names, fingerprints, snapshot));
+            }
         }
     }
 
@@ -221,6 +250,7 @@ impl Desk {
             Request::Learnt => Reply::Learnt(self.learnt()),
             Request::Policy => Reply::Policy(Box::new(self.policy().cloned().unwrap_or_default())),
             Request::Apply { policy } => self.apply(*policy),
+            Request::Bypass { on } => self.bypass(on),
         }
     }
 
@@ -246,7 +276,9 @@ impl Desk {
             ports: status.ports.iter().map(port).collect(),
             exchanges: status.exchanges,
             events_lost: status.events_lost,
-            burst_latency_us: status.lcores.first().map(|l| l.burst_latency_us).unwrap_or_default(),
+            burst_latency_us: status::slowest(&status.lcores),
+            spread: status.spread,
+            lcore_frames: status.lcores.iter().map(|lcore| lcore.frames).collect(),
         }
     }
 
@@ -254,22 +286,35 @@ impl Desk {
         self.snapshot.as_ref().map(|snapshot| snapshot.policy())
     }
 
-    /// What the lcore has learnt, once it has been asked and has told.
-    fn learnt(&self) -> Option<BTreeMap<String, Learnt>> {
-        let (lcore, policy) = (self.lcore.as_ref()?, self.policy()?);
-        let name = |id: EndpointId| policy.endpoints.get(id.index()).map(|e| e.name.clone());
-        let learnt = lcore.outlets.reports.take_learnt()?;
-        Some(learnt.into_iter().filter_map(|(id, learnt)| Some((name(id)?, learnt))).collect())
+    /// What the lcores have learnt, once they have been asked and each has told.
+    fn learnt(&mut self) -> Option<BTreeMap<String, Learnt>> {
+        for lcore in self.lcores.iter_mut().filter(|lcore| lcore.learnt.is_none()) {
+            lcore.learnt = lcore.desk.outlets.reports.take_learnt();
+        }
+        if self.lcores.is_empty() || self.lcores.iter().any(|lcore| lcore.learnt.is_none()) {
+            return None;
+        }
+        let told: Vec<_> = self.lcores.iter_mut().filter_map(|l| l.learnt.take()).collect();
+        let policy = self.policy()?;
+        let mut all: BTreeMap<String, Learnt> = BTreeMap::new();
+        for (id, learnt) in told.into_iter().flatten() {
+            if let Some(endpoint) = policy.endpoints.get(id.index()) {
+                all.entry(endpoint.name.clone()).or_default().merge(&learnt);
+            }
+        }
+        Some(all)
     }
 
     fn apply(&mut self, policy: Policy) -> Reply {
-        let (Some(lcore), Some(current)) = (&self.lcore, &self.snapshot) else {
+        let Some(current) = self.snapshot.as_ref().filter(|_| !self.lcores.is_empty()) else {
             return Reply::Error(ErrorReply::new("no_lcore", "no lcore runs"));
         };
         match current.succeeded_by(policy) {
             Ok(next) => {
                 let next = Arc::new(next);
-                lcore.publisher.publish(Arc::clone(&next));
+                for lcore in &self.lcores {
+                    lcore.desk.publisher.publish(Arc::clone(&next));
+                }
                 self.snapshot = Some(next);
                 self.revision += 1;
                 Reply::Applied(self.policy_summary())
@@ -278,17 +323,38 @@ impl Desk {
         }
     }
 
-    fn silence(&self) -> Duration {
-        self.now.zip(self.heard).map_or(Duration::ZERO, |(now, heard)| now.duration_since(heard))
+    fn bypass(&mut self, on: bool) -> Reply {
+        if self.lcores.is_empty() {
+            return Reply::Error(ErrorReply::new("no_lcore", "no lcore runs"));
+        }
+        for lcore in &mut self.lcores {
+            lcore.desk.publisher.bypass(on);
+        }
+        if on != self.bypassed {
+            let what = if on { "nothing acts on traffic" } else { "rules act on traffic again" };
+            super::say(format_args!("bypass: {what}"));
+        }
+        self.bypassed = on;
+        Reply::Bypassed(on)
+    }
+
+    fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.lcores.iter().filter_map(|lcore| lcore.report.as_ref())
     }
 
     fn endpoints(&self) -> Vec<EndpointRow> {
         let mut rows = self.ledger.endpoints.server_rows();
-        let (Some(report), Some(policy)) = (&self.report, self.policy()) else { return rows };
-        let by_name: BTreeMap<&str, u32> =
-            policy.endpoints.iter().map(|e| e.name.as_str()).zip(report.in_flight).collect();
+        let Some(policy) = self.policy().filter(|_| self.reports().next().is_some()) else {
+            return rows;
+        };
+        let mut in_flight = [0_u64; ENDPOINTS_MAX];
+        for report in self.reports() {
+            in_flight.iter_mut().zip(report.in_flight).for_each(|(all, n)| *all += u64::from(n));
+        }
+        let by_name: BTreeMap<&str, u64> =
+            policy.endpoints.iter().map(|e| e.name.as_str()).zip(in_flight).collect();
         for row in &mut rows {
-            row.in_flight = by_name.get(row.name.as_str()).map(|&n| u64::from(n));
+            row.in_flight = by_name.get(row.name.as_str()).copied();
         }
         rows
     }
@@ -309,96 +375,50 @@ impl Desk {
             Mode::Wire => "wire",
             Mode::Observe => "observe",
         };
+        let spread = self.lcores.first().map(|lcore| lcore.desk.outlets.spread);
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             mode: mode.to_owned(),
             uptime_seconds: uptime.unwrap_or_default().as_secs_f64(),
-            ports: self.devices.iter().map(port_status).collect(),
+            spread: spread.unwrap_or_default().name().to_owned(),
+            ports: self.devices.iter().map(status::of_port).collect(),
             policy: self.policy_summary(),
+            bypassed: self.bypassed,
             ..Status::default()
         };
-        if let (Some(report), Some(lcore)) = (&self.report, &self.lcore) {
-            fill(&mut status, report, self.late_amendments);
-            status.lcores = vec![lcore_status(report, lcore.core, self.silence())];
-        }
+        let mut totals = Totals::default();
+        self.reports().for_each(|report| totals.merge(&report.totals));
+        status::fill(&mut status, &totals, self.late_amendments);
+        let now = self.now;
+        let lcore = |(index, lcore): (u16, &Watched)| {
+            let silence = now.map_or(Duration::ZERO, |now| now.duration_since(lcore.heard));
+            let report = lcore.report.as_ref()?;
+            Some(status::of_lcore(index, report, lcore.desk.core, silence))
+        };
+        status.lcores = (0..).zip(&self.lcores).filter_map(lcore).collect();
         status
     }
 }
 
-fn fill(status: &mut Status, report: &Report, late_amendments: u64) {
-    let totals = &report.totals;
-    let port = &totals.port;
-    let drops = DropReason::ALL.iter().map(|&r| (r.name().to_owned(), port.drops.count(r)));
-    status.frames = FrameCounts {
-        rx_frames: port.rx_frames,
-        rx_bytes: port.rx_bytes,
-        tx_frames: port.tx_frames,
-        tx_bytes: port.tx_bytes,
-        held_frames: port.held_frames,
-        drops: drops.filter(|&(_, n)| n > 0).collect(),
-    };
-    let passes = PassReason::ALL.iter().map(|&r| (r.name().to_owned(), totals.passes.count(r)));
-    status.passes = passes.filter(|&(_, n)| n > 0).collect();
-    let flows = totals.flows;
-    status.flows = FlowCounts {
-        live: flows.live,
-        opened: flows.opened,
-        evicted: flows.evicted,
-        h1: flows.h1,
-        mux: flows.mux,
-        quic: flows.quic,
-        both: flows.both,
-        repeated_frames: flows.repeated_frames,
-        repeated_bytes: flows.repeated_bytes,
-    };
-    status.exchanges = totals.exchanges;
-    status.events_lost = totals.events_lost;
-    let limits = [
-        ("flow.evicted", flows.evicted),
-        ("parse.reassembly_refused", totals.reassembly_refused),
-        ("parse.fingerprints_refused", totals.fingerprints_refused),
-        ("parse.records_lost", totals.records_lost),
-        ("classify.names_refused", totals.names_refused),
-        ("classify.learnt_evicted", totals.learnt_evicted),
-        ("detect.retry_evicted", totals.retry_evicted),
-        ("telemetry.events_lost", totals.events_lost),
-        ("telemetry.late_amendments", late_amendments),
-    ];
-    let reached = limits.into_iter().filter(|&(_, n)| n > 0);
-    status.limits_reached = reached.map(|(name, n)| (name.to_owned(), n)).collect();
-}
-
-fn lcore_status(report: &Report, core: Option<usize>, silence: Duration) -> LcoreStatus {
-    let micros = |nanos: u64| nanos as f64 / 1000.0;
-    let latency = report.latency;
-    LcoreStatus {
-        lcore: 0,
-        core,
-        heartbeat_age_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
-        bursts: report.totals.bursts,
-        frames: report.totals.port.rx_frames,
-        busy_share: report.totals.bursts as f64 / report.polls.max(1) as f64,
-        burst_latency_us: Latency {
-            p50: micros(latency.p50),
-            p99: micros(latency.p99),
-            p999: micros(latency.p999),
-            max: micros(latency.max),
-        },
+impl Watched {
+    fn new(desk: LcoreDesk, now: Instant) -> Self {
+        Self { desk, next: None, report: None, learnt: None, heard: now, silent: false }
     }
-}
 
-fn port_status(device: &DeviceReport) -> PortStatus {
-    let mac = device.mac.map(|byte| format!("{byte:02x}")).join(":");
-    PortStatus {
-        name: device.name.clone(),
-        link: Some(if device.link_up { "up" } else { "down" }.to_owned()),
-        mac: Some(mac),
-        rx_frames: device.rx_frames,
-        tx_frames: device.tx_frames,
-        rx_missed: device.rx_missed + device.rx_no_buffer,
-        rx_errors: device.rx_errors,
-        tx_errors: device.tx_errors,
+    /// Takes the latest report, and says when there has been none for long, or is one again.
+    fn hear(&mut self, index: usize, now: Instant) {
+        if let Some(report) = self.desk.outlets.reports.take() {
+            self.report = Some(report);
+            self.heard = now;
+        }
+        let silent = now.duration_since(self.heard) > SILENCE_MAX;
+        if silent != self.silent {
+            self.silent = silent;
+            let what =
+                if silent { "gives no sign of life: frames may not pass" } else { "is back" };
+            super::say(format_args!("lcore {index} {what}"));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use serde::{Deserialize, Serialize};
 
-use super::grounds::Grounds;
+use super::grounds::{DecisionGrounds, Grounds};
 use super::names::NameId;
 use crate::burst::{Address, Carrier, FingerprintId, Ja4, Protocol, TlsVersion};
 use crate::keyed::Fresh;
@@ -30,6 +30,19 @@ pub enum Event {
     Signal(Signal),
     /// An exchange that was told turns out to have been waste.
     Amendment(Amendment),
+}
+
+impl Event {
+    /// The time it belongs to.
+    #[must_use]
+    pub const fn at(&self) -> Nanos {
+        match self {
+            Self::Hello(hello) => hello.at,
+            Self::Exchange(exchange) => exchange.end,
+            Self::Signal(signal) => signal.at,
+            Self::Amendment(amendment) => amendment.at,
+        }
+    }
 }
 
 /// Client and server of a flow.
@@ -103,9 +116,17 @@ pub enum Evidence {
     Fingerprint,
 }
 
-/// An exchange's number, unique within one lcore's life and counting up.
+/// An exchange's number, unique within a data plane's life; those of one lcore count up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
+
+impl ExchangeId {
+    /// The first one of an lcore: each has 2^40 of its own.
+    #[must_use]
+    pub const fn first_of(lcore: u16) -> Self {
+        Self(((lcore as u64) << 40) + 1)
+    }
+}
 
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -268,6 +289,32 @@ pub enum Verdict {
     Pass,
     /// Keep its request back for a while.
     Hold,
+    /// Send its request no faster than a rate.
+    Pace,
+    /// Free what of its request exceeds a rate.
+    Police,
+    /// Set a codepoint in its frames.
+    Mark,
+    /// End its connection towards a side.
+    Reset,
+    /// Send it to another replica.
+    Reroute,
+}
+
+impl Verdict {
+    /// The word of the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Hold => "hold",
+            Self::Pace => "pace",
+            Self::Police => "police",
+            Self::Mark => "mark",
+            Self::Reset => "reset",
+            Self::Reroute => "reroute",
+        }
+    }
 }
 
 /// Which rule decided.
@@ -281,6 +328,43 @@ pub enum Reason {
     WithinRetryBudget,
     /// A retry over the budget of its endpoint (`decide/budget.rs`).
     OverRetryBudget,
+    /// As much waits at its backend as that takes up (`decide/limit.rs`).
+    ConcurrencyLimit,
+    /// Its backend accepts too small a share of what it gets (`decide/throttle.rs`).
+    AdmissionControl,
+    /// Its endpoint or backend fails (`decide/breaker.rs`).
+    BreakerOpen,
+    /// Its replica fails or has too much in flight (`decide/replica.rs`).
+    ReplicaChoice,
+    /// Its client has left (`decide/cancel.rs`).
+    ClientLeft,
+    /// Retries keep its endpoint overloaded, and it is one (`decide/guard.rs`).
+    RetriesLast,
+    /// Its client has too many requests running (`decide/fanout.rs`).
+    FanOut,
+}
+
+/// What the decision stage says of an exchange, and by which figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What was, or in shadow would have been, done.
+    pub verdict: Verdict,
+    /// By which rule.
+    pub reason: Reason,
+    /// It was done, and not only said.
+    pub enforced: bool,
+    /// How long its request was held.
+    pub hold: Option<Nanos>,
+    /// The rule's figures.
+    pub grounds: Option<DecisionGrounds>,
+}
+
+impl Decision {
+    /// A verdict without more.
+    #[must_use]
+    pub const fn of(verdict: Verdict, reason: Reason) -> Self {
+        Self { verdict, reason, enforced: false, hold: None, grounds: None }
+    }
 }
 
 /// One request and its response.
@@ -346,8 +430,30 @@ pub struct Exchange {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
+    /// The verdict was carried out.
+    pub enforced: bool,
+    /// How long its request was held.
+    pub hold: Option<Nanos>,
     /// What all this was judged by.
     pub grounds: Grounds,
+}
+
+impl Exchange {
+    /// Takes down what is decided of it.
+    pub fn note(&mut self, decision: &Decision) {
+        (self.verdict, self.reason) = (decision.verdict, decision.reason);
+        (self.enforced, self.hold) = (decision.enforced, decision.hold);
+        self.grounds.decision = decision.grounds;
+    }
+
+    /// Takes down what is said of it once it is known what it is. What was done stays; what only would
+    /// have been done gives way to a verdict on the attempt itself.
+    pub fn note_late(&mut self, decision: &Decision) {
+        let more = self.verdict == Verdict::Pass || decision.verdict != Verdict::Pass;
+        if more && !self.enforced {
+            self.note(decision);
+        }
+    }
 }
 
 /// What was learnt of an exchange after it was told. It had been no waste until then, and is amended
@@ -401,6 +507,10 @@ pub enum SignalKind {
     Outage,
     /// The same, where most answers have the shape of a 429.
     Throttling,
+    /// Rules act on an endpoint's clients no more: these failed more, or waited longer, than the ones
+    /// that are never acted on. Value: how strong the evidence is, in differing pairs to a false alarm;
+    /// or the share of latency that was added.
+    Disarmed,
     /// An exchange turns out to have been waste (an [`Amendment`], as a line). Value: seconds since it
     /// was over.
     Wasted,

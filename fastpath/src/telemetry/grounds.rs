@@ -25,6 +25,30 @@ pub struct Grounds {
     pub alone: bool,
     /// What its link was decided by.
     pub link: LinkGrounds,
+    /// What its verdict was decided by, where that is not pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionGrounds>,
+}
+
+/// The figures of a law that said more than pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DecisionGrounds {
+    /// What the law looks at: requests that wait (concurrency limit), that run (fan-out) or are in
+    /// flight (replica choice), failures (breaker), the share to be held (admission control), how
+    /// likely it is a retry (retry budget, guard), seconds without data (cancel propagation).
+    pub measured: f64,
+    /// What that is held against, in the same unit: most that may wait or run, attempts that the
+    /// failures are of, the draw, retries left, seconds of grace.
+    pub limit: f64,
+    /// Requests in flight at its backend.
+    pub in_flight: u32,
+    /// Requests held there.
+    pub held: u32,
+    /// Time to first byte of the backend without a queue, seconds.
+    pub base_seconds: Option<f64>,
+    /// First bytes a second it gives.
+    pub rate_per_second: Option<f64>,
 }
 
 /// What ended an exchange.
@@ -71,6 +95,9 @@ pub enum OutcomeRule {
     ErrorShape,
     /// Its size recurs among this server's errors (`detect/reply.rs`).
     ErrorSize,
+    /// The answer was as prompt as errors are, and its client asked again at once, or began its work
+    /// anew (`detect/doubt.rs`).
+    AskedAgain,
     /// A server that keeps connections open closed this one with the last byte of the answer.
     PromptClose,
     /// It ended with the mark of a whole response.
@@ -128,6 +155,13 @@ impl Grounds {
             &mut self.link;
         for figure in [gap_seconds, log_likelihood, answered_seconds, running_seconds] {
             *figure = figure.map(|figure| (figure * 1e6).round() / 1e6);
+        }
+        if let Some(decision) = &mut self.decision {
+            let DecisionGrounds { measured, limit, base_seconds, rate_per_second, .. } = decision;
+            let figures = base_seconds.iter_mut().chain(rate_per_second);
+            for figure in figures.chain([measured, limit]) {
+                *figure = (*figure * 1e6).round() / 1e6;
+            }
         }
         self
     }

@@ -158,6 +158,9 @@ pub struct ExchangeLine {
     /// For how long a held request was, or would have been, held. Only where the law says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
+    /// It was done: the policy enforces it for this client.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub enforced: bool,
     /// The rule that decided.
     pub reason: Reason,
     /// What all this was judged by; `fermata explain` says it in words.
@@ -314,7 +317,8 @@ impl ExchangeLine {
             waste: x.waste,
             amended: x.amended.map(seconds),
             verdict: x.verdict,
-            hold_ms: None,
+            hold_ms: x.hold.map(|hold| hold.0.div_ceil(1_000_000)),
+            enforced: x.enforced,
             reason: x.reason,
             grounds: x.grounds.rounded(),
         }
@@ -362,6 +366,11 @@ impl ExchangeLine {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 impl EventLine {
     /// The line of `signal`.
     #[must_use]
@@ -381,6 +390,7 @@ impl EventLine {
             SignalKind::Loop => (EventClass::Signal, "rounds"),
             SignalKind::Outage | SignalKind::Throttling => (EventClass::Signal, "share"),
             SignalKind::OverBudget => (EventClass::Verdict, "attempt"),
+            SignalKind::Disarmed => (EventClass::Verdict, "harm"),
             SignalKind::Wasted => (EventClass::Amendment, "seconds"),
         };
         Self {

@@ -16,13 +16,15 @@ pub mod reasons;
 pub mod report;
 pub mod settle;
 
-use counters::{Passes, PortCounters};
+use counters::{Acts, Passes, PortCounters};
 
 /// Everything an lcore has counted since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Frames by their ends, from the port.
     pub port: PortCounters,
+    /// What was done to flows.
+    pub acts: Acts,
     /// Frames that passed without being followed, by reason.
     pub passes: Passes,
     /// Bursts with at least one frame.
@@ -57,6 +59,49 @@ pub struct Totals {
     /// Groups and attempts of the retry memory, and servers of the reply memory, pushed out by
     /// newer ones before their time.
     pub retry_evicted: u64,
+    /// Backends, holds, streams and closes that the laws had no room for.
+    pub decide_refused: u64,
+}
+
+impl Totals {
+    /// Adds what another lcore has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.port.merge(&other.port);
+        self.acts.merge(&other.acts);
+        self.decide_refused += other.decide_refused;
+        self.passes.merge(&other.passes);
+        self.flows.merge(&other.flows);
+        self.bursts += other.bursts;
+        self.records += other.records;
+        self.records_lost += other.records_lost;
+        self.client_hellos += other.client_hellos;
+        self.cut_frames += other.cut_frames;
+        self.initials += other.initials;
+        self.initials_unopened += other.initials_unopened;
+        self.reassembly_refused += other.reassembly_refused;
+        self.fingerprints_refused += other.fingerprints_refused;
+        self.exchanges += other.exchanges;
+        self.events_lost += other.events_lost;
+        self.names_refused += other.names_refused;
+        self.learnt_evicted += other.learnt_evicted;
+        self.retry_evicted += other.retry_evicted;
+    }
+}
+
+impl FlowTotals {
+    /// Adds what another flow table counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.expired += other.expired;
+        self.evicted += other.evicted;
+        self.live += other.live;
+        self.repeated_frames += other.repeated_frames;
+        self.repeated_bytes += other.repeated_bytes;
+        self.h1 += other.h1;
+        self.mux += other.mux;
+        self.quic += other.quic;
+        self.both += other.both;
+    }
 }
 
 /// What a flow table counts.

@@ -40,6 +40,10 @@ reasons! {
         Observed = "mode.observed", "the port is a tap: the frame was looked at, its original goes its own way";
         TxRingFull = "port.tx_ring_full", "the device took fewer frames than were sent to it";
         FrameTooLong = "port.frame_too_long", "the frame is longer than the MTU of the port it has to leave by";
+        HoldRepeated = "hold.repeated", "it repeats what is held of its flow: the original will be sent";
+        Policed = "police.over_rate", "its flow sends faster than it may";
+        HoldLeft = "hold.client_left", "its client left while it was held";
+        LcoreRingFull = "port.lcore_ring_full", "the lcore whose client it is of has too many frames waiting";
         Fault = "port.fault", "the fault port was told to lose it";
     }
 }

@@ -97,6 +97,10 @@ impl<P: Port<Frame = Buffer>> Port for Witness<P> {
         self.inner.tx_burst(burst)
     }
 
+    fn build(&mut self, bytes: &[u8]) -> Option<Buffer> {
+        self.inner.build(bytes)
+    }
+
     fn counters(&self) -> &PortCounters {
         self.inner.counters()
     }

@@ -136,15 +136,15 @@ fn differences(before: &Told, after: &Told, name: &str) -> usize {
         let claims = (*outcome, *attempt, retry_of.clone(), *hedge, *restart, *waste);
         (id.clone(), claims, line.stall, line.streamed)
     };
-    // An exchange that waits for its sequel is told later than one that does not.
+    // An answer that may be an error is told later, so the order is no measure.
     let in_order = |told: &Told| {
-        let mut exchanges = told.exchanges.clone();
-        exchanges.sort_by(|a, b| a.start.total_cmp(&b.start));
-        exchanges
+        let mut lines = told.exchanges.clone();
+        lines.sort_by(|a, b| (a.id.len(), &a.id).cmp(&(b.id.len(), &b.id)));
+        lines
     };
-    let (first, second) = (in_order(before), in_order(after));
-    let pairs = first.iter().zip(&second);
-    let mut count = before.exchanges.len().abs_diff(after.exchanges.len());
+    let (first, other) = (in_order(before), in_order(after));
+    let pairs = first.iter().zip(&other);
+    let mut count = first.len().abs_diff(other.len());
     for (before, after) in pairs.map(|(before, after)| (class(before), class(after))) {
         if before != after {
             println!("{name}: {before:?} became {after:?}");

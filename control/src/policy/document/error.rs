@@ -29,7 +29,7 @@ pub enum DocumentError {
 
 impl DocumentError {
     /// From the parser's error.
-    pub(super) fn syntax(file: &Path, path: Option<String>, error: &serde_saphyr::Error) -> Self {
+    pub(crate) fn syntax(file: &Path, path: Option<String>, error: &serde_saphyr::Error) -> Self {
         use serde_saphyr::Error;
         let error = error.without_snippet();
         let (message, hint) = match error {

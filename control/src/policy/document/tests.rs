@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fastpath::policy::rules::{Rule, Rules};
 use fastpath::policy::snapshot::{Policy, RetryBudget, RuleMode, Snapshot};
 
 use super::*;
@@ -51,7 +52,7 @@ fn the_retry_constraint_of_the_gateway_api_becomes_the_budget() {
          limits: {{ retryWindow: 1m }}\n"
     );
     let policy = parsed(&text).unwrap();
-    let budget = RetryBudget { percent: 20.0, min_per_sec: 3.0, burst: 30.0 };
+    let budget = RetryBudget { percent: 20.0, min_per_sec: 3.0, burst: 30.0, fixed: true };
     assert_eq!((policy.mode, policy.retry_budget), (RuleMode::Off, budget));
     assert_eq!((policy.limits.retry_window_ms, policy.limits.stall_ms), (60_000, 500));
 }
@@ -125,4 +126,53 @@ fn broken_yaml_is_told_with_its_line() {
     let error = parsed(&format!("{HEAD}kind: [Endpoint\n")).unwrap_err();
     assert!(error.starts_with("error: p.yaml:"), "{error}");
     assert!(!error.contains(" at line "), "{error}");
+}
+
+fn coordination(spec: &str) -> Result<Policy, String> {
+    parsed(&format!("{HEAD}kind: CoordinationPolicy\nmetadata: {{ name: all }}\nspec:\n{spec}"))
+}
+
+#[test]
+fn every_rule_has_a_mode_and_a_share_of_its_own() {
+    let policy = coordination(
+        "  mode: enforce\n  enforcePercent: 50\n  holdout: 10%\n  adaptiveConcurrency: { mode: shadow }\n  \
+         cancelPropagation: { enforcePercent: 5%, grace: 500ms }\n  fanOut: { maxConcurrent: 16 }\n",
+    )
+    .unwrap();
+    let rules = &policy.rules;
+    assert_eq!(rules.mode(Rule::Concurrency, policy.mode), RuleMode::Shadow);
+    assert_eq!(rules.mode(Rule::Cancel, policy.mode), RuleMode::Enforce);
+    assert_eq!([rules.share(Rule::Cancel), rules.share(Rule::FanOut)], [0.05, 0.5]);
+    assert_eq!((rules.cancel.grace_ms, rules.fan_out.max_concurrent), (500, Some(16)));
+    assert_eq!(rules.self_disarm.holdout_percent, 10.0);
+}
+
+#[test]
+fn what_a_policy_does_not_say_is_the_default() {
+    assert_eq!(coordination("  mode: shadow\n").unwrap().rules, Rules::default());
+}
+
+#[test]
+fn outlier_detection_has_the_names_of_envoy() {
+    let policy = coordination(
+        "  outlierDetection: { consecutiveFailures: 3, interval: 10s, baseEjectionTime: 30s, maxEjectionTime: 5m, \
+         maxEjectionPercent: 10 }\n",
+    );
+    let breaker = policy.unwrap().rules.breaker;
+    assert_eq!((breaker.consecutive_failures, breaker.base_ejection_time_ms), (3, 30_000));
+    assert_eq!(breaker.max_ejection_percent, 10.0);
+    let other = coordination("  outlierDetection: { interval: 30s }\n").unwrap_err();
+    assert!(other.contains("spec.outlierDetection.interval: expected `10s`"), "{other}");
+}
+
+#[test]
+fn a_figure_out_of_range_and_a_field_that_is_not_there_are_errors() {
+    let range = coordination("  holdout: 80%\n").unwrap_err();
+    assert!(range.contains("rules.holdout: expected 0 to 50 percent"), "{range}");
+    let field = coordination("  cancelPropagation: { graze: 1s }\n").unwrap_err();
+    assert!(field.contains("did you mean `grace`?"), "{field}");
+    let percent = coordination("  enforcePercent: half\n").unwrap_err();
+    assert!(percent.contains("a share in percent"), "{percent}");
+    let closed = coordination("  failureMode: closed\n").unwrap_err();
+    assert!(closed.contains("`open`"), "{closed}");
 }

@@ -12,18 +12,18 @@ pub(super) mod timeline;
 use std::fmt::Write as _;
 
 /// Width of every chart, in its own units.
-pub(super) const WIDTH: f64 = 960.0;
+pub(crate) const WIDTH: f64 = 960.0;
 
 /// An SVG under construction.
 #[derive(Debug)]
-pub(super) struct Svg {
+pub(crate) struct Svg {
     body: String,
     height: f64,
 }
 
 /// Which side of its place a word stands on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -31,7 +31,7 @@ pub(super) enum Anchor {
 
 impl Svg {
     /// An empty chart of `height`, with the title and description that screen readers read.
-    pub(super) fn new(height: f64, title: &str, description: &str) -> Self {
+    pub(crate) fn new(height: f64, title: &str, description: &str) -> Self {
         let mut body = String::new();
         let _ =
             write!(body, "<title>{}</title><desc>{}</desc>", escape(title), escape(description));
@@ -51,7 +51,7 @@ impl Svg {
     }
 
     /// A straight line.
-    pub(super) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    pub(crate) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let _ = write!(
             self.body,
             "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
@@ -59,7 +59,7 @@ impl Svg {
     }
 
     /// A word at its base line.
-    pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
             Anchor::Middle => "middle",
@@ -73,7 +73,7 @@ impl Svg {
     }
 
     /// A path.
-    pub(super) fn path(&mut self, class: &str, d: &str, hint: &str) {
+    pub(crate) fn path(&mut self, class: &str, d: &str, hint: &str) {
         let _ = write!(
             self.body,
             "<path class=\"{class}\" d=\"{d}\"><title>{}</title></path>",
@@ -82,7 +82,7 @@ impl Svg {
     }
 
     /// The finished element.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         format!(
             "<div class=\"scroll\"><svg role=\"img\" viewBox=\"0 0 {WIDTH} {:.0}\" class=\"chart\">{}</svg></div>",
             self.height, self.body
@@ -91,7 +91,7 @@ impl Svg {
 }
 
 /// A legend: what each class of shapes means.
-pub(super) fn legend(entries: &[(&str, &str)]) -> String {
+pub(crate) fn legend(entries: &[(&str, &str)]) -> String {
     let mut out = String::from("<ul class=\"legend\">");
     for (class, text) in entries {
         let _ = write!(
@@ -106,7 +106,7 @@ pub(super) fn legend(entries: &[(&str, &str)]) -> String {
 
 /// Text for HTML and SVG, in content and in attributes. What would be obeyed becomes U+FFFD. A per
 /// cent sign stays beside its number.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -140,7 +140,7 @@ pub(super) fn label(name: &str, chars: usize) -> String {
 }
 
 /// Round marks from 0 to at least `max`, about `wanted` of them.
-pub(super) fn ticks(max: f64, wanted: f64) -> Vec<f64> {
+pub(crate) fn ticks(max: f64, wanted: f64) -> Vec<f64> {
     if max <= 0.0 || !max.is_finite() {
         return vec![0.0, 1.0];
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::shape::{Shapes, Suspect};
 use crate::burst::Address;
-use crate::telemetry::event::{Exchange, ExchangeId, Outcome, Reason, Verdict, Waste};
+use crate::telemetry::event::{Decision, Exchange, ExchangeId, Outcome, Waste};
 use crate::telemetry::grounds::OutcomeRule;
 use crate::time::Nanos;
 
@@ -52,11 +52,11 @@ impl Held {
     pub(super) fn pop_due<'a>(
         &mut self,
         now: Nanos,
-        shapes: impl FnOnce(Address) -> Option<&'a Shapes>,
+        shapes: impl FnOnce(&Address) -> Option<&'a Shapes>,
     ) -> Option<Exchange> {
         let over = |(since, ..): &mut (Nanos, Exchange, _)| now.since(*since) >= HELD_FOR;
         let (_, mut exchange, suspect) = self.queue.pop_front_if(over)?;
-        let shapes = shapes(exchange.peers.server);
+        let shapes = shapes(&exchange.peers.server);
         let is_error = |suspect| shapes.is_some_and(|shapes| shapes.recurs_as_error(suspect));
         if suspect.is_some_and(is_error) {
             fail(&mut exchange);
@@ -65,9 +65,9 @@ impl Held {
     }
 
     /// Notes what is done with an attempt.
-    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: (Verdict, Reason)) {
+    pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: Decision) {
         if let Some((_, held, _)) = self.queue.iter_mut().rev().find(|(_, held, _)| held.id == id) {
-            (held.verdict, held.reason) = verdict;
+            held.note(&verdict);
         }
     }
 

@@ -5,8 +5,9 @@
 //! A retry needs an end to follow: that of the attempt itself where it ran alone, else any end on
 //! its connection that no other retry has used. Lengths are kept as keyed hashes.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+
+use arrayvec::ArrayVec;
 
 use crate::burst::FlowId;
 use crate::detect::calls::Calls;
@@ -14,8 +15,8 @@ use crate::detect::gap::Habit;
 use crate::detect::repeat::{self, Alike as Likeness, Asked, Earlier};
 use crate::detect::retry::{Caller, Link};
 use crate::detect::{hedge, restart};
-use crate::exchange::recent::{Recent, Reuse};
 use crate::keyed::{Fresh, Kept, Keys};
+use crate::lru::{LruMap, Reuse};
 use crate::telemetry::event::{ExchangeId, Outcome};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
@@ -23,16 +24,18 @@ use crate::time::Nanos;
 /// What is remembered of attempts.
 #[derive(Debug)]
 pub(super) struct Links {
-    groups: Recent<u64, Group>,
+    groups: LruMap<u64, Group>,
     calls: Calls,
     hasher: RandomState,
 }
 
 /// One client, server and application.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
-    attempts: VecDeque<Attempt>,
-    ends: VecDeque<End>,
+    /// Oldest first.
+    attempts: ArrayVec<Attempt, ATTEMPTS>,
+    /// Likewise.
+    ends: ArrayVec<End, ENDS>,
     habit: Habit,
 }
 
@@ -99,8 +102,6 @@ pub(super) struct Decision {
     pub(super) failed: bool,
 }
 
-/// Groups of an lcore.
-pub(crate) const GROUPS: usize = 1024;
 /// Attempts and ends of a group.
 const ATTEMPTS: usize = 64;
 const ENDS: usize = 64;
@@ -136,16 +137,6 @@ const TEMPLATE_ABOVE: usize = 2;
 const BACKGROUND_PER_SEC: f64 = 0.002;
 const LINK_ABOVE: f64 = -1.0;
 
-impl Default for Group {
-    fn default() -> Self {
-        Self {
-            attempts: VecDeque::with_capacity(ATTEMPTS),
-            ends: VecDeque::with_capacity(ENDS),
-            habit: Habit::default(),
-        }
-    }
-}
-
 impl Reuse for Group {
     fn reuse(&mut self) {
         self.attempts.clear();
@@ -154,14 +145,16 @@ impl Reuse for Group {
     }
 }
 
-impl Default for Links {
-    fn default() -> Self {
-        let (groups, calls) = (Recent::with_capacity(GROUPS), Calls::default());
-        Self { groups, calls, hasher: RandomState::new() }
-    }
-}
-
 impl Links {
+    /// For so many groups.
+    pub(super) fn with_capacity(groups: usize) -> Self {
+        Self {
+            groups: LruMap::with_capacity(groups),
+            calls: Calls::for_groups(groups),
+            hasher: RandomState::new(),
+        }
+    }
+
     /// The key of a caller's group.
     pub(super) fn key(&self, caller: &Caller) -> u64 {
         self.hasher.hash_one(caller)
@@ -175,12 +168,12 @@ impl Links {
         (place, flow): (FlowId, u64),
         start: Nanos,
     ) {
-        let elsewhere = self.calls.note(application, key, start);
-        let group = self.groups.learn(key, start);
-        if group.attempts.len() == ATTEMPTS {
-            group.attempts.pop_front();
+        let elsewhere = self.calls.note(application, key, start).elsewhere;
+        let group = self.groups.touch(key, start);
+        if group.attempts.is_full() {
+            group.attempts.remove(0);
         }
-        group.attempts.push_back(Attempt {
+        group.attempts.push(Attempt {
             id,
             place,
             flow,
@@ -209,7 +202,7 @@ impl Links {
         (size, rtt): (Size, Nanos),
         (outcome, alone, suspect, at): (Outcome, bool, bool, Nanos),
     ) {
-        let group = self.groups.learn(key, at);
+        let group = self.groups.touch(key, at);
         let Some(attempt) = group.attempts.iter_mut().find(|attempt| attempt.id == id) else {
             return;
         };
@@ -225,7 +218,7 @@ impl Links {
 
     /// Something may have ended one of several streams.
     pub(super) fn maybe_ended(&mut self, key: u64, flow: u64, at: Nanos) {
-        self.groups.learn(key, at).push_end(End { flow, at, owner: None, used: false });
+        self.groups.touch(key, at).push_end(End { flow, at, owner: None, used: false });
     }
 
     /// Decides what an attempt is. `running` tells how an attempt that is still open would have
@@ -241,8 +234,8 @@ impl Links {
     ) -> Decision {
         let length = keys.length(size.bytes.into());
         let hashes = Alike::of(size, keys);
-        let group = self.groups.learn(key, Nanos::ZERO);
         let unknown = Decision { link: Link::UNKNOWN, end_of: None, failed: false };
+        let Some(group) = self.groups.get_mut(&key) else { return unknown };
         let Some(place) = group.attempts.iter().position(|attempt| attempt.id == id) else {
             return unknown;
         };
@@ -406,7 +399,7 @@ impl Group {
     /// on it as well.
     fn is_next(&self, place: usize, earlier: usize) -> bool {
         let flow = self.attempts[earlier].flow;
-        let mut since = self.attempts.range(earlier + 1..=place);
+        let mut since = self.attempts[earlier + 1..=place].iter();
         since
             .find(|attempt| attempt.flow == flow)
             .is_some_and(|next| next.id == self.attempts[place].id)
@@ -420,7 +413,7 @@ impl Group {
         let own = self.attempts[place];
         let alike = |attempt: &Attempt| !hashes.is_vague(attempt.first) && hashes.contains(attempt);
         let answered = |attempt: &&Attempt| attempt.alone == Some(State::Complete);
-        let before = self.attempts.range(..place);
+        let before = self.attempts[..place].iter();
         if before.filter(answered).filter(|attempt| alike(attempt)).count() > 1 {
             return None;
         }
@@ -429,7 +422,7 @@ impl Group {
         let end = attempt.end.filter(|_| attempt.suspect && !attempt.used)?;
         let gap = own.start.since(end);
         let busy = own.elsewhere > end
-            || self.attempts.range(earlier + 1..place).any(|other| other.start > end);
+            || self.attempts[earlier + 1..place].iter().any(|other| other.start > end);
         let fits = own.start > end && SEQUEL.contains(&gap);
         (fits && (!busy || self.is_next(place, earlier))).then_some((earlier, gap.secs_f64()))
     }
@@ -476,10 +469,10 @@ impl Group {
     }
 
     fn push_end(&mut self, end: End) {
-        if self.ends.len() == ENDS {
-            self.ends.pop_front();
+        if self.ends.is_full() {
+            self.ends.remove(0);
         }
-        self.ends.push_back(end);
+        self.ends.push(end);
     }
 
     /// When, and by which of `ends`, an attempt came to an end that a retry at `start` may follow.
@@ -581,7 +574,7 @@ mod tests {
 
     #[test]
     fn the_same_body_after_a_failure_is_a_retry_and_after_success_none() {
-        let mut links = Links::default();
+        let mut links = Links::with_capacity(4);
         attempt(&mut links, 1, separate(900), 0, (Outcome::Failed, true, 60));
         attempt(&mut links, 2, separate(700), 100, (Outcome::Complete, true, 300));
         assert_eq!(retry_of(&mut links, 3, separate(900), 500), Some(1));
@@ -592,10 +585,10 @@ mod tests {
     #[test]
     fn joined_requests_may_differ_by_a_counter_and_by_first_headers() {
         let joined = |bytes, first| Size { bytes, joined: true, first };
-        let mut links = Links::default();
+        let mut links = Links::with_capacity(4);
         attempt(&mut links, 1, joined(2156, true), 0, (Outcome::Failed, true, 60));
         assert_eq!(retry_of(&mut links, 2, joined(1850, false), 500), Some(1));
-        let mut links = Links::default();
+        let mut links = Links::with_capacity(4);
         attempt(&mut links, 1, joined(4093, false), 0, (Outcome::Failed, true, 60));
         assert_eq!(retry_of(&mut links, 2, joined(4101, false), 300), None, "a retry is no longer");
         assert_eq!(retry_of(&mut links, 3, joined(4085, false), 500), Some(1));
@@ -603,7 +596,7 @@ mod tests {
 
     #[test]
     fn among_others_any_unused_end_in_time_will_do() {
-        let mut links = Links::default();
+        let mut links = Links::with_capacity(4);
         attempt(&mut links, 1, separate(900), 0, (Outcome::Complete, false, 200));
         assert_eq!(retry_of(&mut links, 2, separate(900), 400), None, "nothing has ended badly");
         links.maybe_ended(1, FLOW.1, at(410));
@@ -615,7 +608,7 @@ mod tests {
     fn a_copy_on_another_connection_may_differ_by_what_hpack_makes_of_it() {
         let copy_of = |flow| {
             let joined = |bytes| Size { bytes, joined: true, first: false };
-            let mut links = Links::default();
+            let mut links = Links::with_capacity(4);
             links.started(1, (ExchangeId(1), 0), FLOW, at(0));
             links.started(1, (ExchangeId(2), 0), (FlowId(1), flow), at(400));
             let running = |_, _| Some((true, Outcome::Open, at(400), joined(976)));
@@ -642,7 +635,7 @@ mod tests {
     #[test]
     fn the_same_request_after_an_answer_as_prompt_as_an_error_is_its_retry() {
         let is_sequel = |suspect, pause, bytes| {
-            is_sequel(&mut Links::default(), suspect, pause, separate(bytes))
+            is_sequel(&mut Links::with_capacity(4), suspect, pause, separate(bytes))
         };
         assert!(is_sequel(true, 400, 900));
         assert!(!is_sequel(false, 400, 900), "it was an answer");
@@ -653,7 +646,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_again_and_again_is_no_sequel() {
-        let mut links = Links::default();
+        let mut links = Links::with_capacity(4);
         for id in 10..12 {
             links.started(1, (ExchangeId(id), 0), FLOW, at(0));
             let how = (Outcome::Complete, true, true, at(10 + id));
@@ -666,7 +659,7 @@ mod tests {
     fn the_next_request_after_the_first_of_a_connection_has_failed_is_its_retry() {
         let joined = |bytes, first| Size { bytes, joined: true, first };
         let retry = |pause: u64, between: bool| {
-            let mut links = Links::default();
+            let mut links = Links::with_capacity(4);
             attempt(&mut links, 1, joined(2137, true), 0, (Outcome::Failed, true, 60));
             if between {
                 attempt(&mut links, 2, joined(600, false), 70, (Outcome::Complete, true, 90));
@@ -680,13 +673,12 @@ mod tests {
 
     #[test]
     fn attempts_and_ends_are_bounded() {
-        let mut links = Links::default();
+        let mut links = Links::with_capacity(4);
         for id in 0..1000 {
             links.started(1, (ExchangeId(id), 0), FLOW, at(id));
             links.maybe_ended(1, FLOW.1, at(id));
         }
-        let group = links.groups.get(1).unwrap();
+        let group = links.groups.get(&1).unwrap();
         assert_eq!((group.attempts.len(), group.ends.len()), (ATTEMPTS, ENDS));
-        assert_eq!((group.attempts.capacity(), group.ends.capacity()), (ATTEMPTS, ENDS));
     }
 }

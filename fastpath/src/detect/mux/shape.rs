@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use super::super::clusters::Clusters;
 use crate::detect::failure::PAGE_BYTES_MAX;
 use crate::exchange::mux::{StreamEnding, StreamFacts};
-use crate::exchange::recent::Reuse;
+use crate::lru::Reuse;
 use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
 use crate::time::Nanos;
@@ -88,11 +88,7 @@ const KNOWN_SERVICE_TIME_MAX: Nanos = Nanos::from_secs(1);
 const SPAN_MAX: Nanos = Nanos::from_millis(50);
 const RECORDS_MAX: u16 = 3;
 
-impl Reuse for Shapes {
-    fn reuse(&mut self) {
-        *self = Self::default();
-    }
-}
+impl Reuse for Shapes {}
 
 impl Shapes {
     pub(super) fn export(&self) -> LearntHttp2 {

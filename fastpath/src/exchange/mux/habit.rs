@@ -7,7 +7,7 @@
 //! comes (Node, Envoy).
 
 use super::stream::Stream;
-use crate::exchange::recent::Reuse;
+use crate::lru::Reuse;
 use crate::policy::learnt::{LearntHttp2, weighed};
 
 /// The habits of one server.
@@ -45,11 +45,7 @@ const REQUESTS_MIN: u16 = 4;
 /// When this many were counted, all counts are halved: what is old fades.
 const COUNTED_MAX: u16 = 256;
 
-impl Reuse for Habit {
-    fn reuse(&mut self) {
-        *self = Self::default();
-    }
-}
+impl Reuse for Habit {}
 
 impl From<&LearntHttp2> for Habit {
     fn from(learnt: &LearntHttp2) -> Self {

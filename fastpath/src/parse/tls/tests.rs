@@ -14,6 +14,10 @@ impl Frame for Bytes {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
 }
 
 struct Pair([Stream; 2], Handshake);

@@ -1,4 +1,4 @@
-//! A device: configured, started, with one queue each way.
+//! A device: configured, started, with its queues both ways.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -11,10 +11,11 @@ use super::error::{DpdkError, Errno};
 use super::host;
 use super::mempool::Mempool;
 use super::queue::{RxQueue, TxQueue};
+use super::spread::{self, Offer};
 use crate::burst::PortIndex;
 use crate::port::DeviceReport;
 
-/// A started device. Stopped and closed when dropped.
+/// A started device. Stopped and closed when dropped; whoever uses a queue of it keeps it.
 #[derive(Debug)]
 pub(super) struct Device {
     id: DeviceId,
@@ -23,8 +24,13 @@ pub(super) struct Device {
     driver: String,
     /// The network interface below it, for a driver that knows neither its link nor its losses.
     interface: Option<Interface>,
-    pub(super) rx: RxQueue,
-    pub(super) tx: TxQueue,
+}
+
+/// The queues of a started device. Each may be used as long as the device is there.
+#[derive(Debug)]
+pub(super) struct Queues {
+    pub(super) rx: Vec<RxQueue>,
+    pub(super) tx: Vec<TxQueue>,
 }
 
 /// A network interface of the kernel below a device.
@@ -51,6 +57,21 @@ pub(super) struct DeviceSetup<'a> {
     pub(super) mtu: u16,
     /// The network interface below it, if any; its MTU is then not ours to set.
     pub(super) interface: Option<&'a str>,
+    /// Queues it was made with.
+    pub(super) filled: u16,
+}
+
+/// How a device is to share out what it receives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueSetup {
+    /// Receive queues.
+    pub(super) rx: u16,
+    /// Transmit queues.
+    pub(super) tx: u16,
+    /// What it hashes to choose a queue, `RTE_ETH_RSS_*`; zero where it does not choose.
+    pub(super) hash: u64,
+    /// One lcore has all queues, and frames leave by the queue they came in by.
+    pub(super) noted: bool,
 }
 
 impl DeviceId {
@@ -72,11 +93,29 @@ impl DeviceId {
         unsafe { dpdk_sys::rte_eth_dev_socket_id(self.port) }
     }
 
-    /// Configures and starts it.
-    pub(super) fn start(self, pool: &Mempool, setup: DeviceSetup<'_>) -> Result<Device, DpdkError> {
+    /// What it can do for several lcores.
+    pub(super) fn offer(&self, setup: DeviceSetup<'_>) -> Result<Offer, DpdkError> {
         let info = self.info()?;
-        self.configure(&info, setup)?;
-        self.set_up_queues(pool)?;
+        Ok(Offer {
+            driver: driver_name(&info),
+            rx_queues: info.max_rx_queues,
+            tx_queues: info.max_tx_queues,
+            filled: setup.filled,
+            hashes: info.flow_type_rss_offloads,
+            table: info.reta_size,
+        })
+    }
+
+    /// Configures and starts it.
+    pub(super) fn start(
+        self,
+        pool: &Mempool,
+        setup: DeviceSetup<'_>,
+        queues: QueueSetup,
+    ) -> Result<(Device, Queues), DpdkError> {
+        let info = self.info()?;
+        self.configure(&info, setup, queues)?;
+        self.set_up_queues(pool, queues)?;
         // SAFETY: wants a configured port with its queues set up, as it just was.
         self.step("rte_eth_dev_start", unsafe { dpdk_sys::rte_eth_dev_start(self.port) })?;
         // SAFETY: takes any number of a port, and says no when a device cannot.
@@ -86,22 +125,18 @@ impl DeviceId {
             self.step("rte_eth_promiscuous_enable", promiscuous)?;
         }
         let (mtu, mac) = (setup.mtu, self.mac());
-        // SAFETY: the queue is set up and the port started; it is stopped in `Device::drop`, which
-        // owns the queue; a name starts once, because starting takes the configuration and a second
-        // one fails.
-        let rx = unsafe { RxQueue::new(self.port, setup.index) };
+        let rx = |queue| {
+            // SAFETY: the queue is set up and the port started; it is stopped in `Device::drop`, and
+            // whoever has a queue keeps the device (`Device`); a name starts once, because starting
+            // takes the configuration and a second one fails, and each number is here once.
+            unsafe { RxQueue::new(self.port, queue, setup.index, queues.noted) }
+        };
         // SAFETY: as for the receive queue.
-        let tx = unsafe { TxQueue::new(self.port, mtu) };
-        let driver = driver_name(&info);
-        Ok(Device {
-            id: self,
-            mtu,
-            mac,
-            driver,
-            interface: setup.interface.map(Interface::new),
-            rx,
-            tx,
-        })
+        let tx = |queue| unsafe { TxQueue::new(self.port, queue, mtu) };
+        let queues =
+            Queues { rx: (0..queues.rx).map(rx).collect(), tx: (0..queues.tx).map(tx).collect() };
+        let (driver, interface) = (driver_name(&info), setup.interface.map(Interface::new));
+        Ok((Device { id: self, mtu, mac, driver, interface }, queues))
     }
 
     fn info(&self) -> Result<dpdk_sys::rte_eth_dev_info, DpdkError> {
@@ -118,6 +153,7 @@ impl DeviceId {
         &self,
         info: &dpdk_sys::rte_eth_dev_info,
         setup: DeviceSetup<'_>,
+        queues: QueueSetup,
     ) -> Result<(), DpdkError> {
         // SAFETY: wants a type for which zero is valid: numbers, flags and pointers; zero means
         // "default".
@@ -131,14 +167,25 @@ impl DeviceId {
             }
             conf.rxmode.mtu = u32::from(setup.mtu);
         }
-        // SAFETY: wants a valid configuration, which it copies; checks it and the number of the
+        let mut key = spread::key();
+        if queues.hash != 0 {
+            conf.rxmode.mq_mode = dpdk_sys::rte_eth_rx_mq_mode_RTE_ETH_MQ_RX_RSS;
+            let rss = &mut conf.rx_adv_conf.rss_conf;
+            let told = info.hash_key_size;
+            rss.rss_key = key.as_mut_ptr();
+            rss.rss_key_len = if told == 0 { spread::KEY_BYTES } else { told };
+            rss.rss_hf = queues.hash;
+        }
+        let QueueSetup { rx, tx, .. } = queues;
+        // SAFETY: wants a valid configuration, which it copies with its key, a key of as many bytes
+        // as it says (`key` has more than any device takes); checks the rest and the number of the
         // port.
         let configured =
-            unsafe { dpdk_sys::rte_eth_dev_configure(self.port, 1, 1, &raw const conf) };
+            unsafe { dpdk_sys::rte_eth_dev_configure(self.port, rx, tx, &raw const conf) };
         self.step("rte_eth_dev_configure", configured)
     }
 
-    fn set_up_queues(&self, pool: &Mempool) -> Result<(), DpdkError> {
+    fn set_up_queues(&self, pool: &Mempool, queues: QueueSetup) -> Result<(), DpdkError> {
         let (mut rx, mut tx) = (RX_DESCRIPTORS, TX_DESCRIPTORS);
         // SAFETY: wants two numbers it may change; checks the number of the port.
         let adjusted = unsafe {
@@ -146,17 +193,24 @@ impl DeviceId {
         };
         self.step("rte_eth_dev_adjust_nb_rx_tx_desc", adjusted)?;
         let socket = u32::try_from(self.socket()).unwrap_or(u32::MAX); // SOCKET_ID_ANY is -1
-        let default = std::ptr::null();
-        // SAFETY: wants a configured port, no configuration for the driver's default, and a pool
-        // that outlives the queue: pools are never freed.
-        let set_up = unsafe {
-            dpdk_sys::rte_eth_rx_queue_setup(self.port, 0, rx, socket, default, pool.as_ptr())
-        };
-        self.step("rte_eth_rx_queue_setup", set_up)?;
-        let default = std::ptr::null();
-        // SAFETY: wants a configured port, and no configuration for the driver's default.
-        let set_up = unsafe { dpdk_sys::rte_eth_tx_queue_setup(self.port, 0, tx, socket, default) };
-        self.step("rte_eth_tx_queue_setup", set_up)
+        for queue in 0..queues.rx {
+            let default = std::ptr::null();
+            let pool = pool.as_ptr();
+            // SAFETY: wants a configured port, no configuration for the driver's default, and a
+            // pool that outlives the queue: pools are never freed.
+            let set_up = unsafe {
+                dpdk_sys::rte_eth_rx_queue_setup(self.port, queue, rx, socket, default, pool)
+            };
+            self.step("rte_eth_rx_queue_setup", set_up)?;
+        }
+        for queue in 0..queues.tx {
+            let default = std::ptr::null();
+            // SAFETY: wants a configured port, and no configuration for the driver's default.
+            let set_up =
+                unsafe { dpdk_sys::rte_eth_tx_queue_setup(self.port, queue, tx, socket, default) };
+            self.step("rte_eth_tx_queue_setup", set_up)?;
+        }
+        Ok(())
     }
 
     fn mac(&self) -> [u8; 6] {
@@ -218,7 +272,8 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: wants a started port whose queues nobody uses: `self` owns the queues.
+        // SAFETY: wants a started port whose queues nobody uses: their users keep `self`, and are
+        // gone when it goes.
         unsafe { dpdk_sys::rte_eth_dev_stop(self.id.port) };
         // SAFETY: wants a stopped port, whose number is not used afterwards: it is gone with
         // `self`.

@@ -42,6 +42,10 @@ impl EalArgs {
             }
             None => words.push("--in-memory".to_owned()),
         }
+        if self.vdevs.iter().any(|vdev| vdev.starts_with(VIRTIO_USER)) {
+            // Its back end maps this memory, and takes no more than eight files of it.
+            words.push("--single-file-segments".to_owned());
+        }
         if self.pci.is_empty() {
             words.push("--no-pci".to_owned());
         }
@@ -131,6 +135,8 @@ thread_local! {
     static LCORE: LcoreNumber = LcoreNumber::borrow();
 }
 
+const VIRTIO_USER: &str = "net_virtio_user";
+
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// The processors this thread may use, as the kernel lists them: `0-3,8`.
@@ -143,6 +149,13 @@ fn allowed_cpus() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_a_back_end_maps_is_in_few_files() {
+        let virtio = "net_virtio_user0,path=/run/v0.sock".to_owned();
+        let shared = EalArgs { vdevs: vec![virtio], ..EalArgs::default() }.words();
+        assert!(shared.contains(&"--single-file-segments".to_owned()));
+    }
 
     #[test]
     fn without_pci_devices_the_pci_bus_is_left_alone() {

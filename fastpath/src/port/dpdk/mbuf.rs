@@ -35,6 +35,37 @@ impl Mbuf {
         self.header().pkt_len
     }
 
+    /// Where the bytes of the first segment start, and how many they are.
+    #[inline]
+    fn data(&self) -> (*mut u8, usize) {
+        let header = self.header();
+        // SAFETY: wants the result inside one allocation: the driver set `data_off` inside the
+        // buffer.
+        let start = unsafe { header.buf_addr.cast::<u8>().add(usize::from(header.data_off)) };
+        (start, usize::from(header.data_len))
+    }
+
+    /// Notes the queue of its device that it came in by, in the field where DPDK keeps the queue
+    /// that a frame will leave by (`rte_event_eth_tx_adapter_txq_set`).
+    #[inline]
+    pub(super) fn set_queue(&mut self, queue: u16) {
+        // SAFETY: the pointer is valid and ours alone (`from_raw`); `&mut self` keeps others away.
+        let header = unsafe { self.0.as_mut() };
+        // A union of plain numbers, of which a driver has written another: writing needs nothing.
+        header.__bindgen_anon_2.hash.txadapter.txq = queue;
+    }
+
+    /// The queue that was noted.
+    #[inline]
+    pub(super) fn queue(&self) -> u16 {
+        let noted = self.header().__bindgen_anon_2;
+        // SAFETY: any bits are a number; mempool memory is initialised.
+        let hash = unsafe { noted.hash };
+        // SAFETY: likewise.
+        let adapter = unsafe { hash.txadapter };
+        adapter.txq
+    }
+
     #[inline]
     fn header(&self) -> &dpdk_sys::rte_mbuf {
         // SAFETY: the pointer is valid and ours alone (`from_raw`); `&self` keeps the mbuf
@@ -46,15 +77,18 @@ impl Mbuf {
 impl Frame for Mbuf {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        let header = self.header();
-        let start = header.buf_addr.cast::<u8>().cast_const();
-        // SAFETY: wants the result inside one allocation: the driver set `data_off` inside the
-        // buffer.
-        let start = unsafe { start.add(usize::from(header.data_off)) };
-        // SAFETY: wants `data_len` initialised bytes: the driver wrote them (fresh pool memory is
-        // zero), and they end inside the buffer. Nobody changes them while `&self` lives: the mbuf
-        // is ours alone.
-        unsafe { std::slice::from_raw_parts(start, usize::from(header.data_len)) }
+        let (start, len) = self.data();
+        // SAFETY: wants `len` initialised bytes: the driver wrote them (fresh pool memory is zero),
+        // and they end inside the buffer. Nobody changes them while `&self` lives: the mbuf is ours
+        // alone.
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let (start, len) = self.data();
+        // SAFETY: as in `bytes`; and nobody else reads or writes them while `&mut self` lives.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 }
 

@@ -23,6 +23,7 @@ mod host;
 mod mbuf;
 mod mempool;
 mod queue;
+mod spread;
 mod vdev;
 mod wires;
 

@@ -25,6 +25,9 @@ const _: () = assert!(RX_ASK as usize == RX_FRAMES);
 #[derive(Debug)]
 pub(super) struct RxQueue {
     port: u16,
+    queue: u16,
+    /// Whether its frames note that they came in by it.
+    noted: bool,
     /// The number the wire knows the device by.
     index: PortIndex,
     /// `Cell` is `Send` and not `Sync`, like this.
@@ -32,13 +35,14 @@ pub(super) struct RxQueue {
 }
 
 impl RxQueue {
-    /// Queue 0 of `port`, whose frames will say that they came in by `index`.
+    /// A queue of `port`, whose frames will say that they came in by `index`, and if `noted`, by
+    /// which queue.
     ///
     /// # Safety
     /// The queue is set up, its port is started and stays so as long as this value is used, and
     /// there is no other `RxQueue` of it.
-    pub(super) unsafe fn new(port: u16, index: PortIndex) -> Self {
-        Self { port, index, _not_sync: PhantomData }
+    pub(super) unsafe fn new(port: u16, queue: u16, index: PortIndex, noted: bool) -> Self {
+        Self { port, queue, noted, index, _not_sync: PhantomData }
     }
 
     /// Adds to the burst up to [`RX_FRAMES`] frames that have arrived. Gives how many.
@@ -57,8 +61,9 @@ impl RxQueue {
         // SAFETY: wants a started port (`new`), a queue that nobody polls meanwhile (`&mut self`,
         // and `RxQueue` is neither Sync nor Clone), and room for as many pointers as it is told:
         // `slots` has `RX_FRAMES`.
-        let received =
-            unsafe { dpdk_sys::shim_eth_rx_burst(self.port, 0, slots.as_mut_ptr().cast(), RX_ASK) };
+        let received = unsafe {
+            dpdk_sys::shim_eth_rx_burst(self.port, self.queue, slots.as_mut_ptr().cast(), RX_ASK)
+        };
         let received = usize::from(received);
         let frames = slots[..received].iter().map(|slot| {
             // SAFETY: wants an initialised value: the driver wrote the first `received` slots.
@@ -66,7 +71,10 @@ impl RxQueue {
             let mbuf = NonNull::new(mbuf).expect("a driver receives no null mbuf");
             // SAFETY: wants a valid mbuf that is ours alone: a receive function gives its mbufs
             // away, and takes them from the pool the queue was set up with, a `Mempool`.
-            let mbuf = unsafe { Mbuf::from_raw(mbuf) };
+            let mut mbuf = unsafe { Mbuf::from_raw(mbuf) };
+            if self.noted {
+                mbuf.set_queue(self.queue);
+            }
             let wire_bytes = mbuf.wire_bytes();
             counters.rx_bytes += u64::from(wire_bytes);
             (mbuf, wire_bytes)
@@ -81,6 +89,7 @@ impl RxQueue {
 #[derive(Debug)]
 pub(super) struct TxQueue {
     port: u16,
+    queue: u16,
     /// Length of the longest frame without tags, bytes.
     frame_bytes_max: u32,
     /// In order. Never holds more than a burst, so it never grows.
@@ -90,14 +99,15 @@ pub(super) struct TxQueue {
 }
 
 impl TxQueue {
-    /// Queue 0 of `port`, whose frames carry at most `mtu` bytes.
+    /// A queue of `port`, whose frames carry at most `mtu` bytes.
     ///
     /// # Safety
     /// The queue is set up, its port is started and stays so as long as this value is used, and
     /// there is no other `TxQueue` of it.
-    pub(super) unsafe fn new(port: u16, mtu: u16) -> Self {
+    pub(super) unsafe fn new(port: u16, queue: u16, mtu: u16) -> Self {
         Self {
             port,
+            queue,
             frame_bytes_max: u32::from(mtu) + ETHERNET_BYTES,
             staged: Vec::with_capacity(BURST_FRAMES),
             _not_sync: PhantomData,
@@ -147,7 +157,8 @@ impl TxQueue {
         // and `TxQueue` is neither Sync nor Clone), and `offered` mbufs it may own: `staged` has as
         // many, and `Mbuf` is a transparent pointer.
         let sent = unsafe {
-            dpdk_sys::shim_eth_tx_burst(self.port, 0, self.staged.as_mut_ptr().cast(), offered)
+            let staged = self.staged.as_mut_ptr().cast();
+            dpdk_sys::shim_eth_tx_burst(self.port, self.queue, staged, offered)
         };
         let sent = usize::from(sent.min(offered));
         self.staged.drain(..sent).for_each(std::mem::forget); // the device owns these now

@@ -70,6 +70,12 @@ impl Vdev {
         Ok(self)
     }
 
+    /// Queues it is made with, where the specification says so: its peer, or the kernel, fills each.
+    pub(super) fn queues(&self) -> u16 {
+        let given = self.argument("queues").or_else(|| self.argument("qpairs"));
+        given.and_then(|queues| queues.parse().ok()).unwrap_or(1)
+    }
+
     /// The specification for EAL.
     pub(super) fn spec(&self) -> String {
         let mut spec = self.name.clone();

@@ -24,11 +24,6 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// The whole frame, to rewrite.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-
     /// Shortens the frame to `len` bytes; no effect on a shorter one.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
@@ -38,6 +33,10 @@ impl Buffer {
 impl Frame for Buffer {
     fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     fn link(&self) -> Link {

@@ -214,6 +214,13 @@ const fn law(reason: Reason) -> &'static str {
     match reason {
         Reason::NoRule => "none",
         Reason::WithinRetryBudget | Reason::OverRetryBudget => "retry_budget",
+        Reason::ConcurrencyLimit => "concurrency_limit",
+        Reason::AdmissionControl => "admission_control",
+        Reason::BreakerOpen => "breaker",
+        Reason::ReplicaChoice => "replica_choice",
+        Reason::ClientLeft => "cancel_propagation",
+        Reason::RetriesLast => "metastability_guard",
+        Reason::FanOut => "fan_out",
     }
 }
 
@@ -261,6 +268,7 @@ pub(super) mod tests {
             amended: None,
             verdict: Verdict::Pass,
             hold_ms: None,
+            enforced: false,
             reason: Reason::NoRule,
             grounds: Grounds::default(),
         }

@@ -93,6 +93,8 @@ pub(crate) fn an_exchange() -> Exchange {
         work: None,
         verdict: Verdict::Hold,
         reason: Reason::OverRetryBudget,
+        enforced: false,
+        hold: None,
         grounds: Grounds::default(),
     }
 }
