@@ -133,19 +133,6 @@ fn the_endless_flows_are_followed() {
     }
 }
 
-/// What runs is counted for its endpoint while it runs, over HTTP/2 as over HTTP/1.1.
-#[test]
-fn what_runs_is_in_flight() {
-    for port in [http1(), http2()] {
-        let (mut lcore, outlets, _) = play::lcore(port, LcoreConfig::default());
-        play(&mut lcore, &outlets, 200);
-        let in_flight = || outlets.reports.take().unwrap().in_flight.iter().sum::<u32>();
-        assert_eq!(in_flight(), 1);
-        while lcore.finish() {}
-        assert_eq!(in_flight(), 0);
-    }
-}
-
 /// A client that is refused, and tries again with a request of the same length `pause` later.
 fn refused_and_tried_again(pause: Nanos, warm: Nanos) -> Vec<Arrival> {
     let mut arrivals = Vec::new();

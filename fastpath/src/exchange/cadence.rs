@@ -59,7 +59,9 @@ impl Cadence {
             self.events.1 = self.events.1.saturating_add(u32::from(length));
             self.swing = self.swing.saturating_add(u32::from(length.abs_diff(self.latest)));
             self.latest = length;
-        } else if self.seen <= PRELUDE_RECORDS && !is_several(length, self.unit) {
+        } else if self.seen <= PRELUDE_RECORDS && !(self.seen > 2 && is_several(length, self.unit))
+        {
+            // What the second record is compared with is headers.
             self.votes -= 1;
             if self.votes == 0 {
                 return self.begin(length);
