@@ -278,17 +278,33 @@ fn outcome(facts: &StreamFacts, class: Class, error: bool) -> Outcome {
     let answered = seen.down_records > 0;
     let complete = if error { Outcome::Failed } else { Outcome::Complete };
     match facts.ending {
+        // An answer has data.
+        StreamEnding::EndStream if !answered => Outcome::Failed,
         StreamEnding::EndStream => complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running if answered => complete,
         StreamEnding::Quiet if !seen.alone => Outcome::Complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running => Outcome::Open,
         StreamEnding::ClientReset => Outcome::ClientAbort,
+        StreamEnding::ClientClosed if was_abandoned(facts) => Outcome::ServerAbort,
         StreamEnding::ClientClosed if answered && was_read(facts, class) => complete,
         StreamEnding::ClientClosed => Outcome::ClientAbort,
         StreamEnding::ServerReset | StreamEnding::ServerClosed if answered => Outcome::ServerAbort,
         StreamEnding::ServerReset | StreamEnding::ServerClosed => Outcome::ConnectFailed,
     }
 }
+
+/// A stream that was under way fell silent for good, and its client left long after: where the
+/// application fails, some servers neither end nor reset its response.
+fn was_abandoned(facts: &StreamFacts) -> bool {
+    let seen = &facts.stream;
+    seen.alone
+        && seen.is_streamed()
+        && facts.marked == Some(true)
+        && facts.ended.since(seen.last_down) > ABANDONED_AFTER
+}
+
+/// No model that goes on pauses for so long in the middle of a stream.
+const ABANDONED_AFTER: Nanos = Nanos::from_secs(30);
 
 /// A response without a mark that the client had when it closed. Only models stream.
 fn was_read(facts: &StreamFacts, class: Class) -> bool {
@@ -393,14 +409,17 @@ fn stall(facts: &StreamFacts, limit: Nanos) -> Option<Nanos> {
     if !seen.alone || seen.down_records < STALL_RECORDS_MIN {
         return None;
     }
-    let cut = matches!(
-        facts.ending,
-        StreamEnding::ClientReset
-            | StreamEnding::ClientClosed
-            | StreamEnding::ServerReset
-            | StreamEnding::ServerClosed
-    );
-    let tail = if cut { facts.ended.since(seen.last_down) } else { Nanos::ZERO };
+    // What never went on did not stall.
+    let silent = facts.ended.since(seen.last_down);
+    let cut = silent <= ABANDONED_AFTER
+        && matches!(
+            facts.ending,
+            StreamEnding::ClientReset
+                | StreamEnding::ClientClosed
+                | StreamEnding::ServerReset
+                | StreamEnding::ServerClosed
+        );
+    let tail = if cut { silent } else { Nanos::ZERO };
     let silence = seen.longest_gap.max(tail);
     (silence > limit).then_some(silence)
 }
@@ -437,6 +456,24 @@ mod tests {
         assert_eq!(told(StreamEnding::ServerReset, &stream), Outcome::ServerAbort);
         assert_eq!(told(StreamEnding::ServerReset, &[]), Outcome::ConnectFailed);
         assert_eq!(told(StreamEnding::Gone, &[]), Outcome::Open);
+    }
+
+    #[test]
+    fn an_end_without_data_is_that_of_an_error() {
+        assert_eq!(told(StreamEnding::EndStream, &[]), Outcome::Failed);
+    }
+
+    #[test]
+    fn a_stream_that_never_goes_on_was_given_up_by_its_server_and_did_not_stall() {
+        let stream: Vec<_> = (0..12).map(|n| (100 + 20 * n, 300)).collect();
+        let left_after = |seconds| {
+            let mut facts = lone(FlowId(0), StreamEnding::ClientClosed, &stream);
+            facts.ended = facts.stream.last_down + Nanos::from_secs(seconds);
+            let stalled = stall(&facts, Nanos::from_millis(500)).is_some();
+            (outcome(&facts, Class::Llm, false), stalled)
+        };
+        assert_eq!(left_after(10), (Outcome::ClientAbort, true));
+        assert_eq!(left_after(60), (Outcome::ServerAbort, false));
     }
 
     #[test]

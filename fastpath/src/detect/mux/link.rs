@@ -128,6 +128,8 @@ const POLICY_DENSITY_MIN: f64 = 0.3;
 const REPEAT_CONFIDENCE: f64 = 0.75;
 /// An answer that was an error is followed by its retry within this.
 const SEQUEL: std::ops::RangeInclusive<Nanos> = Nanos::from_millis(100)..=Nanos::from_millis(1450);
+/// A model has hardly been asked in between.
+const SOON: Nanos = Nanos::from_millis(700);
 /// The next request of a connection whose first failed is its retry, most likely, when it comes
 /// within this.
 const NEXT_WITHIN: Nanos = Nanos::from_secs(2);
@@ -424,7 +426,10 @@ impl Group {
         let busy = own.elsewhere > end
             || self.attempts[earlier + 1..place].iter().any(|other| other.start > end);
         let fits = own.start > end && SEQUEL.contains(&gap);
-        (fits && (!busy || self.is_next(place, earlier))).then_some((earlier, gap.secs_f64()))
+        // One call a process (curl): what others of its kind do meanwhile says nothing of it.
+        let one_shots = own.first && attempt.first && own.flow != attempt.flow && gap <= SOON;
+        (fits && (!busy || one_shots || self.is_next(place, earlier)))
+            .then_some((earlier, gap.secs_f64()))
     }
 
     /// What an attempt is that is no retry: the copy of one that runs, a repeat of one that was
@@ -642,6 +647,24 @@ mod tests {
         assert!(!is_sequel(true, 400, 901), "another request");
         assert!(!is_sequel(true, 30, 900), "a batch goes on at once");
         assert!(!is_sequel(true, 5000, 900));
+    }
+
+    #[test]
+    fn of_two_calls_that_are_a_connection_each_others_of_their_kind_say_nothing() {
+        let sequel = |first, pause: u64| {
+            let mut links = Links::with_capacity(4);
+            let own = (Size { first, ..separate(900) }, RTT);
+            links.started(1, (ExchangeId(1), 0), FLOW, at(0));
+            links.decide(&keys(), 1, ExchangeId(1), own, WINDOW, |_, _| None);
+            links.ended(&keys(), 1, ExchangeId(1), own, (Outcome::Complete, true, true, at(40)));
+            links.started(2, (ExchangeId(2), 0), (FlowId(1), 8), at(60));
+            links.started(1, (ExchangeId(3), 0), (FlowId(2), 9), at(40 + pause));
+            let decision = links.decide(&keys(), 1, ExchangeId(3), own, WINDOW, |_, _| None);
+            decision.link.retry_of == Some(ExchangeId(1))
+        };
+        assert!(sequel(true, 400));
+        assert!(!sequel(true, 900), "a model may have been asked in between");
+        assert!(!sequel(false, 400), "connections that carry more");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use std::ops::RangeInclusive;
 
 use super::super::clusters::Clusters;
-use crate::detect::failure::PAGE_BYTES_MAX;
-use crate::exchange::mux::{StreamEnding, StreamFacts};
+use crate::detect::failure::{LLM_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::exchange::mux::{Stream, StreamEnding, StreamFacts};
 use crate::lru::Reuse;
 use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
@@ -35,8 +35,9 @@ pub(super) struct Shapes {
 /// An answer that may yet turn out to be an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Suspect {
-    /// Its DATA, as far as that can be told.
-    data: u32,
+    /// Bytes of it, and of its HEADERS if they had a record of their own.
+    bytes: u32,
+    headers: Option<u32>,
     /// It ran alone.
     pub(super) alone: bool,
 }
@@ -57,8 +58,8 @@ const EMBEDDING_BYTES_MAX: u32 = 700;
 const ERROR_DATA: RangeInclusive<u32> = 31..=260;
 const ERROR_DATA_OF_FULL_HEADERS: RangeInclusive<u32> = 31..=440;
 const FULL_HEADERS_MIN: u32 = 600;
-/// What stands in front of an error among others is longer than this.
-const FRONT_MIN: u16 = 90;
+/// HEADERS in front of an error among others are longer than this.
+const FRONT_MIN: u16 = 29;
 /// The same in one record with headers that are not known: compressed, or sent in full.
 const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
 /// The longest error answer of a model that came at once: its DATA, or all of it where headers are
@@ -78,12 +79,18 @@ const CANNED_SHARE: u32 = 16;
 const TOOL_ANSWER: RangeInclusive<u32> = TOO_SHORT_DATA + 1..=2200;
 /// HEADERS take this much of it at least, once HPACK knows them.
 const TOO_SHORT_AMONG: RangeInclusive<u32> = 150..=260;
+/// A model needs longer than an error takes for a page of text, and proxies send none longer.
+const PAGE: RangeInclusive<u32> = LLM_BYTES_MAX + 1..=PAGE_BYTES_MAX;
+/// HEADERS alone are no longer than this, even the first of a connection.
+const BODILESS_MAX: u32 = 480;
 /// An error is known at once; a model has to think.
 const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// For what is too short to be anything else; what takes no longer is quick.
 const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
 /// For a size that errors of this server have had.
 const KNOWN_SERVICE_TIME_MAX: Nanos = Nanos::from_secs(1);
+/// Vectors of numbers that are written out differ by this part of their length.
+const VECTOR_PART: u32 = 16;
 /// An answer in one piece comes within this, in so many records.
 const SPAN_MAX: Nanos = Nanos::from_millis(50);
 const RECORDS_MAX: u16 = 3;
@@ -132,28 +139,38 @@ impl Shapes {
     /// errors are, and of a size that is not known as ordinary; of a tool among others, short.
     pub(super) fn suspect(&self, facts: &StreamFacts, class: Class) -> Option<Suspect> {
         let (data, alone) = (self.data(facts), facts.stream.alone);
-        let prompt = facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX);
+        // Vectors of one model are of one length, so what has another may take longer.
+        let within = match class == Class::Embedding && !self.is_vector(data) {
+            true => SHORT_SERVICE_TIME_MAX,
+            false => SERVICE_TIME_MAX,
+        };
+        let prompt = facts.service_time().is_some_and(|time| time < within);
         let may_be = match alone {
             true => prompt && facts.stream.down_bytes <= PAGE_BYTES_MAX,
             false => class == Class::Tool,
         };
         let usual = self.quick.near(data, SAME_BYTES) >= KNOWN_MIN
             || (class == Class::Tool && TOOL_ANSWER.contains(&data));
-        (may_be && is_complete(facts) && is_in_one_piece(facts) && !usual)
-            .then_some(Suspect { data, alone })
+        (may_be && is_complete(facts) && is_in_one_piece(facts) && !usual).then_some(Suspect {
+            bytes: facts.stream.down_bytes,
+            headers: own_headers(&facts.stream),
+            alone,
+        })
     }
 
     /// Whether a suspect has the size of errors: of those that are known, or among others of several
     /// short answers beside longer ones.
     pub(super) fn recurs_as_error(&self, suspect: Suspect) -> bool {
-        let near = self.prompt.near(suspect.data, SAME_BYTES);
+        let data = self.data_of(suspect);
+        let near = self.prompt.near(data, SAME_BYTES);
         let stands_out = near >= CANNED_MIN && 2 * near <= self.prompt.total();
-        self.is_known_error(suspect.data) || (!suspect.alone && stands_out)
+        self.is_known_error(data) || (!suspect.alone && stands_out)
     }
 
     /// The sequel showed that a suspect was an error.
     pub(super) fn learn_error(&mut self, suspect: Suspect) {
-        (0..KNOWN_MIN).for_each(|_| self.errors.add(suspect.data, SAME_BYTES));
+        let data = self.data_of(suspect);
+        (0..KNOWN_MIN).for_each(|_| self.errors.add(data, SAME_BYTES));
     }
 
     /// Learns from a response that has come to its end.
@@ -204,7 +221,9 @@ impl Shapes {
             Class::Llm => {
                 let known = self.headers(facts).is_some();
                 let limit = if known { ERROR_DATA_MAX } else { ERROR_BYTES_MAX };
+                let has_body = !facts.stream.joined || facts.stream.up_bytes > BODILESS_MAX;
                 (data <= limit && within(SERVICE_TIME_MAX))
+                    || (has_body && PAGE.contains(&data) && within(SERVICE_TIME_MAX))
                     || (known && ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
             }
             Class::Embedding | Class::Tool => {
@@ -244,13 +263,15 @@ impl Shapes {
         let Some(headers) = self.headers.commonest() else {
             return (WHOLE_ERROR.contains(&data) && !self.compresses_headers())
                 || (front == 0 && TOO_SHORT_AMONG.contains(&data))
-                || (front > FRONT_MIN && ERROR_DATA.contains(&data));
+                || (front > FRONT_MIN && ERROR_DATA.contains(&data))
+                || self.is_known_error(data);
         };
         let is_error = |data| error_data(headers).contains(&data) || self.is_known_error(data);
         let full = headers >= FULL_HEADERS_MIN;
         match full && headers.abs_diff(front.into()) > HEADERS_BYTES {
             true => is_error(data.saturating_sub(headers)),
-            false => front > FRONT_MIN && is_error(data),
+            // HEADERS of others may stand between: a size that errors have had is enough.
+            false => self.is_known_error(data) || (front > FRONT_MIN && is_error(data)),
         }
     }
 
@@ -282,13 +303,34 @@ impl Shapes {
         facts.stream.down_bytes.saturating_sub(self.headers(facts).unwrap_or(0))
     }
 
+    /// The same of a suspect, by what is known of headers since it came.
+    fn data_of(&self, suspect: Suspect) -> u32 {
+        let headers = suspect.headers.or_else(|| self.headers.commonest());
+        suspect.bytes.saturating_sub(headers.unwrap_or(0))
+    }
+
+    /// One or several vectors of the usual length; or nobody knows the usual one.
+    fn is_vector(&self, data: u32) -> bool {
+        let usual = self.quick.iter().filter(|&(_, count)| u32::from(count) >= KNOWN_MIN);
+        let mut lengths = usual.map(|(length, _)| length.max(1)).peekable();
+        let several = |length: u32| {
+            let over = data % length;
+            over.min(length - over) <= length / VECTOR_PART
+        };
+        lengths.peek().is_none() || lengths.any(several)
+    }
+
     /// Headers of a response: its own, where they have a record of their own, else those that this
     /// server sends most.
     fn headers(&self, facts: &StreamFacts) -> Option<u32> {
-        let seen = &facts.stream;
-        let apart = seen.down_records >= 2 && seen.first_length <= HEADERS_MAX;
-        if apart { Some(seen.first_length.into()) } else { self.headers.commonest() }
+        own_headers(&facts.stream).or_else(|| self.headers.commonest())
     }
+}
+
+/// HEADERS of a response that have a record of their own.
+fn own_headers(seen: &Stream) -> Option<u32> {
+    let apart = seen.down_records >= 2 && seen.first_length <= HEADERS_MAX;
+    apart.then_some(seen.first_length.into())
 }
 
 /// The response was whole, or all of it had come when the client closed.
@@ -369,6 +411,62 @@ mod tests {
             shapes.learn(&reply(&[(40, 30), (40, 1544)]), Class::Embedding, false);
         }
         assert_eq!(shapes.suspect(&reply(&[(40, 30), (40, 1544)]), Class::Embedding), None);
+    }
+
+    #[test]
+    fn a_page_that_came_at_once_is_no_answer_of_a_model() {
+        let page = |ms: u64| reply(&[(ms, 93), (ms + 1, 3629)]);
+        let shapes = Shapes::default();
+        assert!(shapes.is_error(&page(60), Class::Llm));
+        assert!(!shapes.is_error(&page(400), Class::Llm), "it was written");
+        assert!(!shapes.is_error(&page(60), Class::Embedding));
+        let mut list = page(60);
+        (list.stream.joined, list.stream.up_bytes) = (true, 300);
+        assert!(!shapes.is_error(&list, Class::Llm), "nothing was asked of the model");
+    }
+
+    #[test]
+    fn what_is_no_vector_is_suspect_though_it_took_its_time() {
+        let mut shapes = Shapes::default();
+        let suspect = |shapes: &Shapes, ms, length| {
+            shapes.suspect(&reply(&[(ms, 30), (ms, length)]), Class::Embedding).is_some()
+        };
+        assert!(!suspect(&shapes, 130, 3675), "nobody knows what is usual");
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 30), (60, 1544)]), Class::Embedding, false);
+        }
+        assert!(suspect(&shapes, 130, 3675));
+        assert!(!suspect(&shapes, 300, 3675), "too late");
+        assert!(!suspect(&shapes, 130, 3090), "two vectors");
+    }
+
+    #[test]
+    fn headers_that_become_known_later_tell_how_long_a_suspect_was() {
+        let mut shapes = Shapes::default();
+        let whole = reply(&[(40, 223)]);
+        let suspect = shapes.suspect(&whole, Class::Tool).unwrap();
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(40, 103), (40, 119)]), Class::Llm, true);
+        }
+        assert!(shapes.recurs_as_error(suspect), "103 and 120 bytes");
+    }
+
+    #[test]
+    fn among_others_an_error_is_known_by_its_headers_or_by_its_size() {
+        let mut shapes = Shapes::default();
+        let mut among = reply(&[(60, 200)]);
+        among.stream.alone = false;
+        let mut is_error = |shapes: &Shapes, headers, data| {
+            among.unit = Unit { headers, data };
+            shapes.is_error(&among, Class::Llm)
+        };
+        assert!(is_error(&shapes, 39, 125), "compressed headers in front");
+        assert!(!is_error(&shapes, 0, 125), "the last event of a stream");
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 48), (60, 125)]), Class::Llm, true);
+        }
+        assert!(is_error(&shapes, 0, 125));
+        assert!(!is_error(&shapes, 0, 60));
     }
 
     #[test]
