@@ -4,6 +4,7 @@
 //! the sums on their connection are meant: which of them an error or a reset belongs to is a guess,
 //! which a retry that follows may correct while they are held back.
 
+mod held;
 mod link;
 mod shape;
 
@@ -24,9 +25,10 @@ use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{Decision, EventSender, Exchange, ExchangeId, Outcome, Visibility};
 use crate::telemetry::grounds::{Ended, Grounds, LinkGrounds, OutcomeRule};
 use crate::time::Nanos;
+use held::Held;
 use link::{Links, Size};
 
-use shape::Shapes;
+use shape::{Shapes, Suspect};
 
 /// What an lcore remembers of the clients and servers of HTTP/2.
 #[derive(Debug)]
@@ -37,8 +39,8 @@ pub(super) struct Streams {
     undecided: VecDeque<Undecided>,
     /// What was decided of streams that still run.
     running: HashMap<ExchangeId, (Link, Decision)>,
-    /// Streams that ran among others and are over.
-    held: VecDeque<(Nanos, Exchange)>,
+    /// Streams that are over, and may have been something else.
+    held: Held,
     /// Streams that found no room in one of these.
     pushed_out: u64,
 }
@@ -47,14 +49,11 @@ pub(super) struct Streams {
 struct Undecided {
     begun: Begun,
     /// Its end, if that has come meanwhile.
-    ended: Option<(Exchange, Size, Nanos)>,
+    ended: Option<(Exchange, Size, Nanos, Option<Suspect>)>,
 }
 
 const UNDECIDED_MAX: usize = 8192;
 const RUNNING_MAX: usize = 8192;
-const HELD_MAX: usize = 4096;
-/// A retry by an SDK follows its first attempt within this.
-const HELD_FOR: Nanos = Nanos::from_millis(1600);
 /// Streams decided, or given free, in one burst at most.
 const PER_BURST: usize = 64;
 
@@ -66,7 +65,7 @@ impl Streams {
             shapes: LruMap::with_capacity(servers),
             undecided: VecDeque::with_capacity(UNDECIDED_MAX),
             running: HashMap::with_capacity(2 * RUNNING_MAX),
-            held: VecDeque::with_capacity(HELD_MAX),
+            held: Held::default(),
             pushed_out: 0,
         }
     }
@@ -78,7 +77,7 @@ impl Streams {
 
     /// Groups, servers and streams that were forgotten before their time.
     pub(super) fn evicted(&self) -> u64 {
-        self.links.evicted() + self.shapes.evicted + self.pushed_out
+        self.links.evicted() + self.shapes.evicted + self.pushed_out + self.held.pushed_out
     }
 
     /// What is learnt of a server.
@@ -95,8 +94,8 @@ impl Streams {
     pub(super) fn note_verdict(&mut self, id: ExchangeId, verdict: Decision) {
         if let Some((_, noted)) = self.running.get_mut(&id) {
             *noted = verdict;
-        } else if let Some((_, held)) = self.held.iter_mut().rev().find(|(_, held)| held.id == id) {
-            held.note(&verdict);
+        } else {
+            self.held.note_verdict(id, verdict);
         }
     }
 
@@ -159,8 +158,8 @@ pub(super) fn observe(
     let Clients { streams, finished, .. } = clients;
     for _ in 0..PER_BURST {
         // At the end of an observation nothing more will follow.
-        let over = |(since, _): &mut (Nanos, Exchange)| packets.now.since(*since) >= HELD_FOR;
-        let Some((_, exchange)) = streams.held.pop_front_if(over) else { break };
+        let shapes = |server: &Address| streams.shapes.get(server);
+        let Some(exchange) = streams.held.pop_due(packets.now, shapes) else { break };
         finished.push(exchange);
     }
 }
@@ -182,8 +181,10 @@ fn ended(
     let shapes = clients.streams.shapes.touch(caller.server, facts.ended);
     shapes.meet(learnt.map(|learnt| &learnt.http2));
     let error = shapes.is_error(facts, class);
-    shapes.learn(facts, error);
     let outcome = outcome(facts, class, error);
+    let complete_so_far = outcome == Outcome::Complete;
+    let suspect = shapes.suspect(facts, class).filter(|_| complete_so_far);
+    shapes.learn(facts, class, error);
     let data = shapes.counted(facts);
     let mut exchange = account(facts, outcome, data, policy).exchange(flows, policy);
     clients.judge(&mut exchange, facts.flow);
@@ -191,32 +192,35 @@ fn ended(
     let streams = &mut clients.streams;
     let key = streams.links.key(&caller);
     let size = size(&facts.stream);
-    let how = (outcome, facts.stream.alone, end(facts, outcome));
+    let is_suspect = suspect.is_some_and(|suspect| suspect.alone);
+    let how = (outcome, facts.stream.alone, is_suspect, end(facts, outcome));
     streams.links.ended(&clients.keys, key, exchange.id, (size, facts.rtt), how);
     match streams.waiting_mut(exchange.id) {
-        Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt)),
+        Some(waiting) => waiting.ended = Some((exchange, size, facts.rtt, suspect)),
         None => {
             let known = streams.running.remove(&exchange.id);
             let (link, verdict) = known.unwrap_or((Link::UNKNOWN, NO_VERDICT));
             let mut exchange = complete(exchange, link);
             exchange.note_late(&verdict);
-            tell(exchange, facts.stream.alone, facts.ended, clients);
+            tell(exchange, facts.stream.alone, suspect, facts.ended, clients);
         }
     }
 }
 
 /// Passes an exchange on, at once or when what followed it is known.
-fn tell(exchange: Exchange, alone: bool, at: Nanos, clients: &mut Clients) {
+fn tell(
+    exchange: Exchange,
+    alone: bool,
+    suspect: Option<Suspect>,
+    at: Nanos,
+    clients: &mut Clients,
+) {
     let Clients { streams, finished, .. } = clients;
-    if alone {
+    if alone && suspect.is_none() {
         finished.push(exchange);
-        return;
+    } else {
+        finished.extend(streams.held.push(at, exchange, suspect));
     }
-    if streams.held.len() == HELD_MAX {
-        streams.pushed_out += 1;
-        finished.extend(streams.held.pop_front().map(|(_, exchange)| exchange));
-    }
-    streams.held.push_back((at, exchange));
 }
 
 /// Decides the stream that became known first.
@@ -235,7 +239,7 @@ fn decide_next(
     let window = policy.policy().limits.retry_window();
     let now = exchanges.mux.facts(flow, peers.server, id);
     let own = ended
-        .map(|(_, size, rtt)| (size, rtt))
+        .map(|(_, size, rtt, _)| (size, rtt))
         .or_else(|| now.map(|facts| (size(&facts.stream), facts.rtt)));
     let Some(own) = own else { return };
     let key = streams.links.key(&caller);
@@ -246,16 +250,20 @@ fn decide_next(
         Some((facts.stream.alone, outcome, end(&facts, outcome), size(&facts.stream)))
     });
     if let Some(owner) = decision.end_of {
-        correct(streams, owner, decision.link.retry_of);
+        decision.link.retry_of.into_iter().for_each(|failed| streams.held.swap(owner, failed));
+    }
+    let failed = decision.link.retry_of.filter(|_| decision.failed);
+    if let Some((server, suspect)) = failed.and_then(|failed| streams.held.fail(failed)) {
+        streams.shapes.touch(server, at).learn_error(suspect);
     }
     let attempt = decision.link.attempt;
     let subject = Subject { exchange: id, peers, endpoint };
     clients.patterns.attempted(at, attempt, subject, events);
     begun.decide(decision.link, None, &mut clients.decided, events);
     match ended {
-        Some((exchange, ..)) => {
+        Some((exchange, _, _, suspect)) => {
             let alone = exchange.outcome_confidence >= ALONE_CONFIDENCE_MIN;
-            tell(complete(exchange, decision.link), alone, exchange.end, clients);
+            tell(complete(exchange, decision.link), alone, suspect, exchange.end, clients);
         }
         None if streams.running.len() < RUNNING_MAX => {
             streams.running.insert(id, (decision.link, NO_VERDICT));
@@ -264,37 +272,39 @@ fn decide_next(
     }
 }
 
-/// A retry shows whose an end was: the two streams change places, if both are still held.
-fn correct(streams: &mut Streams, owner: ExchangeId, failed: Option<ExchangeId>) {
-    let place = |id| streams.held.iter().position(|(_, exchange)| exchange.id == id);
-    let (Some(owner), Some(failed)) = (place(owner), failed.and_then(place)) else { return };
-    let (owner, failed) = (owner.min(failed), owner.max(failed));
-    let (head, tail) = streams.held.make_contiguous().split_at_mut(failed);
-    let ((_, one), Some((_, other))) = (&mut head[owner], tail.first_mut()) else { return };
-    std::mem::swap(&mut one.outcome, &mut other.outcome);
-    std::mem::swap(&mut one.waste, &mut other.waste);
-    std::mem::swap(&mut one.tokens, &mut other.tokens);
-    std::mem::swap(&mut one.cost_milli_usd, &mut other.cost_milli_usd);
-    std::mem::swap(&mut one.grounds.outcome, &mut other.grounds.outcome);
-    std::mem::swap(&mut one.grounds.ended, &mut other.grounds.ended);
-}
-
 /// How a stream ended. `error`: its response is error-shaped.
 fn outcome(facts: &StreamFacts, class: Class, error: bool) -> Outcome {
     let seen = &facts.stream;
     let answered = seen.down_records > 0;
     let complete = if error { Outcome::Failed } else { Outcome::Complete };
     match facts.ending {
+        // An answer has data.
+        StreamEnding::EndStream if !answered => Outcome::Failed,
         StreamEnding::EndStream => complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running if answered => complete,
+        StreamEnding::Quiet if !seen.alone => Outcome::Complete,
         StreamEnding::Quiet | StreamEnding::Gone | StreamEnding::Running => Outcome::Open,
         StreamEnding::ClientReset => Outcome::ClientAbort,
+        StreamEnding::ClientClosed if was_abandoned(facts) => Outcome::ServerAbort,
         StreamEnding::ClientClosed if answered && was_read(facts, class) => complete,
         StreamEnding::ClientClosed => Outcome::ClientAbort,
         StreamEnding::ServerReset | StreamEnding::ServerClosed if answered => Outcome::ServerAbort,
         StreamEnding::ServerReset | StreamEnding::ServerClosed => Outcome::ConnectFailed,
     }
 }
+
+/// A stream that was under way fell silent for good, and its client left long after: where the
+/// application fails, some servers neither end nor reset its response.
+fn was_abandoned(facts: &StreamFacts) -> bool {
+    let seen = &facts.stream;
+    seen.alone
+        && seen.is_streamed()
+        && facts.marked == Some(true)
+        && facts.ended.since(seen.last_down) > ABANDONED_AFTER
+}
+
+/// No model that goes on pauses for so long in the middle of a stream.
+const ABANDONED_AFTER: Nanos = Nanos::from_secs(30);
 
 /// A response without a mark that the client had when it closed. Only models stream.
 fn was_read(facts: &StreamFacts, class: Class) -> bool {
@@ -337,16 +347,7 @@ fn account(facts: &StreamFacts, outcome: Outcome, data: u32, policy: &Snapshot) 
     let seen = &facts.stream;
     let endpoint = facts.endpoint.map(|id| policy.endpoint(id));
     let streamed = seen.is_streamed();
-    let (head_records, head_bytes) = seen.head;
-    let counts = match streamed {
-        true => (
-            u32::from(seen.down_records - head_records),
-            seen.down_bytes.saturating_sub(head_bytes),
-        ),
-        false => (u32::from(seen.down_records), data),
-    };
-    let tokens =
-        endpoint.and_then(|endpoint| tokens::estimate_mux(counts, streamed, outcome, endpoint));
+    let tokens = endpoint.and_then(|endpoint| tokens::estimate_mux(seen, data, outcome, endpoint));
     Account {
         id: seen.id,
         flow: facts.flow,
@@ -364,12 +365,12 @@ fn account(facts: &StreamFacts, outcome: Outcome, data: u32, policy: &Snapshot) 
         stall: stall(facts, policy.policy().limits.stall()),
         tokens,
         work: None,
-        grounds: grounds(facts, outcome, counts.0),
+        grounds: grounds(facts, outcome),
     }
 }
 
-/// What a stream was judged by, but for its link. `counted`: records that tokens are counted by.
-fn grounds(facts: &StreamFacts, outcome: Outcome, counted: u32) -> Grounds {
+/// What a stream was judged by, but for its link.
+fn grounds(facts: &StreamFacts, outcome: Outcome) -> Grounds {
     let (ended, closed) = match facts.ending {
         StreamEnding::Running => (Ended::Running, OutcomeRule::NothingAgainst),
         StreamEnding::EndStream => (Ended::Mark, OutcomeRule::Mark),
@@ -394,7 +395,7 @@ fn grounds(facts: &StreamFacts, outcome: Outcome, counted: u32) -> Grounds {
         // Of a request HTTP/2 tells where it begins, not in how many records it came.
         up_records: 0,
         down_records: seen.down_records,
-        counted_records: u16::try_from(counted).unwrap_or(u16::MAX),
+        counted_records: seen.down_records,
         bursts: seen.bursts,
         late_records: seen.late_records,
         alone: seen.alone,
@@ -408,14 +409,17 @@ fn stall(facts: &StreamFacts, limit: Nanos) -> Option<Nanos> {
     if !seen.alone || seen.down_records < STALL_RECORDS_MIN {
         return None;
     }
-    let cut = matches!(
-        facts.ending,
-        StreamEnding::ClientReset
-            | StreamEnding::ClientClosed
-            | StreamEnding::ServerReset
-            | StreamEnding::ServerClosed
-    );
-    let tail = if cut { facts.ended.since(seen.last_down) } else { Nanos::ZERO };
+    // What never went on did not stall.
+    let silent = facts.ended.since(seen.last_down);
+    let cut = silent <= ABANDONED_AFTER
+        && matches!(
+            facts.ending,
+            StreamEnding::ClientReset
+                | StreamEnding::ClientClosed
+                | StreamEnding::ServerReset
+                | StreamEnding::ServerClosed
+        );
+    let tail = if cut { silent } else { Nanos::ZERO };
     let silence = seen.longest_gap.max(tail);
     (silence > limit).then_some(silence)
 }
@@ -452,6 +456,24 @@ mod tests {
         assert_eq!(told(StreamEnding::ServerReset, &stream), Outcome::ServerAbort);
         assert_eq!(told(StreamEnding::ServerReset, &[]), Outcome::ConnectFailed);
         assert_eq!(told(StreamEnding::Gone, &[]), Outcome::Open);
+    }
+
+    #[test]
+    fn an_end_without_data_is_that_of_an_error() {
+        assert_eq!(told(StreamEnding::EndStream, &[]), Outcome::Failed);
+    }
+
+    #[test]
+    fn a_stream_that_never_goes_on_was_given_up_by_its_server_and_did_not_stall() {
+        let stream: Vec<_> = (0..12).map(|n| (100 + 20 * n, 300)).collect();
+        let left_after = |seconds| {
+            let mut facts = lone(FlowId(0), StreamEnding::ClientClosed, &stream);
+            facts.ended = facts.stream.last_down + Nanos::from_secs(seconds);
+            let stalled = stall(&facts, Nanos::from_millis(500)).is_some();
+            (outcome(&facts, Class::Llm, false), stalled)
+        };
+        assert_eq!(left_after(10), (Outcome::ClientAbort, true));
+        assert_eq!(left_after(60), (Outcome::ServerAbort, false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::exchange::cadence::Cadence;
 use crate::exchange::h1::Facts;
+use crate::exchange::mux::Stream;
 use crate::policy::endpoint::{Calibration, Class, Endpoint, Fit, Price};
 use crate::telemetry::event::{Estimate, Outcome};
 
@@ -26,14 +27,13 @@ pub fn estimate(facts: &Facts, outcome: Outcome, endpoint: Option<&Endpoint>) ->
     if !facts.is_streamed() && !cut {
         return Some(range(linear(calibration.plain?, facts.body(), outcome), calibration.plain?));
     }
-    Some(stream(facts, outcome, calibration.stream))
+    Some(stream(&cadence, facts.body(), outcome, calibration.stream))
 }
 
-/// Tokens of a stream.
-fn stream(facts: &Facts, outcome: Outcome, fit: Fit) -> Estimate {
-    let cadence = facts.seen.cadence;
+/// Tokens of a stream. `body`: records and bytes of all of it.
+fn stream(cadence: &Cadence, body: (u32, u32), outcome: Outcome, fit: Fit) -> Estimate {
     let by_event = fit.per_event != 0.0;
-    let counts = if by_event || fit.events_only { cadence.counts() } else { facts.body() };
+    let counts = if by_event || fit.events_only { cadence.counts() } else { body };
     let events = cadence.event_length().map_or(0.0, |length| counts.1 as f32 / length);
     let role = if cadence.opens_with_role() { 1.0 } else { 0.0 };
     let likely = linear(fit, counts, outcome) + fit.per_event * (events - role);
@@ -71,25 +71,27 @@ pub fn cost(tokens: Estimate, price: Price) -> Estimate {
     Estimate { low: tokens.low * cheap, likely: tokens.likely * usual, high: tokens.high * dear }
 }
 
-/// Tokens of a response over HTTP/2: records and bytes without headers, and without what a stream
-/// begins with.
+/// Tokens of a response over HTTP/2. `data`: bytes of one in one piece, without headers.
 #[must_use]
 pub fn estimate_mux(
-    (records, bytes): (u32, u32),
-    streamed: bool,
+    seen: &Stream,
+    data: u32,
     outcome: Outcome,
     endpoint: &Endpoint,
 ) -> Option<Estimate> {
     let failed = matches!(outcome, Outcome::Failed | Outcome::Throttled | Outcome::ConnectFailed);
+    let records = u32::from(seen.down_records);
     if failed || records == 0 {
         return None;
     }
-    let fallback = (endpoint.class == Class::Llm).then(|| anybodys(&Cadence::default()));
-    let Calibration { stream, mux_stream, mux_plain, .. } = endpoint.calibration.or(fallback)?;
-    let fit = if streamed { mux_stream.unwrap_or(stream) } else { mux_plain? };
-    // How long an event is, is not followed there: a record is one.
-    let fit = Fit { per_record: fit.per_record + fit.per_event, ..fit };
-    Some(range(linear(fit, (records, bytes), outcome), fit))
+    let fallback = (endpoint.class == Class::Llm).then(|| anybodys(&seen.cadence));
+    let fits = endpoint.calibration.or(fallback)?;
+    if seen.is_streamed() {
+        let fit = fits.mux_stream.unwrap_or(fits.stream);
+        return Some(stream(&seen.cadence, (records, seen.down_bytes), outcome, fit));
+    }
+    let fit = fits.mux_plain?;
+    Some(range(linear(fit, (records, data), outcome), fit))
 }
 
 /// Of a model that nobody has calibrated. An event that says which answer and which model it is of
@@ -100,8 +102,7 @@ fn anybodys(cadence: &Cadence) -> Calibration {
     let is_long = cadence.event_length().is_some_and(|length| length >= LONG_EVENT);
     let (per_event, tail, spread) = if is_long { (1.0, -1.0, 1.4) } else { (2.2, -5.0, 0.85) };
     let stream = Fit { per_event, tail, spread, ..Fit::default() };
-    let mux_stream = Some(Fit { per_record: 1.4, tail: -2.0, spread: 0.85, ..Fit::default() });
-    Calibration { stream, plain: None, mux_stream, mux_plain: None }
+    Calibration { stream, plain: None, mux_stream: None, mux_plain: None }
 }
 
 /// Half-width of the range where most records are no event of one length.

@@ -30,10 +30,18 @@ const PRELUDE_RECORDS: u16 = 5;
 /// Events differ by the text they carry: a few tokens, which in a short event are much of it.
 const TEXT_BYTES: u16 = 24;
 const SHORT_EVENT: u16 = 160;
+/// What frames an event, which several in one record may share.
+const FRAME_BYTES: u32 = 9;
 /// `"role":"assistant",`, less a text of a few letters.
 const ROLE_BYTES: u32 = 12;
 
 impl Cadence {
+    /// Of a response over HTTP/2, whose HEADERS are left out: as short as an event once HPACK knows
+    /// them. What came before SETTINGS was a ticket.
+    pub(super) fn behind_headers() -> Self {
+        Self { after_tickets: true, seen: 1, ..Self::default() }
+    }
+
     /// A record of the response, terminators left out.
     pub(super) fn record(&mut self, length: u16) {
         self.seen = self.seen.saturating_add(1);
@@ -51,7 +59,9 @@ impl Cadence {
             self.events.1 = self.events.1.saturating_add(u32::from(length));
             self.swing = self.swing.saturating_add(u32::from(length.abs_diff(self.latest)));
             self.latest = length;
-        } else if self.seen <= PRELUDE_RECORDS {
+        } else if self.seen <= PRELUDE_RECORDS && !(self.seen > 2 && is_several(length, self.unit))
+        {
+            // What the second record is compared with is headers.
             self.votes -= 1;
             if self.votes == 0 {
                 return self.begin(length);
@@ -101,7 +111,11 @@ impl Cadence {
     }
 
     fn begin(&mut self, length: u16) {
-        let counts = (1, u32::from(length));
+        // The first record of all is headers, or has them in front.
+        let counts = match self.seen > 2 && is_several(self.unit, length) {
+            true => (self.counts.0 + 1, self.counts.1 + u32::from(length)),
+            false => (1, u32::from(length)),
+        };
         let (seen, after_tickets) = (self.seen, self.after_tickets);
         *self = Self {
             unit: length,
@@ -109,16 +123,25 @@ impl Cadence {
             after_tickets,
             seen,
             counts,
-            events: counts,
+            events: (1, u32::from(length)),
             latest: length,
             swing: 0,
         };
     }
 
     fn is_event(&self, length: u16) -> bool {
-        let text = if self.unit < SHORT_EVENT { self.unit / 4 } else { TEXT_BYTES };
-        length.abs_diff(self.unit) <= text
+        let (short, long) = (length.min(self.unit), length.max(self.unit));
+        let text = if short < SHORT_EVENT { long / 4 } else { TEXT_BYTES };
+        long - short <= text
     }
+}
+
+/// Whether a record is several events of this length in one. Short events differ too much for that
+/// to be told.
+fn is_several(record: u16, event: u16) -> bool {
+    let several = (u32::from(record) + u32::from(event / 2)) / u32::from(event.max(1));
+    let apart = u32::from(record).abs_diff(several * u32::from(event));
+    several > 1 && event >= SHORT_EVENT && apart <= several * FRAME_BYTES
 }
 
 #[cfg(test)]
@@ -148,6 +171,14 @@ mod tests {
         let cadence = cadence(&[1113, 365, 331, 331, 331, 331, 655, 331, 645, 19]);
         assert_eq!(cadence.counts(), (8, 5 * 331 + 655 + 645 + 19));
         assert_eq!((cadence.events(), cadence.event_length()), (5, Some(331.0)));
+    }
+
+    #[test]
+    fn events_that_begin_a_stream_joined_are_events() {
+        let first = cadence(&[1113, 365, 662, 331, 331, 331]);
+        assert_eq!(first.counts(), (4, 5 * 331));
+        let third = cadence(&[1113, 331, 975, 331, 331]);
+        assert_eq!(third.counts(), (4, 3 * 331 + 975));
     }
 
     #[test]

@@ -78,11 +78,11 @@ pub struct Calibration {
     /// Of plain replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<Fit>,
-    /// Of streamed replies over HTTP/2, where HPACK compresses the headers and frames take the place
-    /// of chunks; `stream` where it is not given.
+    /// Of streamed replies over HTTP/2, where servers join the records that close an answer; `stream`
+    /// where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mux_stream: Option<Fit>,
-    /// Of plain replies over HTTP/2.
+    /// Of plain replies over HTTP/2, where HPACK compresses the headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mux_plain: Option<Fit>,
 }
@@ -97,13 +97,12 @@ pub struct Fit {
     /// Tokens a plaintext byte.
     #[serde(default)]
     pub per_byte: f32,
-    /// Tokens an event of a stream, over HTTP/1.1: bytes from the first event on by the length that
+    /// Tokens an event of a stream: bytes from the first event on by the length that
     /// events have there. Headers and the form of events differ from server to server and do not
     /// count.
     #[serde(default)]
     pub per_event: f32,
-    /// Records and bytes count from the first event on: what a stream opens with carries none. Over
-    /// HTTP/2 it is always so.
+    /// Records and bytes count from the first event on: what a stream opens with carries none.
     #[serde(default)]
     pub events_only: bool,
     /// Tokens that are always there, usually negative: the prelude carries none.

@@ -47,8 +47,9 @@ struct Attempt {
     flow: u64,
     start: Nanos,
     rtt: Nanos,
-    /// Keyed hash of its length, once it is known.
+    /// Keyed hashes of its length, once it is known, and of that in steps.
     length: Option<Kept>,
+    step: Option<Kept>,
     joined: bool,
     first: bool,
     /// Where it stands, if it is not among others.
@@ -57,6 +58,8 @@ struct Attempt {
     end: Option<Nanos>,
     /// When its application had last called another server.
     elsewhere: Nanos,
+    /// It is complete, and came as errors come.
+    suspect: bool,
     used: bool,
     number: u16,
 }
@@ -89,11 +92,14 @@ pub(super) struct Size {
     pub(super) first: bool,
 }
 
-/// What an attempt was decided to be, and whose end it took, if that was another's.
+/// What an attempt was decided to be, and what that says of others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decision {
     pub(super) link: Link,
+    /// Whose end it took, if that was another's.
     pub(super) end_of: Option<ExchangeId>,
+    /// What it is a retry of was taken for complete.
+    pub(super) failed: bool,
 }
 
 /// Attempts and ends of a group.
@@ -111,13 +117,22 @@ const COUNTER_NEW_BYTES: u32 = 4;
 const FIRST_BYTES: std::ops::RangeInclusive<u32> = 60..=400;
 /// Lengths that a joined request may have had before.
 const NEAR: usize = (COUNTER_NEW_BYTES + COUNTER_BYTES + 1) as usize;
-const FAR: usize = 341;
+/// The same where one of the two is the first of its connection, in steps of so many bytes.
+const STEP_BYTES: u32 = 32;
+const STEPS: usize = 12;
 /// Of the nearest, those that HPACK makes of one request on two connections.
 const ELSEWHERE: usize = 2 * COUNTER_NEW_BYTES as usize + 1;
 /// Least density, a second, of a gap that is one of a retry policy.
 const POLICY_DENSITY_MIN: f64 = 0.3;
 /// A copy or a repeat is one by its length alone.
 const REPEAT_CONFIDENCE: f64 = 0.75;
+/// An answer that was an error is followed by its retry within this.
+const SEQUEL: std::ops::RangeInclusive<Nanos> = Nanos::from_millis(100)..=Nanos::from_millis(1450);
+/// A model has hardly been asked in between.
+const SOON: Nanos = Nanos::from_millis(700);
+/// The next request of a connection whose first failed is its retry, most likely, when it comes
+/// within this.
+const NEXT_WITHIN: Nanos = Nanos::from_secs(2);
 /// Completed requests of one length that make it a template.
 const TEMPLATE_ABOVE: usize = 2;
 /// Starts a second of one length that are always there, and the least log-likelihood of a link.
@@ -167,32 +182,34 @@ impl Links {
             start,
             rtt: Nanos::ZERO,
             length: None,
+            step: None,
             joined: false,
             first: false,
             alone: Some(State::Running),
             end: None,
             elsewhere,
+            suspect: false,
             used: false,
             number: 1,
         });
     }
 
-    /// An attempt is over. `alone`: what is known of it is its own.
+    /// An attempt is over. `alone`: what is known of it is its own; `suspect`: it may yet turn out to
+    /// have failed.
     pub(super) fn ended(
         &mut self,
         keys: &Keys,
         key: u64,
         id: ExchangeId,
         (size, rtt): (Size, Nanos),
-        (outcome, alone, at): (Outcome, bool, Nanos),
+        (outcome, alone, suspect, at): (Outcome, bool, bool, Nanos),
     ) {
-        let length = keys.length(size.bytes.into()).kept();
         let group = self.groups.touch(key, at);
         let Some(attempt) = group.attempts.iter_mut().find(|attempt| attempt.id == id) else {
             return;
         };
-        (attempt.rtt, attempt.end) = (rtt, Some(at));
-        (attempt.length, attempt.joined, attempt.first) = (Some(length), size.joined, size.first);
+        (attempt.rtt, attempt.end, attempt.suspect) = (rtt, Some(at), suspect);
+        attempt.measure(size, keys);
         let failed = outcome.invites_retry();
         attempt.alone = alone.then_some(if failed { State::Failed(at) } else { State::Complete });
         if failed && !alone {
@@ -219,15 +236,14 @@ impl Links {
     ) -> Decision {
         let length = keys.length(size.bytes.into());
         let hashes = Alike::of(size, keys);
-        let unknown = Decision { link: Link::UNKNOWN, end_of: None };
+        let unknown = Decision { link: Link::UNKNOWN, end_of: None, failed: false };
         let Some(group) = self.groups.get_mut(&key) else { return unknown };
         let Some(place) = group.attempts.iter().position(|attempt| attempt.id == id) else {
             return unknown;
         };
         let attempt = &mut group.attempts[place];
         attempt.rtt = rtt;
-        (attempt.length, attempt.joined, attempt.first) =
-            (Some(length.kept()), size.joined, size.first);
+        attempt.measure(size, keys);
         let own = *attempt;
         let rate = group.rate(&own, length);
         for earlier in (0..place).rev() {
@@ -240,13 +256,11 @@ impl Links {
                 && let Some((alone, outcome, at, seen)) = running(before.place, before.id)
             {
                 let failed = outcome.invites_retry();
-                before.length = Some(keys.length(seen.bytes.into()).kept());
-                (before.joined, before.first) = (seen.joined, seen.first);
+                before.measure(seen, keys);
                 let state = if failed { State::Failed(at) } else { State::Running };
                 before.alone = alone.then_some(state);
             }
-            if !before.length.is_some_and(|hash| hashes.contains(before.joined, before.first, hash))
-            {
+            if !hashes.contains(&before) {
                 continue;
             }
             let Some((at, end)) = group.end_for(&before, own.start) else { continue };
@@ -257,7 +271,9 @@ impl Links {
                 continue;
             }
             let by_policy = group.habit.density(gap, before.number) >= POLICY_DENSITY_MIN;
-            if !by_policy && hashes.is_vague(before.first) {
+            let is_next = || group.is_next(place, earlier) && gap <= NEXT_WITHIN.secs_f64();
+            let vague = hashes.is_vague(before.first) || hashes.differs(&before, own.flow);
+            if vague && !by_policy && !is_next() {
                 continue;
             }
             return group.link(place, earlier, (end, gap, likely));
@@ -266,7 +282,12 @@ impl Links {
             let (_, _, _, seen) = running(flow, id)?;
             Some((keys.length(seen.bytes.into()).kept(), seen))
         });
-        Decision { link, end_of: None }
+        if let Some((earlier, gap)) = group.sequel_of(place, &hashes) {
+            group.attempts[earlier].alone = group.attempts[earlier].end.map(State::Failed);
+            let decision = group.link(place, earlier, (None, gap, 0.0));
+            return Decision { failed: true, ..decision };
+        }
+        Decision { link, end_of: None, failed: false }
     }
 
     /// Groups that were pushed out.
@@ -279,7 +300,9 @@ impl Links {
         if let Some(group) = self.groups.next_in_round() {
             let gone =
                 |attempt: &&mut Attempt| attempt.length.is_some_and(|kept| !keys.knows(kept));
-            group.attempts.iter_mut().filter(gone).for_each(|attempt| attempt.length = None);
+            group.attempts.iter_mut().filter(gone).for_each(|attempt| {
+                (attempt.length, attempt.step) = (None, None);
+            });
         }
     }
 }
@@ -290,7 +313,13 @@ struct Alike {
     exact: Fresh,
     /// Of joined requests the same with another counter; of others what is nearly the same.
     near: [Fresh; NEAR],
-    far: [Fresh; FAR],
+    /// The same, where one of the two is the first of its connection: in steps.
+    steps: [Fresh; STEPS],
+}
+
+/// The hash of a length in steps.
+fn step(bytes: u32, keys: &Keys) -> Fresh {
+    keys.hash(STEP_BYTES.into(), (bytes / STEP_BYTES).into())
 }
 
 impl Alike {
@@ -300,16 +329,17 @@ impl Alike {
         let bytes = size.bytes;
         let none = Fresh::default();
         let mut alike =
-            Self { own: size, exact: length(bytes), near: [none; NEAR], far: [none; FAR] };
+            Self { own: size, exact: length(bytes), near: [none; NEAR], steps: [none; STEPS] };
         if size.joined {
             for (hash, more) in alike.near.iter_mut().zip(0..) {
                 *hash = length((bytes + more).saturating_sub(COUNTER_NEW_BYTES));
             }
-            for (hash, by) in alike.far.iter_mut().zip(FIRST_BYTES) {
-                *hash = length(match size.first {
-                    true => bytes.saturating_sub(by),
-                    false => bytes.saturating_add(by),
-                });
+            let shortest = match size.first {
+                true => bytes.saturating_sub(*FIRST_BYTES.end()),
+                false => bytes.saturating_add(*FIRST_BYTES.start()),
+            };
+            for (hash, n) in alike.steps.iter_mut().zip(0..) {
+                *hash = step(shortest + n * STEP_BYTES, keys);
             }
         } else {
             for (hash, by) in alike.near.iter_mut().zip([1, 2, 3]) {
@@ -322,20 +352,26 @@ impl Alike {
         alike
     }
 
-    fn contains(&self, joined: bool, first: bool, hash: Kept) -> bool {
-        if joined != self.own.joined {
+    fn contains(&self, before: &Attempt) -> bool {
+        let (Some(length), Some(step)) = (before.length, before.step) else { return false };
+        if before.joined != self.own.joined {
             return false;
         }
-        match (joined, first == self.own.first) {
-            (false, _) => self.exact.is(hash),
-            (true, true) => self.near.iter().any(|near| near.is(hash)),
-            (true, false) => self.far.iter().any(|far| far.is(hash)),
+        match (before.joined, before.first == self.own.first) {
+            (false, _) => self.exact.is(length),
+            (true, true) => self.near.iter().any(|near| near.is(length)),
+            (true, false) => self.steps.iter().any(|near| near.is(step)),
         }
     }
 
     /// That the lengths agree says little: one of the two spells its headers out.
     fn is_vague(&self, first: bool) -> bool {
         self.own.joined && first != self.own.first
+    }
+
+    /// It is on another connection, and HPACK or chance has made the lengths differ.
+    fn differs(&self, before: &Attempt, flow: u64) -> bool {
+        before.flow != flow && !before.length.is_some_and(|length| self.exact.is(length))
     }
 
     /// How much another request is like this one. `elsewhere`: it is on another connection.
@@ -352,7 +388,50 @@ impl Alike {
     }
 }
 
+impl Attempt {
+    fn measure(&mut self, size: Size, keys: &Keys) {
+        self.length = Some(keys.length(size.bytes.into()).kept());
+        self.step = Some(step(size.bytes, keys).kept());
+        (self.joined, self.first) = (size.joined, size.first);
+    }
+}
+
 impl Group {
+    /// Nothing else has started on the connection of `earlier` before the attempt at `place`, which is
+    /// on it as well.
+    fn is_next(&self, place: usize, earlier: usize) -> bool {
+        let flow = self.attempts[earlier].flow;
+        let mut since = self.attempts[earlier + 1..=place].iter();
+        since
+            .find(|attempt| attempt.flow == flow)
+            .is_some_and(|next| next.id == self.attempts[place].id)
+    }
+
+    /// The complete attempt whose answer must have been an error, as the same request follows after
+    /// the pause of a retry: it came as errors come, the length is no template, and the connection,
+    /// if not the application, has done nothing else meanwhile. A workflow that begins again has
+    /// asked a model in between, and that takes longer. And the pause, seconds.
+    fn sequel_of(&self, place: usize, hashes: &Alike) -> Option<(usize, f64)> {
+        let own = self.attempts[place];
+        let alike = |attempt: &Attempt| !hashes.is_vague(attempt.first) && hashes.contains(attempt);
+        let answered = |attempt: &&Attempt| attempt.alone == Some(State::Complete);
+        let before = self.attempts[..place].iter();
+        if before.filter(answered).filter(|attempt| alike(attempt)).count() > 1 {
+            return None;
+        }
+        let earlier = (0..place).rev().find(|&earlier| alike(&self.attempts[earlier]))?;
+        let attempt = &self.attempts[earlier];
+        let end = attempt.end.filter(|_| attempt.suspect && !attempt.used)?;
+        let gap = own.start.since(end);
+        let busy = own.elsewhere > end
+            || self.attempts[earlier + 1..place].iter().any(|other| other.start > end);
+        let fits = own.start > end && SEQUEL.contains(&gap);
+        // One call a process (curl): what others of its kind do meanwhile says nothing of it.
+        let one_shots = own.first && attempt.first && own.flow != attempt.flow && gap <= SOON;
+        (fits && (!busy || one_shots || self.is_next(place, earlier)))
+            .then_some((earlier, gap.secs_f64()))
+    }
+
     /// What an attempt is that is no retry: the copy of one that runs, a repeat of one that was
     /// answered, or neither. What is answered among others is not known to be.
     fn repeats(
@@ -458,7 +537,7 @@ impl Group {
         };
         let retry_of = Some(id);
         let link = Link { attempt: number, retry_of, confidence, grounds, ..Link::UNKNOWN };
-        Decision { link, end_of: end_of.filter(|owner| *owner != id) }
+        Decision { link, end_of: end_of.filter(|owner| *owner != id), failed: false }
     }
 }
 
@@ -489,7 +568,7 @@ mod tests {
         links.started(1, (ExchangeId(id), 0), FLOW, at(start));
         let decision = links.decide(&keys(), 1, ExchangeId(id), (size, RTT), WINDOW, |_, _| None);
         assert_eq!(decision.link.retry_of, None, "of attempt {id}");
-        links.ended(&keys(), 1, ExchangeId(id), (size, RTT), (outcome, alone, at(ended)));
+        links.ended(&keys(), 1, ExchangeId(id), (size, RTT), (outcome, alone, false, at(ended)));
     }
 
     fn retry_of(links: &mut Links, id: u64, size: Size, start: u64) -> Option<u64> {
@@ -543,6 +622,76 @@ mod tests {
         };
         assert!(copy_of(FLOW.1 + 1));
         assert!(!copy_of(FLOW.1), "on its own connection HPACK has seen it");
+    }
+
+    /// Whether a request `pause` after the answer to one of this size is its retry. `suspect`: the
+    /// answer came as errors come.
+    fn is_sequel(links: &mut Links, suspect: bool, pause: u64, size: Size) -> bool {
+        let own = (separate(900), RTT);
+        links.started(1, (ExchangeId(1), 0), FLOW, at(0));
+        links.decide(&keys(), 1, ExchangeId(1), own, WINDOW, |_, _| None);
+        let how = (Outcome::Complete, true, suspect, at(40));
+        links.ended(&keys(), 1, ExchangeId(1), own, how);
+        links.started(1, (ExchangeId(2), 0), FLOW, at(40 + pause));
+        let decision = links.decide(&keys(), 1, ExchangeId(2), (size, RTT), WINDOW, |_, _| None);
+        decision.failed && decision.link.retry_of == Some(ExchangeId(1))
+    }
+
+    #[test]
+    fn the_same_request_after_an_answer_as_prompt_as_an_error_is_its_retry() {
+        let is_sequel = |suspect, pause, bytes| {
+            is_sequel(&mut Links::with_capacity(4), suspect, pause, separate(bytes))
+        };
+        assert!(is_sequel(true, 400, 900));
+        assert!(!is_sequel(false, 400, 900), "it was an answer");
+        assert!(!is_sequel(true, 400, 901), "another request");
+        assert!(!is_sequel(true, 30, 900), "a batch goes on at once");
+        assert!(!is_sequel(true, 5000, 900));
+    }
+
+    #[test]
+    fn of_two_calls_that_are_a_connection_each_others_of_their_kind_say_nothing() {
+        let sequel = |first, pause: u64| {
+            let mut links = Links::with_capacity(4);
+            let own = (Size { first, ..separate(900) }, RTT);
+            links.started(1, (ExchangeId(1), 0), FLOW, at(0));
+            links.decide(&keys(), 1, ExchangeId(1), own, WINDOW, |_, _| None);
+            links.ended(&keys(), 1, ExchangeId(1), own, (Outcome::Complete, true, true, at(40)));
+            links.started(2, (ExchangeId(2), 0), (FlowId(1), 8), at(60));
+            links.started(1, (ExchangeId(3), 0), (FlowId(2), 9), at(40 + pause));
+            let decision = links.decide(&keys(), 1, ExchangeId(3), own, WINDOW, |_, _| None);
+            decision.link.retry_of == Some(ExchangeId(1))
+        };
+        assert!(sequel(true, 400));
+        assert!(!sequel(true, 900), "a model may have been asked in between");
+        assert!(!sequel(false, 400), "connections that carry more");
+    }
+
+    #[test]
+    fn what_is_asked_again_and_again_is_no_sequel() {
+        let mut links = Links::with_capacity(4);
+        for id in 10..12 {
+            links.started(1, (ExchangeId(id), 0), FLOW, at(0));
+            let how = (Outcome::Complete, true, true, at(10 + id));
+            links.ended(&keys(), 1, ExchangeId(id), (separate(900), RTT), how);
+        }
+        assert!(!is_sequel(&mut links, true, 400, separate(900)));
+    }
+
+    #[test]
+    fn the_next_request_after_the_first_of_a_connection_has_failed_is_its_retry() {
+        let joined = |bytes, first| Size { bytes, joined: true, first };
+        let retry = |pause: u64, between: bool| {
+            let mut links = Links::with_capacity(4);
+            attempt(&mut links, 1, joined(2137, true), 0, (Outcome::Failed, true, 60));
+            if between {
+                attempt(&mut links, 2, joined(600, false), 70, (Outcome::Complete, true, 90));
+            }
+            retry_of(&mut links, 3, joined(1835, false), 60 + pause) == Some(1)
+        };
+        assert!(retry(250, false), "whatever the pause");
+        assert!(!retry(250, true), "it is not the next");
+        assert!(retry(450, true), "an SDK pauses so");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use std::ops::RangeInclusive;
 
 use super::super::clusters::Clusters;
-use crate::exchange::mux::{StreamEnding, StreamFacts};
+use crate::detect::failure::{LLM_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::exchange::mux::{Stream, StreamEnding, StreamFacts};
 use crate::lru::Reuse;
 use crate::policy::endpoint::Class;
 use crate::policy::learnt::LearntHttp2;
@@ -31,6 +32,16 @@ pub(super) struct Shapes {
     met: bool,
 }
 
+/// An answer that may yet turn out to be an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suspect {
+    /// Bytes of it, and of its HEADERS if they had a record of their own.
+    bytes: u32,
+    headers: Option<u32>,
+    /// It ran alone.
+    pub(super) alone: bool,
+}
+
 /// Two answers this close are the same answer: a request id, a date.
 const SAME_BYTES: u32 = 8;
 /// Headers of one kind of answer differ by this much.
@@ -47,8 +58,8 @@ const EMBEDDING_BYTES_MAX: u32 = 700;
 const ERROR_DATA: RangeInclusive<u32> = 31..=260;
 const ERROR_DATA_OF_FULL_HEADERS: RangeInclusive<u32> = 31..=440;
 const FULL_HEADERS_MIN: u32 = 600;
-/// What stands in front of an error among others is longer than this.
-const FRONT_MIN: u16 = 90;
+/// HEADERS in front of an error among others are longer than this.
+const FRONT_MIN: u16 = 29;
 /// The same in one record with headers that are not known: compressed, or sent in full.
 const WHOLE_ERROR: RangeInclusive<u32> = 700..=1200;
 /// The longest error answer of a model that came at once: its DATA, or all of it where headers are
@@ -64,14 +75,22 @@ const TOO_SHORT: u32 = 260;
 const TOO_SHORT_DATA: u32 = 240;
 /// One in so many prompt answers of a tool that have one size is no coincidence.
 const CANNED_SHARE: u32 = 16;
+/// DATA of a tool's answer that is neither a line of JSON nor an error page.
+const TOOL_ANSWER: RangeInclusive<u32> = TOO_SHORT_DATA + 1..=2200;
 /// HEADERS take this much of it at least, once HPACK knows them.
 const TOO_SHORT_AMONG: RangeInclusive<u32> = 150..=260;
+/// A model needs longer than an error takes for a page of text, and proxies send none longer.
+const PAGE: RangeInclusive<u32> = LLM_BYTES_MAX + 1..=PAGE_BYTES_MAX;
+/// HEADERS alone are no longer than this, even the first of a connection.
+const BODILESS_MAX: u32 = 480;
 /// An error is known at once; a model has to think.
 const SERVICE_TIME_MAX: Nanos = Nanos::from_millis(75);
 /// For what is too short to be anything else; what takes no longer is quick.
 const SHORT_SERVICE_TIME_MAX: Nanos = Nanos::from_millis(150);
 /// For a size that errors of this server have had.
 const KNOWN_SERVICE_TIME_MAX: Nanos = Nanos::from_secs(1);
+/// Vectors of numbers that are written out differ by this part of their length.
+const VECTOR_PART: u32 = 16;
 /// An answer in one piece comes within this, in so many records.
 const SPAN_MAX: Nanos = Nanos::from_millis(50);
 const RECORDS_MAX: u16 = 3;
@@ -116,17 +135,59 @@ impl Shapes {
         }
     }
 
+    /// A response that has come to its end and that nothing speaks against yet: alone, as prompt as
+    /// errors are, and of a size that is not known as ordinary; of a tool among others, short.
+    pub(super) fn suspect(&self, facts: &StreamFacts, class: Class) -> Option<Suspect> {
+        let (data, alone) = (self.data(facts), facts.stream.alone);
+        // Vectors of one model are of one length, so what has another may take longer.
+        let within = match class == Class::Embedding && !self.is_vector(data) {
+            true => SHORT_SERVICE_TIME_MAX,
+            false => SERVICE_TIME_MAX,
+        };
+        let prompt = facts.service_time().is_some_and(|time| time < within);
+        let may_be = match alone {
+            true => prompt && facts.stream.down_bytes <= PAGE_BYTES_MAX,
+            false => class == Class::Tool,
+        };
+        let usual = self.quick.near(data, SAME_BYTES) >= KNOWN_MIN
+            || (class == Class::Tool && TOOL_ANSWER.contains(&data));
+        (may_be && is_complete(facts) && is_in_one_piece(facts) && !usual).then_some(Suspect {
+            bytes: facts.stream.down_bytes,
+            headers: own_headers(&facts.stream),
+            alone,
+        })
+    }
+
+    /// Whether a suspect has the size of errors: of those that are known, or among others of several
+    /// short answers beside longer ones.
+    pub(super) fn recurs_as_error(&self, suspect: Suspect) -> bool {
+        let data = self.data_of(suspect);
+        let near = self.prompt.near(data, SAME_BYTES);
+        let stands_out = near >= CANNED_MIN && 2 * near <= self.prompt.total();
+        self.is_known_error(data) || (!suspect.alone && stands_out)
+    }
+
+    /// The sequel showed that a suspect was an error.
+    pub(super) fn learn_error(&mut self, suspect: Suspect) {
+        let data = self.data_of(suspect);
+        (0..KNOWN_MIN).for_each(|_| self.errors.add(data, SAME_BYTES));
+    }
+
     /// Learns from a response that has come to its end.
-    pub(super) fn learn(&mut self, facts: &StreamFacts, error: bool) {
+    pub(super) fn learn(&mut self, facts: &StreamFacts, class: Class, error: bool) {
         let seen = &facts.stream;
-        let complete = matches!(facts.ending, StreamEnding::EndStream | StreamEnding::Quiet);
-        if !seen.alone || !complete || seen.down_records == 0 {
+        if !is_complete(facts) || seen.down_records == 0 {
             return;
         }
-        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
-            let of = if seen.is_plain() { &mut self.headers } else { &mut self.stream_headers };
-            of.add(seen.first_length.into(), HEADERS_BYTES);
+        if !seen.alone {
+            // How soon it came is not known there.
+            if class == Class::Tool && is_in_one_piece(facts) {
+                self.learn_headers(facts);
+                self.prompt.add(self.data(facts), SAME_BYTES);
+            }
+            return;
         }
+        self.learn_headers(facts);
         if is_in_one_piece(facts) {
             let data = self.data(facts);
             if facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX) {
@@ -141,6 +202,14 @@ impl Shapes {
         }
     }
 
+    fn learn_headers(&mut self, facts: &StreamFacts) {
+        let seen = &facts.stream;
+        if seen.down_records >= 2 && seen.first_length <= HEADERS_MAX {
+            let of = if seen.is_plain() { &mut self.headers } else { &mut self.stream_headers };
+            of.add(seen.first_length.into(), HEADERS_BYTES);
+        }
+    }
+
     fn is_lone_error(&self, facts: &StreamFacts, class: Class) -> bool {
         if !is_in_one_piece(facts) {
             return false;
@@ -152,7 +221,9 @@ impl Shapes {
             Class::Llm => {
                 let known = self.headers(facts).is_some();
                 let limit = if known { ERROR_DATA_MAX } else { ERROR_BYTES_MAX };
+                let has_body = !facts.stream.joined || facts.stream.up_bytes > BODILESS_MAX;
                 (data <= limit && within(SERVICE_TIME_MAX))
+                    || (has_body && PAGE.contains(&data) && within(SERVICE_TIME_MAX))
                     || (known && ERROR_DATA.contains(&data) && within(SHORT_SERVICE_TIME_MAX))
             }
             Class::Embedding | Class::Tool => {
@@ -175,13 +246,15 @@ impl Shapes {
         }
     }
 
-    /// A short answer of a tool that has come at once, and of one size, again and again.
+    /// An answer of a tool that has come at once, of the size of its errors, or short and of one size
+    /// again and again.
     fn is_canned_by_a_tool(&self, facts: &StreamFacts) -> bool {
         let prompt = facts.service_time().is_some_and(|time| time < SERVICE_TIME_MAX);
         let data = self.data(facts);
         let near = self.prompt.near(data, SAME_BYTES);
         let recurs = near >= KNOWN_MIN && near * CANNED_SHARE >= self.prompt.total();
-        is_in_one_piece(facts) && prompt && recurs && facts.stream.down_bytes <= TOO_SHORT
+        let canned = recurs && facts.stream.down_bytes <= TOO_SHORT;
+        is_in_one_piece(facts) && prompt && (canned || self.is_known_error(data))
     }
 
     /// Among others the time a response took is not known: its shape alone decides.
@@ -190,13 +263,15 @@ impl Shapes {
         let Some(headers) = self.headers.commonest() else {
             return (WHOLE_ERROR.contains(&data) && !self.compresses_headers())
                 || (front == 0 && TOO_SHORT_AMONG.contains(&data))
-                || (front > FRONT_MIN && ERROR_DATA.contains(&data));
+                || (front > FRONT_MIN && ERROR_DATA.contains(&data))
+                || self.is_known_error(data);
         };
         let is_error = |data| error_data(headers).contains(&data) || self.is_known_error(data);
         let full = headers >= FULL_HEADERS_MIN;
         match full && headers.abs_diff(front.into()) > HEADERS_BYTES {
             true => is_error(data.saturating_sub(headers)),
-            false => front > FRONT_MIN && is_error(data),
+            // HEADERS of others may stand between: a size that errors have had is enough.
+            false => self.is_known_error(data) || (front > FRONT_MIN && is_error(data)),
         }
     }
 
@@ -228,12 +303,42 @@ impl Shapes {
         facts.stream.down_bytes.saturating_sub(self.headers(facts).unwrap_or(0))
     }
 
+    /// The same of a suspect, by what is known of headers since it came.
+    fn data_of(&self, suspect: Suspect) -> u32 {
+        let headers = suspect.headers.or_else(|| self.headers.commonest());
+        suspect.bytes.saturating_sub(headers.unwrap_or(0))
+    }
+
+    /// One or several vectors of the usual length; or nobody knows the usual one.
+    fn is_vector(&self, data: u32) -> bool {
+        let usual = self.quick.iter().filter(|&(_, count)| u32::from(count) >= KNOWN_MIN);
+        let mut lengths = usual.map(|(length, _)| length.max(1)).peekable();
+        let several = |length: u32| {
+            let over = data % length;
+            over.min(length - over) <= length / VECTOR_PART
+        };
+        lengths.peek().is_none() || lengths.any(several)
+    }
+
     /// Headers of a response: its own, where they have a record of their own, else those that this
     /// server sends most.
     fn headers(&self, facts: &StreamFacts) -> Option<u32> {
-        let seen = &facts.stream;
-        let apart = seen.down_records >= 2 && seen.first_length <= HEADERS_MAX;
-        if apart { Some(seen.first_length.into()) } else { self.headers.commonest() }
+        own_headers(&facts.stream).or_else(|| self.headers.commonest())
+    }
+}
+
+/// HEADERS of a response that have a record of their own.
+fn own_headers(seen: &Stream) -> Option<u32> {
+    let apart = seen.down_records >= 2 && seen.first_length <= HEADERS_MAX;
+    apart.then_some(seen.first_length.into())
+}
+
+/// The response was whole, or all of it had come when the client closed.
+fn is_complete(facts: &StreamFacts) -> bool {
+    match facts.ending {
+        StreamEnding::EndStream | StreamEnding::Quiet => true,
+        StreamEnding::ClientClosed => is_in_one_piece(facts) && facts.stream.late_records == 0,
+        _ => false,
     }
 }
 
@@ -273,7 +378,7 @@ mod tests {
     fn what_is_too_short_for_a_model_is_an_error_whatever_came_before() {
         let mut shapes = Shapes::default();
         for _ in 0..4 {
-            shapes.learn(&reply(&[(140, 224)]), false);
+            shapes.learn(&reply(&[(140, 224)]), Class::Llm, false);
         }
         assert!(shapes.is_error(&reply(&[(240, 221)]), Class::Llm), "headers and data in one");
         assert!(shapes.is_error(&reply(&[(400, 38)]), Class::Embedding), "headers alone");
@@ -286,17 +391,111 @@ mod tests {
         let short = reply(&[(40, 104), (40, 125)]);
         for _ in 0..2 {
             assert!(!shapes.is_error(&short, Class::Tool));
-            shapes.learn(&short, false);
+            shapes.learn(&short, Class::Llm, false);
         }
         assert!(shapes.is_error(&short, Class::Tool));
         assert!(!shapes.is_error(&reply(&[(40, 104), (40, 900)]), Class::Tool));
     }
 
     #[test]
+    fn a_prompt_answer_is_suspect_until_its_size_is_known() {
+        let mut shapes = Shapes::default();
+        let page = reply(&[(40, 93), (42, 3568)]);
+        let suspect = shapes.suspect(&page, Class::Tool).unwrap();
+        assert!(!shapes.recurs_as_error(suspect));
+        assert_eq!(shapes.suspect(&reply(&[(300, 93), (302, 3568)]), Class::Tool), None, "late");
+        assert_eq!(shapes.suspect(&reply(&[(40, 93), (42, 900)]), Class::Tool), None, "an answer");
+        shapes.learn_error(suspect);
+        assert!(shapes.is_error(&page, Class::Tool), "its sequel showed what it was");
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(40, 30), (40, 1544)]), Class::Embedding, false);
+        }
+        assert_eq!(shapes.suspect(&reply(&[(40, 30), (40, 1544)]), Class::Embedding), None);
+    }
+
+    #[test]
+    fn a_page_that_came_at_once_is_no_answer_of_a_model() {
+        let page = |ms: u64| reply(&[(ms, 93), (ms + 1, 3629)]);
+        let shapes = Shapes::default();
+        assert!(shapes.is_error(&page(60), Class::Llm));
+        assert!(!shapes.is_error(&page(400), Class::Llm), "it was written");
+        assert!(!shapes.is_error(&page(60), Class::Embedding));
+        let mut list = page(60);
+        (list.stream.joined, list.stream.up_bytes) = (true, 300);
+        assert!(!shapes.is_error(&list, Class::Llm), "nothing was asked of the model");
+    }
+
+    #[test]
+    fn what_is_no_vector_is_suspect_though_it_took_its_time() {
+        let mut shapes = Shapes::default();
+        let suspect = |shapes: &Shapes, ms, length| {
+            shapes.suspect(&reply(&[(ms, 30), (ms, length)]), Class::Embedding).is_some()
+        };
+        assert!(!suspect(&shapes, 130, 3675), "nobody knows what is usual");
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 30), (60, 1544)]), Class::Embedding, false);
+        }
+        assert!(suspect(&shapes, 130, 3675));
+        assert!(!suspect(&shapes, 300, 3675), "too late");
+        assert!(!suspect(&shapes, 130, 3090), "two vectors");
+    }
+
+    #[test]
+    fn headers_that_become_known_later_tell_how_long_a_suspect_was() {
+        let mut shapes = Shapes::default();
+        let whole = reply(&[(40, 223)]);
+        let suspect = shapes.suspect(&whole, Class::Tool).unwrap();
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(40, 103), (40, 119)]), Class::Llm, true);
+        }
+        assert!(shapes.recurs_as_error(suspect), "103 and 120 bytes");
+    }
+
+    #[test]
+    fn among_others_an_error_is_known_by_its_headers_or_by_its_size() {
+        let mut shapes = Shapes::default();
+        let mut among = reply(&[(60, 200)]);
+        among.stream.alone = false;
+        let mut is_error = |shapes: &Shapes, headers, data| {
+            among.unit = Unit { headers, data };
+            shapes.is_error(&among, Class::Llm)
+        };
+        assert!(is_error(&shapes, 39, 125), "compressed headers in front");
+        assert!(!is_error(&shapes, 0, 125), "the last event of a stream");
+        for _ in 0..2 {
+            shapes.learn(&reply(&[(60, 48), (60, 125)]), Class::Llm, true);
+        }
+        assert!(is_error(&shapes, 0, 125));
+        assert!(!is_error(&shapes, 0, 60));
+    }
+
+    #[test]
+    fn several_short_answers_of_a_tool_among_longer_ones_are_errors() {
+        let among = |records: &[(u64, u16)]| {
+            let mut facts = reply(records);
+            facts.stream.alone = false;
+            facts
+        };
+        let short = among(&[(240, 103), (240, 125)]);
+        let mut shapes = Shapes::default();
+        for length in [900, 2000, 1500, 3000] {
+            shapes.learn(&among(&[(260, 100), (260, length)]), Class::Tool, false);
+        }
+        for told in [false, false, true] {
+            shapes.learn(&short, Class::Tool, false);
+            let suspect = shapes.suspect(&short, Class::Tool).unwrap();
+            assert_eq!(shapes.recurs_as_error(suspect), told);
+        }
+        (0..4).for_each(|_| shapes.learn(&short, Class::Tool, false));
+        let suspect = shapes.suspect(&short, Class::Tool).unwrap();
+        assert!(!shapes.recurs_as_error(suspect), "most answers are as short");
+    }
+
+    #[test]
     fn an_error_that_recurs_is_known_whatever_it_takes() {
         let mut shapes = Shapes::default();
         for _ in 0..2 {
-            shapes.learn(&reply(&[(60, 141), (60, 136)]), true);
+            shapes.learn(&reply(&[(60, 141), (60, 136)]), Class::Llm, true);
         }
         assert!(shapes.is_error(&reply(&[(900, 133), (900, 138)]), Class::Llm));
     }
@@ -305,7 +504,7 @@ mod tests {
     fn a_size_that_errors_have_had_is_no_error_after_long_thought() {
         let mut shapes = Shapes::default();
         for _ in 0..2 {
-            shapes.learn(&reply(&[(60, 141), (60, 436)]), true);
+            shapes.learn(&reply(&[(60, 141), (60, 436)]), Class::Llm, true);
         }
         assert!(shapes.is_error(&reply(&[(400, 141), (400, 438)]), Class::Llm));
         assert!(!shapes.is_error(&reply(&[(1900, 141), (1900, 438)]), Class::Llm));
@@ -317,7 +516,7 @@ mod tests {
         let canned = reply(&[(50, 141), (50, 1800)]);
         for _ in 0..3 {
             assert!(!shapes.is_error(&canned, Class::Llm));
-            shapes.learn(&canned, false);
+            shapes.learn(&canned, Class::Llm, false);
             shapes.quick = Clusters::default();
         }
         assert!(shapes.is_error(&canned, Class::Llm));
@@ -326,7 +525,7 @@ mod tests {
     #[test]
     fn headers_sent_in_full_are_learnt_and_taken_off() {
         let mut shapes = Shapes::default();
-        shapes.learn(&reply(&[(400, 761), (400, 969)]), false);
+        shapes.learn(&reply(&[(400, 761), (400, 969)]), Class::Llm, false);
         let mut among = reply(&[(60, 931)]);
         among.stream.alone = false;
         among.unit = Unit { headers: 0, data: 931 };

@@ -3,7 +3,7 @@
 use super::habit::Habit;
 use super::open::OpenStreams;
 use super::request::{Request, Sent, Splitter};
-use super::stream::{Stream, StreamEnding, StreamFacts, Unit};
+use super::stream::{Stream, StreamEnding, StreamFacts, Unit, on_its_way};
 use super::{MuxEdge, Scene, nearly};
 use crate::burst::FlowId;
 use crate::exchange::h1::Ending;
@@ -43,6 +43,18 @@ pub(super) struct Connection {
     succeeded: Option<Stream>,
     /// What might have been resets of the client were grants of window.
     grants: u16,
+    /// A record of the server that is several grants of window, unless data follow at once: then it
+    /// is HEADERS.
+    perhaps_grants: Option<(Nanos, u16)>,
+    /// When the server last sent a record as long as a grant of window or a reset.
+    short_at: Nanos,
+    /// A response was HEADERS alone. The next of its kind may be as short as a reset, once HPACK knows
+    /// its headers (RFC 7541, 2.3.2).
+    bare: bool,
+    /// First records of lone responses: as long as HEADERS, and longer.
+    opened: [u16; 2],
+    /// Requests so far.
+    requests: u16,
 }
 
 /// Frames without data by their plaintext lengths (RFC 9113, 6): an empty DATA frame or a SETTINGS
@@ -63,8 +75,12 @@ const SETTINGS_BELOW: u16 = 120;
 const TICKETS_MAX: u8 = 4;
 /// HEADERS of a response in a record of their own, compressed.
 const HEADERS: std::ops::RangeInclusive<u16> = 30..=130;
+/// What may be HEADERS that HPACK does not know yet is no longer than this.
+const HEADERS_ALONE_MAX: u16 = 150;
 /// Records of one response in one piece come within this.
 const UNIT_GAP: Nanos = Nanos::from_millis(4);
+/// DATA follow HEADERS of the same length as some grants of window within this.
+const HEADERS_GAP: Nanos = Nanos::from_millis(2);
 /// A mark follows the last data within this; more than that, and it ended something else.
 const MARK_GAP: Nanos = Nanos::from_millis(12);
 /// Window is granted within a round trip and this.
@@ -80,6 +96,10 @@ const WINDOW_HALF: u32 = 32_000;
 /// are not marked, and where that is not known.
 const QUIET: Nanos = Nanos::from_millis(20);
 const QUIET_UNKNOWN: Nanos = Nanos::from_millis(60);
+/// A joined request and its repeat differ by no more than a retry counter and what HPACK makes of it.
+const AGAIN_BYTES: u32 = 16;
+/// A client that has sent so many requests and waited for every response does so as a rule.
+const WAITED_MIN: u16 = 4;
 /// The same for one of several responses, in one piece and streamed.
 const QUIET_PLAIN: Nanos = Nanos::from_millis(60);
 const QUIET_AMONG: Nanos = Nanos::from_millis(1200);
@@ -130,6 +150,15 @@ impl Connection {
             return;
         }
         let no_data = [UPDATE_OR_RESET, GOAWAY, TWO_UPDATES].contains(&length);
+        if no_data {
+            self.short_at = at;
+        }
+        if let Some((before, length)) = self.perhaps_grants.take()
+            && at.since(before) < HEADERS_GAP
+            && !no_data
+        {
+            self.data(length, before, scene);
+        }
         if let Some(request) = self.splitter.answered(at, self.rtt, no_data) {
             self.request(&request, at, scene);
         }
@@ -141,6 +170,7 @@ impl Connection {
                 self.update_or_reset(at, scene);
             }
             GOAWAY | 0..=8 => {}
+            _ if self.are_grants(length, at) => self.perhaps_grants = Some((at, length)),
             _ => self.data(length, at, scene),
         }
         self.last_server = at;
@@ -210,8 +240,22 @@ impl Connection {
                     (ending, ended) = (StreamEnding::ServerReset, self.last_server);
                 }
             }
+            if ending == why && self.was_answered_unseen(&stream, why, at) {
+                (ending, ended) = (StreamEnding::Quiet, self.last_server);
+            }
             self.finish(self.open.len() - 1, ending, ended, scene);
         }
+    }
+
+    /// A client gives a stream up with RST_STREAM (RFC 9113, 6.4). One that reset none, and closes
+    /// when all has long been silent, has had the response, among those of others.
+    fn was_answered_unseen(&self, stream: &Stream, why: StreamEnding, at: Nanos) -> bool {
+        why == StreamEnding::ClientClosed
+            && !stream.alone
+            && stream.down_records == 0
+            && self.cancelled == 0
+            && self.last_server > stream.last_up
+            && at.since(self.last_server) > QUIET_AMONG
     }
 
     /// Ends streams that were reset, and nothing followed since `silent_since`.
@@ -276,19 +320,25 @@ impl Connection {
         is_ticket
     }
 
+    /// The client has sent several requests, and each when the response before was over.
+    fn always_waits(&self) -> bool {
+        self.overlapped.is_none() && self.requests > WAITED_MIN
+    }
+
     fn overlaps(&self, at: Nanos) -> bool {
         self.overlapped.is_some_and(|then| at.since(then) < OVERLAPS_FOR)
     }
 
     fn request(&mut self, request: &Request, now: Nanos, scene: &mut Scene<'_>) {
-        self.end_before_request(request.start, scene);
+        self.end_before_request(request, scene);
+        self.requests = self.requests.saturating_add(1);
         let id = ExchangeId(*scene.next);
         let alone = self.open.is_empty();
         if self.open.iter().any(|stream| stream.down_records == 0) {
             self.overlapped = Some(request.start);
         }
         self.uploaded = self.uploaded.saturating_add(request.bytes);
-        if !self.open.push(Stream::new(id, request, alone), scene.rooms) {
+        if !self.open.push(Stream::new((id, scene.endpoint), request, alone), scene.rooms) {
             *scene.refused += 1;
             return;
         }
@@ -301,8 +351,9 @@ impl Connection {
         scene.edges.push(MuxEdge::Opened { id, flow, endpoint, at: request.start });
     }
 
-    /// Ends what must have been over before a request that starts `at`.
-    fn end_before_request(&mut self, at: Nanos, scene: &mut Scene<'_>) {
+    /// Ends what must have been over before a request.
+    fn end_before_request(&mut self, request: &Request, scene: &mut Scene<'_>) {
+        let at = request.start;
         if let [lone] = self.open[..] {
             let marks = scene.habit.marks(&lone);
             let silent = at.since(lone.last_down);
@@ -318,9 +369,16 @@ impl Connection {
                 Some(false) => QUIET,
                 None => QUIET_UNKNOWN,
             };
+            // Who asks for the same again has had a response that was none: an edge may put END_STREAM on
+            // its own error pages, and mark what it passes on.
+            // HEADERS alone begin a response as well, to a client that may want several of one kind.
+            let whole = lone.down_records > 1 || lone.first_length > HEADERS_ALONE_MAX;
+            let whole = lone.is_whole() && (whole || self.always_waits());
+            let again = whole && silent > QUIET && is_same_request(&lone, request);
             let over = lone.client_reset.is_some()
                 || (lone.server_reset.is_some() && silent > QUIET)
-                || (lone.down_records > 0 && silent > quiet);
+                || (lone.down_records > 0 && silent > quiet)
+                || again;
             if over {
                 let (ending, ended) = lone.resolve(StreamEnding::Quiet, at, marks);
                 let ended = if ending == StreamEnding::Quiet { lone.last_down } else { ended };
@@ -393,16 +451,27 @@ impl Connection {
                 scene.habit.ended(before.is_streamed(), false);
             }
         }
-        let begins = HEADERS.contains(&length) && scene.habit.marks_the_end(true) != Some(true);
-        let together = !begins && at.since(self.tail[1].0) < UNIT_GAP;
-        let same = self.open.iter().find(|s| together && s.id == self.latest).map(|s| s.id);
-        let least = |over: bool| {
-            let fits = |s: &&Stream| begun(s) && over == is_over(s, at, scene.habit);
+        let opens = self.may_open(length);
+        self.end_given_up(opens, at, scene);
+        let may_begin = HEADERS.contains(&length) && scene.habit.marks_the_end(true) != Some(true);
+        let together = at.since(self.tail[1].0) < UNIT_GAP;
+        // What follows HEADERS at once is their DATA, however short.
+        let goes_on = |s: &&Stream| !may_begin || s.is_headers(HEADERS);
+        let latest = self.open.iter().find(|s| together && s.id == self.latest);
+        let same = latest.filter(goes_on).map(|s| s.id);
+        let least = |over: bool, opens: bool| {
+            let goes_on = |s: &Stream| opens || s.down_records > 0;
+            let fits = |s: &&Stream| begun(s) && goes_on(s) && over == is_over(s, at, scene.habit);
             self.open.iter().filter(fits).min_by_key(|s| s.down_bytes).map(|s| s.id)
         };
-        let id = same.or_else(|| least(false)).or_else(|| least(true));
+        let of_any = || least(false, true).or_else(|| least(true, true));
+        let id = same.or_else(|| least(false, opens)).or_else(of_any);
         if let Some(stream) = self.open.iter_mut().find(|stream| Some(stream.id) == id) {
             self.latest = stream.id;
+            if stream.down_records == 0 && stream.alone {
+                let longer = usize::from(!HEADERS.contains(&length));
+                self.opened[longer] = self.opened[longer].saturating_add(1);
+            }
             if stream.down_records == 0 && stream.alone && !stream.first {
                 scene.habit.answered(stream.granted);
             }
@@ -411,6 +480,31 @@ impl Connection {
             self.grants += u16::from(suspect && stream.client_reset.is_none() && self.grants < 9);
         }
         self.tail = [self.tail[1], (at, length)];
+    }
+
+    /// A RST_STREAM in one record with the next request, of a client that has waited for every response
+    /// so far: the response that was under way falls silent when what was on its way has come, and
+    /// the next record is of the other.
+    fn end_given_up(&mut self, opens: bool, at: Nanos, scene: &mut Scene<'_>) {
+        let [under_way, next] = self.open[..] else { return };
+        let pause = under_way.pause();
+        let silent = under_way.down_records > 0 && at.since(under_way.last_down) > pause + pause;
+        // A server that is at work sees the reset an event later.
+        let in_time = under_way.last_down <= on_its_way(next.start, self.rtt) + pause;
+        let marked = scene.habit.marks(&under_way) == Some(true);
+        let begins = opens && next.down_records == 0 && !self.overlaps(at);
+        let stopped = under_way.is_streamed() || self.always_waits();
+        if silent && in_time && marked && begins && stopped {
+            self.finish(0, StreamEnding::ClientReset, next.start, scene);
+            self.open.iter_mut().for_each(|next| next.alone = true);
+        }
+    }
+
+    /// Whether a record of this length may be the first of a response: HEADERS, where the responses of
+    /// this connection have begun with a record of HEADERS alone.
+    fn may_open(&self, length: u16) -> bool {
+        let [apart, joined] = self.opened;
+        apart == 0 || joined > 0 || HEADERS.contains(&length)
     }
 
     /// The mark: of the one open stream, of the one whose whole response has just come, or of the
@@ -422,6 +516,13 @@ impl Connection {
             (self.succeeded, self.overlapped) = (None, Some(at));
             scene.habit.ended(before.is_streamed(), true);
             return;
+        }
+        if let [lone] = &mut self.open[..]
+            && lone.down_records == 0
+            && at.since(self.short_at) < UNIT_GAP
+        {
+            // What ends has begun: with HEADERS that HPACK knew all of.
+            lone.data(UPDATE_OR_RESET, self.short_at, self.rtt);
         }
         let just_now = at.since(self.tail[1].0) <= MARK_GAP;
         let whole = |s: &Stream| {
@@ -436,6 +537,17 @@ impl Connection {
             }
             self.finish(place, StreamEnding::EndStream, at, scene);
         }
+    }
+
+    /// Several WINDOW_UPDATEs in one record, for the bodies of several requests: two for each at most,
+    /// a round trip after the last of them.
+    fn are_grants(&self, length: u16, at: Nanos) -> bool {
+        let frames = usize::from(length / UPDATE_OR_RESET);
+        let fits = |s: &Stream| at.since(s.last_up) <= self.rtt + GRANT_WITHIN;
+        length.is_multiple_of(UPDATE_OR_RESET)
+            && self.open.len() > 1
+            && (3..=2 * self.open.len()).contains(&frames)
+            && self.open.iter().any(fits)
     }
 
     fn update_or_reset(&mut self, at: Nanos, scene: &mut Scene<'_>) {
@@ -461,7 +573,12 @@ impl Connection {
             [] => {}
             [lone] => {
                 let earliest = if grants { latest } else { soonest };
-                if at > lone.last_up + earliest {
+                if at <= lone.last_up + earliest {
+                    return;
+                }
+                if self.bare && lone.down_records == 0 {
+                    lone.data(UPDATE_OR_RESET, at, self.rtt);
+                } else {
                     lone.server_reset = Some(at);
                 }
             }
@@ -482,11 +599,15 @@ impl Connection {
         if ending == StreamEnding::ServerReset && stream.alone && stream.down_records == 0 {
             scene.habit.refused(stream.granted);
         }
+        self.bare |= ending == StreamEnding::Quiet
+            && stream.alone
+            && stream.down_records == 1
+            && stream.down_bytes <= (*HEADERS.end()).into();
         let Self { rtt, midway, .. } = *self;
         scene.edges.push(MuxEdge::Ended(StreamFacts {
             stream,
             flow: scene.flow,
-            endpoint: scene.endpoint,
+            endpoint: stream.endpoint,
             ending,
             ended: at.max(stream.last_up),
             unit: if ending == StreamEnding::EndStream { self.unit(at) } else { Unit::default() },
@@ -505,6 +626,13 @@ impl Connection {
         let together = last_at.since(before_at) < UNIT_GAP;
         Unit { headers: if together { headers } else { 0 }, data }
     }
+}
+
+/// Whether a request asks for the same as the one of `stream`, on its connection.
+fn is_same_request(stream: &Stream, request: &Request) -> bool {
+    let by = if request.joined { AGAIN_BYTES } else { 0 };
+    let spelt_out = stream.first && stream.joined;
+    !spelt_out && stream.joined == request.joined && stream.up_bytes.abs_diff(request.bytes) <= by
 }
 
 /// A server that closes behind a response in one piece, in answer to none, has sent all of it: so

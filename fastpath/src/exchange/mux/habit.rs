@@ -40,7 +40,7 @@ impl Marks {
 /// Some edges mark only what they had not yet sent when the end came.
 const MARKED_FOR_ONE_UNMARKED: u16 = 4;
 const SETTLED_MIN: u16 = 16;
-const SURE_MIN: u16 = 6;
+const SURE_MIN: u16 = 3;
 const REQUESTS_MIN: u16 = 4;
 /// When this many were counted, all counts are halved: what is old fades.
 const COUNTED_MAX: u16 = 256;

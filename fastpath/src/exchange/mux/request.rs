@@ -21,10 +21,12 @@ pub(super) struct Splitter {
     joined: u32,
     first_length: u16,
     last_at: Nanos,
+    /// When the records began that have followed one another since.
+    run_at: Nanos,
     /// The last record was a whole DATA frame: the body goes on.
     unfinished: bool,
-    /// Empty frames of the client: its ACK of the server's SETTINGS, and the ends of bodies.
-    empties: u32,
+    /// Bodies that ended with an empty frame, and records when the last of them did.
+    ends: (u32, u32),
     /// Records that were taken for HEADERS of what followed, the latest last: they were DATA where
     /// more bodies end than requests were seen.
     swallowed: [Option<Held>; SWALLOWED],
@@ -110,6 +112,8 @@ const BURST_GAP: Nanos = Nanos::from_millis(4);
 const PIECE_GAP: Nanos = Nanos::from_millis(1);
 /// Full frames of one body follow each other within this.
 const FRAME_GAP: Nanos = Nanos::from_millis(50);
+/// A client that sends many requests at once does so record after record.
+const RUN_GAP: Nanos = Nanos::from_millis(50);
 /// HEADERS whose DATA has not come within this, and no answer, were the end of a body.
 const HELD_MAX: Nanos = Nanos::from_millis(150);
 
@@ -136,19 +140,17 @@ impl Splitter {
             if length > 30 {
                 self.small_at = Some(at);
             }
-            self.empties += u32::from(length == EMPTY);
-            // One of them acknowledged the server's SETTINGS.
-            let exceeds = length == EMPTY && self.empties > self.requests + 1;
-            return match exceeds.then(|| self.unseen()).flatten() {
-                Some(request) => Sent::Request(request),
-                None => Sent::Control,
-            };
+            let unseen = if length == EMPTY { self.end_body() } else { None };
+            return unseen.map_or(Sent::Control, Sent::Request);
         }
         if self.unfinished && at.since(self.last_at) < FRAME_GAP {
             (self.unfinished, self.last_at) = (length >= FRAME_MAX, at);
             return Sent::More(length);
         }
         let gap = at.since(self.last_at);
+        if gap > RUN_GAP || self.records == 0 {
+            self.run_at = at;
+        }
         self.records += 1;
         self.unfinished = false;
         self.last_at = at;
@@ -179,15 +181,29 @@ impl Splitter {
         self.swallowed[SWALLOWED - 1] = Some(held);
     }
 
-    /// A request of a client that joins the HEADERS of several: more bodies have ended than
-    /// requests were seen, so a record that was taken for HEADERS was DATA.
-    fn unseen(&mut self) -> Option<Request> {
+    /// An empty frame. It ends a body, or acknowledges the server's SETTINGS; a client that ends
+    /// bodies so (httpcore) has only one request under way until it has read them, so nothing stands
+    /// between that one's end and the ACK.
+    ///
+    /// When more bodies have ended than requests were seen, the client has joined the HEADERS of
+    /// several, and a record that was taken for HEADERS was DATA.
+    fn end_body(&mut self) -> Option<Request> {
+        let (ends, records) = self.ends;
+        let is_ack = self.requests == 0 || (self.requests == ends && records == self.records);
+        if is_ack && self.requests <= 1 {
+            return None;
+        }
+        self.ends = (ends + 1, self.records);
+        if ends < self.requests {
+            return None;
+        }
         if let Some(held) = self.held {
             return Some(self.release(held, false));
         }
         let data = self.swallowed[SWALLOWED - 1].take();
         self.swallowed.rotate_right(1);
-        data.map(|data| self.open(data.at, data.at, data.length, false))
+        // Its HEADERS came before its DATA, with those of others.
+        data.map(|data| self.open(self.run_at.min(data.at), data.at, data.length, false))
     }
 
     /// The record that is kept back, once its time to be HEADERS is over. To be asked before every

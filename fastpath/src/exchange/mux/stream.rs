@@ -1,7 +1,10 @@
 //! One stream of a connection: its counts, and what they say when it has to end without a mark.
 
+use std::ops::RangeInclusive;
+
 use super::request::Request;
 use crate::burst::FlowId;
+use crate::exchange::cadence::Cadence;
 use crate::policy::snapshot::EndpointId;
 use crate::telemetry::event::ExchangeId;
 use crate::time::Nanos;
@@ -12,6 +15,8 @@ use crate::time::Nanos;
 pub struct Stream {
     /// Its number.
     pub id: ExchangeId,
+    /// The endpoint of its flow when it began.
+    pub(super) endpoint: Option<EndpointId>,
     /// First record of the request.
     pub start: Nanos,
     /// Last record of the request.
@@ -32,12 +37,12 @@ pub struct Stream {
     pub down_bytes: u32,
     /// Response records.
     pub down_records: u16,
-    /// Records and bytes of the first group: headers, and what a stream begins with.
-    pub head: (u16, u32),
     /// Groups of response records more than 3 ms apart.
     pub bursts: u16,
     /// Length of the first response record.
     pub first_length: u16,
+    /// Its events.
+    pub cadence: Cadence,
     /// Longest time between two response records, after the first four.
     pub longest_gap: Nanos,
     /// Response records that came after the client had closed.
@@ -113,9 +118,14 @@ const QUIET: Nanos = Nanos::from_millis(30);
 const HEAD_RECORDS: u16 = 4;
 
 impl Stream {
-    pub(super) fn new(id: ExchangeId, request: &Request, alone: bool) -> Self {
+    pub(super) fn new(
+        (id, endpoint): (ExchangeId, Option<EndpointId>),
+        request: &Request,
+        alone: bool,
+    ) -> Self {
         Self {
             id,
+            endpoint,
             start: request.start,
             last_up: request.last,
             up_bytes: request.bytes,
@@ -126,9 +136,9 @@ impl Stream {
             last_down: request.last,
             down_bytes: 0,
             down_records: 0,
-            head: (0, 0),
             bursts: 0,
             first_length: 0,
+            cadence: Cadence::behind_headers(),
             longest_gap: Nanos::ZERO,
             late_records: 0,
             client_reset: None,
@@ -143,7 +153,7 @@ impl Stream {
     pub(crate) fn of_records(rtt: Nanos, records: &[(u64, u16)]) -> Self {
         let zero = Nanos::ZERO;
         let request = Request { start: zero, last: zero, bytes: 700, joined: false, first: true };
-        let mut stream = Self::new(ExchangeId(1), &request, true);
+        let mut stream = Self::new((ExchangeId(1), None), &request, true);
         for &(ms, length) in records {
             stream.data(length, Nanos::from_millis(ms), rtt);
         }
@@ -166,20 +176,17 @@ impl Stream {
         } else {
             self.bursts = self.bursts.saturating_add(u16::from(gap > BURST_GAP));
         }
-        if self.bursts == 1 {
-            let (records, bytes) = self.head;
-            self.head = (records.saturating_add(1), bytes.saturating_add(u32::from(length)));
-        }
         if self.down_records >= HEAD_RECORDS {
             self.longest_gap = self.longest_gap.max(gap);
+        }
+        if self.down_records > 0 {
+            self.cadence.record(length);
         }
         self.last_down = at;
         self.down_bytes = self.down_bytes.saturating_add(u32::from(length));
         self.down_records = self.down_records.saturating_add(1);
         self.server_reset = None;
-        // What was on its way when the client reset arrives within a round trip.
-        let on_its_way = rtt + Nanos(rtt.0 * 3 / 10) + Nanos::from_millis(5);
-        if self.client_reset.is_some_and(|reset| at > reset + on_its_way) {
+        if self.client_reset.is_some_and(|reset| at > on_its_way(reset, rtt)) {
             self.client_reset = None;
         }
     }
@@ -217,6 +224,11 @@ impl Stream {
         Nanos(span.0 / u64::from(self.bursts.max(1)) * 2) + BURST_GAP
     }
 
+    /// Of its response nothing has come but one record, as long as HEADERS are.
+    pub(super) fn is_headers(&self, lengths: RangeInclusive<u16>) -> bool {
+        self.down_records == 1 && lengths.contains(&self.first_length)
+    }
+
     /// Its response has come, in one piece.
     pub(super) fn is_whole(&self) -> bool {
         self.down_records > 0 && !self.is_streamed()
@@ -233,6 +245,11 @@ impl Stream {
     pub fn is_streamed(&self) -> bool {
         self.bursts >= 4 || self.down_records >= 8
     }
+}
+
+/// What was on its way when the client reset arrives until then: within a round trip.
+pub(super) fn on_its_way(reset: Nanos, rtt: Nanos) -> Nanos {
+    reset + rtt + Nanos(rtt.0 * 3 / 10) + Nanos::from_millis(5)
 }
 
 impl StreamFacts {

@@ -342,3 +342,180 @@ proptest! {
         prop_assert!(rig.ends().iter().all(|facts| facts.ended >= facts.stream.start));
     }
 }
+
+/// The first request of a client that ends each body with an empty frame (httpcore), from its preface
+/// to the server's SETTINGS.
+fn first_of_httpcore(rig: &mut Rig) {
+    rig.records(&[(UP, 0, 82), (UP, 2, 119), (UP, 3, 748), (UP, 3, 9), (DOWN, 21, 30)]);
+}
+
+#[test]
+fn ends_of_bodies_count_requests_where_the_ack_is_joined_with_headers() {
+    let mut rig = Rig::new();
+    first_of_httpcore(&mut rig);
+    // An ACK and the HEADERS of three in one record, then their DATA, then their ends.
+    rig.records(&[(UP, 25, 190), (UP, 26, 240), (UP, 26, 490), (UP, 27, 564)]);
+    rig.records(&[(UP, 28, 9), (UP, 28, 9), (UP, 28, 9)]);
+    assert_eq!(rig.starts().len(), 4);
+}
+
+#[test]
+fn an_ack_of_its_own_ends_no_body() {
+    let mut rig = Rig::new();
+    first_of_httpcore(&mut rig);
+    rig.records(&[(UP, 22, 9), (UP, 60, 58), (UP, 60, 564), (UP, 60, 9)]);
+    assert_eq!(rig.starts(), [2, 60]);
+}
+
+/// A streamed response to a request at `start`, an event each 20 ms.
+fn events(rig: &mut Rig, start: u64, count: u64) {
+    rig.records(&[(DOWN, start, 54)]);
+    (0..count).for_each(|n| {
+        rig.records(&[(DOWN, start + 1 + 20 * n, 300)]);
+    });
+}
+
+#[test]
+fn a_reset_that_is_joined_with_the_next_request_ends_the_response() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 1, 900), (DOWN, 21, 30), (UP, 22, 9), (DOWN, 23, 9)]);
+    events(&mut rig, 200, 8);
+    rig.records(&[(UP, 350, 913)]);
+    events(&mut rig, 600, 8);
+    rig.records(&[(DOWN, 800, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::ClientReset, StreamEnding::EndStream]);
+    assert_eq!(rig.ends()[0].ended, Nanos::from_millis(350));
+}
+
+#[test]
+fn a_response_that_goes_on_beside_the_next_was_not_reset() {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 1, 900), (DOWN, 21, 30), (UP, 22, 9), (DOWN, 23, 9)]);
+    events(&mut rig, 200, 8);
+    rig.records(&[(UP, 350, 913)]);
+    events(&mut rig, 360, 20);
+    rig.records(&[(DOWN, 770, 9), (DOWN, 790, 9)]);
+    assert_eq!(rig.endings(), [StreamEnding::EndStream; 2]);
+}
+
+/// Two requests at once on a connection whose first was answered long ago.
+fn two_at_once() -> Rig {
+    let mut rig = Rig::knowing(false);
+    first_of_httpcore(&mut rig);
+    rig.records(&[(UP, 22, 9), (DOWN, 100, 100), (DOWN, 100, 900)]);
+    rig.records(&[(UP, 400, 57), (UP, 400, 600), (UP, 401, 58), (UP, 401, 700)]);
+    rig
+}
+
+#[test]
+fn several_grants_of_window_are_no_response() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 422, 39), (DOWN, 500, 100), (DOWN, 500, 800)]);
+    rig.records(&[(DOWN, 600, 100), (DOWN, 600, 500)]).close(Ending::ClientClosed, 5000);
+    let bytes: Vec<_> = rig.ends().iter().map(|facts| facts.stream.down_bytes).collect();
+    assert_eq!(bytes, [1000, 900, 600], "in the order of their ends");
+}
+
+#[test]
+fn headers_as_long_as_several_grants_are_headers_when_data_follow_at_once() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 422, 39), (DOWN, 422, 125), (DOWN, 600, 100), (DOWN, 600, 500)]);
+    rig.close(Ending::ClientClosed, 5000);
+    let ends = rig.ends();
+    assert!(ends.iter().any(|facts| facts.stream.down_bytes == 39 + 125), "{ends:?}");
+}
+
+#[test]
+fn without_marks_data_as_short_as_headers_belong_to_the_headers_before_them() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 440, 103), (DOWN, 441, 125), (DOWN, 460, 103), (DOWN, 460, 119)]);
+    rig.close(Ending::ClientClosed, 5000);
+    let records: Vec<_> = rig.ends().iter().map(|facts| facts.stream.down_records).collect();
+    assert_eq!(records, [2, 2, 2]);
+}
+
+#[test]
+fn a_client_that_reset_nothing_and_leaves_in_peace_had_every_response() {
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 440, 100), (DOWN, 440, 1200)]).close(Ending::ClientClosed, 5000);
+    assert_eq!(rig.endings(), [StreamEnding::Quiet; 3]);
+    let mut rig = two_at_once();
+    rig.records(&[(DOWN, 440, 100), (DOWN, 440, 1200)]).close(Ending::ClientClosed, 600);
+    assert!(rig.endings().contains(&StreamEnding::ClientClosed), "it did not wait");
+}
+
+/// A server that marks every end, and a client that has asked it for `bytes` (HEADERS and DATA in
+/// one record) at 100 ms, on a connection whose first request was answered long ago.
+fn asked(bytes: u16) -> Rig {
+    let mut rig = Rig::knowing(true);
+    rig.records(&[(UP, 0, 82), (UP, 1, 900), (DOWN, 21, 30), (UP, 22, 9), (DOWN, 23, 9)]);
+    rig.records(&[(DOWN, 50, 54), (DOWN, 50, 900), (DOWN, 50, 9), (UP, 100, bytes)]);
+    rig
+}
+
+/// Requests like that of [`asked`], each second, that were answered.
+fn answered(rig: &mut Rig, seconds: std::ops::RangeInclusive<u64>) {
+    for at in seconds.map(|n| 1000 * n) {
+        rig.records(&[(UP, at, 700), (DOWN, at + 60, 54), (DOWN, at + 60, 900)]);
+        rig.records(&[(DOWN, at + 60, 9)]);
+    }
+}
+
+#[test]
+fn what_ends_without_data_began_with_headers_that_hpack_knew() {
+    let mut rig = asked(700);
+    rig.records(&[(DOWN, 121, 13), (DOWN, 160, 13), (DOWN, 160, 9)]);
+    let ends = rig.ends();
+    let [_, last] = &ends[..] else { panic!("{ends:?}") };
+    assert_eq!(last.ending, StreamEnding::EndStream);
+    assert_eq!(last.stream.down_records, 1);
+    assert_eq!(last.stream.first_byte, Some(Nanos::from_millis(160)));
+}
+
+#[test]
+fn after_a_response_of_headers_alone_one_as_short_as_a_reset_is_none() {
+    let mut rig = asked(700);
+    rig.records(&[(DOWN, 160, 54), (DOWN, 160, 900), (DOWN, 160, 9)]);
+    answered(&mut rig, 1..=3);
+    rig.records(&[(UP, 9000, 700), (DOWN, 9021, 13), (DOWN, 9060, 36), (UP, 9200, 699)]);
+    rig.records(&[(DOWN, 9221, 13), (DOWN, 9280, 13), (UP, 9400, 699)]);
+    assert_eq!(rig.endings()[5..], [StreamEnding::Quiet, StreamEnding::Quiet]);
+    let mut rig = asked(700);
+    rig.records(&[(DOWN, 121, 13), (DOWN, 180, 13), (UP, 500, 699)]);
+    assert_eq!(rig.endings()[1..], [StreamEnding::ServerReset], "headers would have come in full");
+}
+
+#[test]
+fn who_asks_for_the_same_again_has_had_a_response() {
+    let ended = |again| {
+        let mut rig = asked(700);
+        rig.records(&[(DOWN, 160, 229), (UP, 400, again)]);
+        rig.endings()[1..] == [StreamEnding::Quiet]
+    };
+    assert!(ended(700) && ended(698));
+    assert!(!ended(1300), "another request beside it");
+}
+
+#[test]
+fn an_event_after_a_reset_that_is_joined_with_a_request_opens_no_response() {
+    let mut rig = asked(700);
+    events(&mut rig, 200, 8);
+    rig.records(&[(UP, 350, 913), (DOWN, 372, 300), (DOWN, 600, 54), (DOWN, 600, 900)]);
+    rig.records(&[(DOWN, 600, 9)]);
+    assert_eq!(rig.endings()[1..], [StreamEnding::ClientReset, StreamEnding::EndStream]);
+    assert_eq!(rig.ends()[2].stream.down_bytes, 54 + 900);
+}
+
+#[test]
+fn a_client_that_has_always_waited_has_given_up_what_fell_silent() {
+    let endings = |before: u64| {
+        let mut rig = asked(700);
+        rig.records(&[(DOWN, 160, 54), (DOWN, 160, 900), (DOWN, 160, 9)]);
+        answered(&mut rig, 1..=before);
+        rig.records(&[(UP, 9000, 700), (DOWN, 9200, 54), (DOWN, 9200, 423), (UP, 9230, 1400)]);
+        rig.records(&[(DOWN, 9500, 54), (DOWN, 9500, 900), (DOWN, 9500, 9)]);
+        rig.endings()[2 + usize::try_from(before).unwrap()..].to_vec()
+    };
+    assert_eq!(endings(3), [StreamEnding::ClientReset, StreamEnding::EndStream]);
+    assert_eq!(endings(0), [StreamEnding::EndStream], "nothing is known of it");
+}
