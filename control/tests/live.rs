@@ -65,6 +65,9 @@ fn answer(request: &Request) -> Reply {
         Request::Policy | Request::Apply { .. } => {
             Reply::Policy(Box::new(Policy::catalogue().unwrap()))
         }
+        Request::Savings => Reply::Savings(Box::default()),
+        Request::Propagation => Reply::Propagation(Box::default()),
+        Request::Backends => Reply::Backends(Box::default()),
         Request::Bypass { on } => Reply::Bypassed(*on),
     }
 }
