@@ -10,7 +10,9 @@ use fastpath::telemetry::event::ExchangeId;
 
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
-use crate::{assess, bypass, check, explain, learnt, live, output, policy, rows, simulate, top};
+use crate::{
+    assess, bypass, check, explain, export, learnt, live, output, policy, rows, simulate, top,
+};
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
 #[derive(Debug, Parser)]
@@ -90,6 +92,18 @@ The same scenario, policy and seed give the same result to the byte. docs/simula
     Simulate(SimulateArgs),
     /// Show the running data plane on a screen that refreshes itself; q quits
     Top(TopArgs),
+    /// Tell other systems: metrics for Prometheus or over OTLP, flow records, lines of JSON
+    #[command(after_help = "\
+Examples:
+  fermata export prometheus --listen 127.0.0.1:9464
+  fermata export prometheus --once | promtool check metrics
+  fermata export ipfix --to udp://192.0.2.9:4739
+  fermata export jsonl --to /var/log/fermata/exchanges.jsonl --rotate 64 --keep 4
+  fermata export otlp --to http://127.0.0.1:4318 --every 10
+
+It runs until it is ended. A receiver that is slow or away loses records, which are counted, and delays nothing.
+docs/metrics.md lists every metric and element.")]
+    Export(export::arguments::ExportArgs),
     /// Look at this host and this deployment: one line a finding, with the mend
     #[command(after_help = "\
 Exit code 0: nothing to mend; 2: something is wrong; the findings say what and how to mend it.")]
@@ -323,6 +337,7 @@ impl Command {
             Self::Learnt(args) => learnt::run(socket, args),
             Self::Simulate(args) => simulate::run(args),
             Self::Top(args) => top::run(socket, args),
+            Self::Export(args) => export::arguments::run(socket, args),
             Self::Check(args) => check::run(socket, args),
             Self::Bypass(args) => bypass::run(socket, args),
             Self::Validate(args) => validate(args),
@@ -346,7 +361,7 @@ impl Command {
             | Self::Events(ExchangesArgs { output, .. })
             | Self::Endpoints(LiveArgs { output })
             | Self::Clients(LiveArgs { output }) => *output != RowFormat::Table,
-            Self::Top(_) | Self::Completions { .. } => false,
+            Self::Top(_) | Self::Export(_) | Self::Completions { .. } => false,
         }
     }
 }

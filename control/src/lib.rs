@@ -13,6 +13,7 @@ pub mod capture;
 pub mod check;
 pub mod cli;
 pub mod explain;
+pub mod export;
 pub mod failure;
 pub mod figures;
 pub mod learnt;
