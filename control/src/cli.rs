@@ -12,6 +12,7 @@ use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
 use crate::{
     assess, bypass, check, explain, export, learnt, live, output, policy, rows, simulate, top,
+    watch,
 };
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
@@ -92,6 +93,15 @@ The same scenario, policy and seed give the same result to the byte. docs/simula
     Simulate(SimulateArgs),
     /// Show the running data plane on a screen that refreshes itself; q quits
     Top(TopArgs),
+    /// Follow what needs a look: waste, failures, holds, and what detectors and rules say
+    #[command(after_help = "\
+Examples:
+  fermata watch
+  fermata watch --endpoint openai
+  fermata watch --all                              every request as well, also those that went well
+
+It goes on when the data plane starts anew. `fermata explain EXCHANGE` says why a line is there.")]
+    Watch(WatchArgs),
     /// Tell other systems: metrics for Prometheus or over OTLP, flow records, lines of JSON
     #[command(after_help = "\
 Examples:
@@ -231,6 +241,23 @@ pub struct TopArgs {
     pub every: f64,
 }
 
+/// What `fermata watch` takes.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Only of this endpoint
+    #[arg(long, value_name = "NAME")]
+    pub endpoint: Option<String>,
+    /// Only of this client's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<String>,
+    /// Every request, also those that went well
+    #[arg(long)]
+    pub all: bool,
+    /// Begin with what the data plane still remembers
+    #[arg(long)]
+    pub backlog: bool,
+}
+
 /// What `fermata simulate` takes.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
@@ -337,6 +364,7 @@ impl Command {
             Self::Learnt(args) => learnt::run(socket, args),
             Self::Simulate(args) => simulate::run(args),
             Self::Top(args) => top::run(socket, args),
+            Self::Watch(args) => watch::run(socket, args),
             Self::Export(args) => export::arguments::run(socket, args),
             Self::Check(args) => check::run(socket, args),
             Self::Bypass(args) => bypass::run(socket, args),
@@ -361,7 +389,7 @@ impl Command {
             | Self::Events(ExchangesArgs { output, .. })
             | Self::Endpoints(LiveArgs { output })
             | Self::Clients(LiveArgs { output }) => *output != RowFormat::Table,
-            Self::Top(_) | Self::Export(_) | Self::Completions { .. } => false,
+            Self::Top(_) | Self::Watch(_) | Self::Export(_) | Self::Completions { .. } => false,
         }
     }
 }

@@ -25,3 +25,4 @@ pub mod report;
 pub mod rows;
 pub mod simulate;
 pub mod top;
+pub mod watch;

@@ -17,7 +17,10 @@ pub struct Counts {
 
 /// All exporters of a process, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Registry(Arc<Mutex<Vec<(String, Arc<Counts>)>>>);
+pub struct Registry(Arc<Mutex<Vec<Named>>>);
+
+/// An exporter's name and counters.
+type Named = (String, Arc<Counts>);
 
 impl Counts {
     /// So many records were handed over.

@@ -294,4 +294,4 @@ fn savings(samples: &mut Samples, savings: &SavingsView) {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

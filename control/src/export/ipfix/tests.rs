@@ -15,9 +15,12 @@ struct Collector {
     /// By number: an element's number, enterprise and length.
     templates: HashMap<u16, Vec<(u16, u32, u16)>>,
     records: u32,
-    /// Records by their template, each value by element and enterprise.
-    read: Vec<(u16, HashMap<(u16, u32), Vec<u8>>)>,
+    /// Records, by their template.
+    read: Vec<(u16, Values)>,
 }
+
+/// By element and enterprise.
+type Values = HashMap<(u16, u32), Vec<u8>>;
 
 fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
@@ -161,8 +164,8 @@ fn a_collector_that_knows_the_templates_reads_every_value() {
         collector.message(&message.bytes);
     }
     let [(256, v4), (257, v6), (258, amended)] = &collector.read[..] else { panic!("three") };
-    let standard = |values: &HashMap<_, Vec<u8>>, element| number(&values[&(element, 0)]);
-    let own = |values: &HashMap<_, Vec<u8>>, element| number(&values[&(element, 32_473)]);
+    let standard = |values: &Values, element| number(&values[&(element, 0)]);
+    let own = |values: &Values, element| number(&values[&(element, 32_473)]);
     assert_eq!(v4[&(8, 0)], [198, 51, 100, 11]);
     assert_eq!(standard(v4, 152), 1_795_349_153_934);
     assert_eq!((standard(v4, 7), standard(v4, 11), standard(v4, 4)), (40_000, 443, 6));
