@@ -8,6 +8,7 @@ use fastpath::ipc::ErrorReply;
 use fastpath::port::pcap::PcapError;
 use fastpath::telemetry::event::ExchangeId;
 
+use crate::export::run::StartError;
 use crate::link::LinkError;
 use crate::policy::document::DocumentError;
 
@@ -58,6 +59,8 @@ pub enum Failure {
     Scenario(Box<DocumentError>),
     /// The data plane cannot be reached, or refused.
     Link(LinkError),
+    /// An exporter could not be started.
+    Export(StartError),
     /// Something cannot be written.
     Write(PathBuf, io::Error),
     /// Standard output cannot be written.
@@ -75,6 +78,7 @@ impl Failure {
             | Self::NoCapture(_)
             | Self::NoExchange(..)
             | Self::Scenario(_)
+            | Self::Export(_)
             | Self::Write(..)
             | Self::Output(_)
             | Self::Terminal(_) => 1,
@@ -133,6 +137,12 @@ impl Failure {
                 }
             }
             Self::Link(error) => error.reply(),
+            Self::Export(error) => reply(
+                "exporter",
+                error.to_string(),
+                None,
+                Some("`fermata export COMMAND --help` shows what an exporter takes"),
+            ),
             Self::Write(path, error) => reply(
                 "unwritable",
                 format!("cannot be written: {error}"),
@@ -177,6 +187,12 @@ impl std::error::Error for Failure {}
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         Self::Link(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Export(error)
     }
 }
 
