@@ -3,11 +3,13 @@
 //! there. Without the collapse it would prove nothing about a control that prevents it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use control::policy;
 use control::simulate::result::{ColumnResult, Run};
 use control::simulate::scenario::{Column, Scenario};
 use control::simulate::simulate;
+use fastpath::policy::snapshot::{Policy, RuleMode, Snapshot};
 
 /// Eight slots, in the proportions of a model server; what follows is clients, faults and columns.
 const SERVER: &str = "
@@ -144,6 +146,33 @@ fn a_seed_gives_the_same_document_to_the_byte_and_another_does_not() {
     let text = |seed| serde_json::to_string(&run(&trigger(3, FAULTS[0]), seed)).unwrap();
     assert_eq!(text(9), text(9));
     assert_ne!(text(9), text(10));
+}
+
+/// The catalogue, enforced for every client.
+fn enforced(rest: &str, seed: u64) -> Run {
+    let mut policy = Policy { mode: RuleMode::Enforce, ..Policy::catalogue().unwrap() };
+    policy.rules.self_disarm.holdout_percent = 0.0;
+    let text = format!("name: small\nwarmup: 20s\npools:{SERVER}{rest}");
+    let scenario = Scenario::parse(Path::new("small.yaml"), &text).unwrap();
+    simulate(&scenario, &Arc::new(Snapshot::compile(policy).unwrap()), seed)
+}
+
+#[test]
+fn an_enforced_policy_acts_within_its_bounds_and_leaves_healthy_traffic_alone() {
+    let cut = "{ pool: llm, at: 40s, for: 30s, kind: { cut: 0.1 } }";
+    for seed in [1, 2, 3] {
+        let rest = trigger(3, cut).replace("[none, fifo, budget, oracle]", "[lcore]");
+        let column = enforced(&rest, seed).columns.remove(0);
+        let invariants = &column.invariants;
+        assert!(invariants.frames_conserved, "seed {seed}: {invariants:?}");
+        assert_eq!((invariants.frames_broken, invariants.resets_beside), (0, 0), "seed {seed}");
+        let longest = invariants.longest_hold_seconds.0;
+        assert!((1.0..31.0).contains(&longest), "seed {seed}: {longest} s");
+        let healthy = enforced(HEALTHY, seed);
+        let invariants = &healthy.column(Column::Lcore).unwrap().invariants;
+        assert_eq!((invariants.frames_dropped, invariants.frames_made), (0, 0), "seed {seed}");
+        assert!(invariants.longest_hold_seconds.0 < 0.01, "seed {seed}: {invariants:?}");
+    }
 }
 
 const FAULTS: [&str; 8] = [
