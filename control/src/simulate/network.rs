@@ -54,7 +54,7 @@ const POLL: Nanos = Nanos::from_micros(50);
 const IDLE_POLL: Nanos = Nanos::from_millis(1);
 
 /// Flows that the data plane of a small world has room for.
-const FLOWS_MIN: usize = 4096;
+const FLOWS_MIN: usize = 65_536;
 
 impl Plane {
     /// An `Lcore` with room for so many connections.
