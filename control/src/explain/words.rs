@@ -1,6 +1,6 @@
 //! What is said of an exchange, in the order in which it came to be known.
 
-use fastpath::detect::retry::LINK_ABOVE;
+use fastpath::detect::assign::LINK_ABOVE;
 use fastpath::detect::{hedge, restart};
 use fastpath::policy::endpoint::{Endpoint, Fit};
 use fastpath::telemetry::event::{Evidence, Outcome, SignalKind, Visibility, Waste};

@@ -22,9 +22,15 @@ const GAPS_HEARD: u64 = 2;
 /// An event that says which answer it is of is longer; no record among such events is much shorter.
 const LONG_EVENT: f32 = 190.0;
 
+/// `data: [DONE]` and the mark, with their chunk, and by how much the text of an event may differ.
+const ALL_BYTES: f32 = 60.0;
+
+/// One record in so many may hold two events by chance.
+const ONE_BY_ONE: u32 = 8;
+
 /// Whether the client left a response that was under way, of a server whose streams have such
-/// `ends`. A client that only stops reading at the
-/// last event, or whose terminator is still on its way, has not.
+/// `ends`. A client that only stops reading at the last event, or whose terminator is still on its
+/// way, has not.
 #[must_use]
 pub fn observe(facts: &Facts, ends: Ends) -> bool {
     let seen = &facts.seen;
@@ -34,7 +40,8 @@ pub fn observe(facts: &Facts, ends: Ends) -> bool {
     let only_the_mark_was_late = seen.late_records > 0 && seen.late_data_records == 0;
     let read_to_the_last_event =
         facts.is_streamed() && (1..=2).contains(&seen.late_records) && facts.last_is_terminator();
-    if only_the_mark_was_late || read_to_the_last_event || ends_with_a_word(facts) {
+    let ended = ends_with_a_word(facts) || (ends != Ends::Marked && ends_with_all(facts));
+    if only_the_mark_was_late || read_to_the_last_event || ended {
         return false;
     }
     // What was missed may have been the end.
@@ -49,6 +56,19 @@ fn ends_with_a_word(facts: &Facts) -> bool {
     facts.is_streamed()
         && facts.seen.late_records == 0
         && long.is_some_and(|length| f32::from(facts.seen.last_length) * 4.0 < length)
+}
+
+/// The client left after a record that is longer than any event, of a stream that sends its events one
+/// by one: the last event, `[DONE]` and the mark wait for nothing, and a proxy writes them together.
+fn ends_with_all(facts: &Facts) -> bool {
+    let Facts { seen, .. } = facts;
+    let (counted, _) = seen.cadence.counts();
+    let joined = counted.saturating_sub(seen.cadence.events());
+    let long = seen.cadence.event_length().filter(|&length| length >= LONG_EVENT);
+    facts.is_streamed()
+        && seen.late_records == 0
+        && joined.saturating_sub(1) * ONE_BY_ONE <= counted
+        && long.is_some_and(|length| f32::from(seen.last_length) > length + ALL_BYTES)
 }
 
 /// Whether there was nothing more to be sent to a client that left a stream without a mark.
@@ -157,6 +177,22 @@ mod tests {
         assert!(!left(&down));
         let short: Vec<_> = down.iter().map(|&(ms, bytes)| (ms, bytes.min(120))).collect();
         assert!(left(&short), "pings are as short among short events");
+    }
+
+    #[test]
+    fn leaving_after_all_that_a_stream_ends_with_in_one_record_is_none() {
+        let left = |last: u16, ends| {
+            let mut down = stream(10);
+            down.push((300, last));
+            let shape = Shape { down: &down, client_closes: Some(302), ..Shape::default() };
+            super::observe(&facts(shape), ends)
+        };
+        assert!(!left(580, Ends::Unknown) && !left(580, Ends::Unmarked));
+        assert!(left(310, Ends::Unknown), "an event like the others");
+        assert!(left(580, Ends::Marked), "the mark would come apart");
+        let pairs: Vec<_> = (0..12).map(|n| (100 + 20 * n, 300 + 280 * (n % 2) as u16)).collect();
+        let shape = Shape { down: &pairs, client_closes: Some(322), ..Shape::default() };
+        assert!(observe(&facts(shape)), "events come two at a time all along");
     }
 
     #[test]

@@ -4,10 +4,12 @@
 
 use arrayvec::ArrayVec;
 
+use super::Known;
 use super::gap::Habit;
 use super::retry::Link;
 use super::size::{Reply, Size};
 use crate::burst::FlowId;
+use crate::exchange::h1::{Current, Facts};
 use crate::keyed::{Fresh, Kept, Keys};
 use crate::lru::Reuse;
 use crate::telemetry::event::{Decision, ExchangeId};
@@ -135,23 +137,34 @@ impl Reuse for Group {
 }
 
 impl Group {
-    /// Adds an attempt; the oldest leaves when there is no room. True when one had to.
+    /// Adds an attempt, in order of start. When there is no room, the oldest of those that are decided
+    /// and still run leaves, as it comes back when it ends; if there is none, the oldest of all. True
+    /// when that had to.
     pub fn push(&mut self, attempt: Attempt) -> bool {
+        let comes_back =
+            |other: &Attempt| other.link.is_some() && matches!(other.progress, Progress::Running);
         let full = self.attempts.is_full();
+        let away = self.attempts.iter().position(comes_back).filter(|_| full);
         if full {
-            self.attempts.remove(0);
+            self.attempts.remove(away.unwrap_or(0));
         }
-        self.attempts.push(attempt);
-        full
+        let place = self.attempts.iter().rposition(|other| other.id < attempt.id);
+        self.attempts.insert(place.map_or(0, |place| place + 1), attempt);
+        full && away.is_none()
     }
 
-    /// Forgets decided attempts that are over and started before `oldest`, and when those that
-    /// ended before it did.
+    /// Forgets decided attempts that ended before `oldest`.
     pub fn forget_before(&mut self, oldest: Nanos) {
-        self.attempts.retain(|attempt| {
-            let running = matches!(attempt.progress, Progress::Running);
-            running || attempt.link.is_none() || attempt.start > oldest
+        self.attempts.retain(|attempt| match attempt.progress {
+            Progress::Doubted(_, debt) | Progress::Failed(_, debt) => {
+                attempt.link.is_none() || debt.end > oldest
+            }
+            Progress::Running | Progress::Done(_) => true,
         });
+    }
+
+    /// Forgets when completed requests that ended before `oldest` were asked.
+    pub fn forget_spans_before(&mut self, oldest: Nanos) {
         let spans = self.lengths.iter_mut().flat_map(|length| &mut length.spans);
         spans.filter(|(_, end)| *end < oldest).for_each(|span| *span = Default::default());
     }
@@ -235,6 +248,15 @@ impl Length {
 }
 
 impl Attempt {
+    /// One that had no room while it ran: it ends, and is known to be this.
+    #[must_use]
+    pub fn back(facts: &Facts, (link, verdict): Known) -> Self {
+        let &Current { id, flow, start, .. } = &facts.seen;
+        let (carried, elsewhere, progress) = (Carried::default(), Nanos::ZERO, Progress::Running);
+        let (meant, link, paid) = (start, Some(link), false);
+        Self { id, flow, start, meant, carried, elsewhere, link, verdict, paid, progress }
+    }
+
     /// Nothing can refer to it any more.
     #[must_use]
     pub fn is_spent(&self) -> bool {
@@ -250,7 +272,48 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::{Shape, facts};
     use crate::keyed::Seed;
+
+    fn attempt(id: u64, decided: bool, failed: bool) -> Attempt {
+        let facts = facts(Shape { down: &[(30, 900)], ..Shape::default() });
+        let known = (Link::UNKNOWN, Decision::default());
+        let debt =
+            Debt { end: Nanos(id), exact: true, pause: Nanos::ZERO, answer: Reply::default() };
+        Attempt {
+            id: ExchangeId(id),
+            link: decided.then_some(Link::UNKNOWN),
+            progress: match failed {
+                true => Progress::Failed(Size::of(&facts), debt),
+                false => Progress::Running,
+            },
+            ..Attempt::back(&facts, known)
+        }
+    }
+
+    #[test]
+    fn what_still_runs_makes_room_for_what_has_failed_and_comes_back() {
+        let mut group = Group::default();
+        group.push(attempt(1, true, true));
+        for n in 2..=ATTEMPTS as u64 {
+            assert!(!group.push(attempt(n, n % 2 == 0, false)));
+        }
+        assert!(!group.push(attempt(900, false, false)));
+        assert!(group.attempt(ExchangeId(1)).is_some(), "a debt");
+        assert!(group.attempt(ExchangeId(2)).is_none(), "the oldest that is decided and runs");
+        assert!(!group.push(attempt(2, true, true)));
+        assert!(group.attempts.is_sorted_by_key(|attempt| attempt.id), "in order of start");
+        group.forget_before(Nanos(1));
+        assert!(group.attempt(ExchangeId(1)).is_none() && group.attempt(ExchangeId(2)).is_some());
+        while group
+            .attempts
+            .iter()
+            .any(|a| matches!(a.progress, Progress::Running) && a.link.is_some())
+        {
+            assert!(!group.push(attempt(901, false, false)));
+        }
+        assert!(group.push(attempt(902, false, false)), "one that nobody has decided had to leave");
+    }
 
     #[test]
     fn lengths_are_counted_and_bounded() {

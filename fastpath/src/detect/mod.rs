@@ -5,6 +5,7 @@
 
 pub mod abort;
 mod account;
+pub mod assign;
 pub mod calls;
 pub mod cascade;
 pub mod clusters;
@@ -34,6 +35,7 @@ pub mod retry;
 pub mod size;
 pub mod stall;
 pub mod thrash;
+pub mod throttle;
 pub mod tokens;
 pub mod window;
 
@@ -547,6 +549,8 @@ fn account_of_records(
     policy: &Snapshot,
 ) -> (Account, Option<Known>, Option<Doubt>) {
     let endpoint = facts.seen.endpoint.map(|id| policy.endpoint(id));
+    let running = clients.running_mut(facts.seen.flow).filter(|r| r.id == facts.seen.id);
+    let running = running.map(|running| (running.link, running.verdict));
     let Clients { keys, retries, replies, patterns, .. } = clients;
     let known = replies.of(caller.server);
     let class = class_of(endpoint.map(|endpoint| endpoint.class), known, facts.midway);
@@ -576,7 +580,7 @@ fn account_of_records(
         ..account(facts, outcome, rule)
     };
     let standing = doubt.map_or(Standing::Told(outcome), |(_, pause)| Standing::Doubted(pause));
-    let known = place.and_then(|place| retries.ended(keys, place, facts, standing));
+    let known = place.and_then(|place| retries.ended(keys, place, facts, standing, running));
     let (facts, application) = (*facts, caller.application);
     let doubt = doubt.map(|(place, _)| Doubt { facts, class, place, application });
     (account, known, doubt)
@@ -637,16 +641,19 @@ fn decide_next(
     let class = endpoint.map(|id| policy.endpoint(id).class);
     let window = policy.policy().limits.retry_window();
     let Clients { keys, retries, replies, patterns, doubts, .. } = clients;
-    let replies = replies.of(peers.server);
+    let known = replies.of(peers.server);
     let standing_of = |facts: &Facts| {
-        let class = class_of(class, replies, facts.midway);
-        let outcome = outcome(facts, class, replies);
-        doubt_about(facts, class, replies, outcome)
-            .map_or(Standing::Told(outcome), Standing::Doubted)
+        let class = class_of(class, known, facts.midway);
+        let outcome = outcome(facts, class, known);
+        doubt_about(facts, class, known, outcome).map_or(Standing::Told(outcome), Standing::Doubted)
     };
-    let link = place.map_or(Link::UNKNOWN, |place| {
+    let (link, pair) = place.map_or((Link::UNKNOWN, None), |place| {
         retries.decide(keys, place, id, window, exchanges, standing_of)
     });
+    if let Some(pair) = pair {
+        let replies = replies.learn(peers.server, waiting.begun.at);
+        replies.learn_pause(keys, pair.answer.as_ref(), pair.gap_secs);
+    }
     if link.restart {
         doubts.began_anew((peers.client, application), (waiting.called, waiting.begun.at));
     }
@@ -746,55 +753,4 @@ fn caller(flows: &FlowTable, flow: FlowId) -> Caller {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::hash::RandomState;
-
-    use super::*;
-    use crate::burst::{ContentType, Direction, Record, TlsVersion};
-    use crate::exchange::h1::{Connection, Ending};
-    use crate::flow::entry::Classified;
-
-    /// An exchange to be made: its request starts at 0 ms and its round trip is 20 ms.
-    #[derive(Default)]
-    pub(crate) struct Shape<'a> {
-        /// Response records: milliseconds and plaintext bytes, in order.
-        pub(crate) down: &'a [(u64, u16)],
-        pub(crate) client_closes: Option<u64>,
-        pub(crate) server_closes: Option<u64>,
-    }
-
-    /// The facts of an exchange of this shape.
-    pub(crate) fn facts(shape: Shape<'_>) -> Facts {
-        let class =
-            Classified { hello: true, version: Some(TlsVersion::V1_3), ..Classified::default() };
-        let hasher = RandomState::new();
-        let mut connection = Connection::default();
-        connection.meet(&class, Some(Nanos::from_millis(20)));
-        let record = |direction, ms, bytes: u16| Record {
-            packet: 0,
-            at: Nanos::from_millis(ms),
-            flow: FlowId(0),
-            direction,
-            content: ContentType::ApplicationData,
-            length: bytes + 17,
-        };
-        connection.application_record(&record(Direction::ToServer, 0, 36), &hasher);
-        let request = record(Direction::ToServer, 0, 700);
-        connection.application_record(&request, &hasher);
-        connection.open(ExchangeId(1), None, &request);
-        let mut events: Vec<(u64, u16, Option<Direction>)> =
-            shape.down.iter().map(|&(ms, bytes)| (ms, bytes, None)).collect();
-        events.extend(shape.client_closes.map(|ms| (ms, 0, Some(Direction::ToServer))));
-        events.extend(shape.server_closes.map(|ms| (ms, 0, Some(Direction::ToClient))));
-        events.sort_by_key(|&(ms, ..)| ms);
-        for (ms, bytes, close) in events {
-            match close {
-                Some(side) => connection.closed(side, false, Nanos::from_millis(ms)),
-                None => {
-                    connection.application_record(&record(Direction::ToClient, ms, bytes), &hasher);
-                }
-            }
-        }
-        connection.facts(Ending::Running).unwrap()
-    }
-}
+pub(crate) mod tests;

@@ -11,6 +11,8 @@ use super::clusters::Clusters;
 use super::failure;
 use super::histogram::{Histogram, Scale};
 use super::recurring::Recurring;
+use super::size::Reply;
+use super::throttle::Pauses;
 use crate::burst::Address;
 use crate::exchange::h1::{Ending, Facts};
 use crate::keyed::Keys;
@@ -45,6 +47,8 @@ pub struct Replies {
     first_byte: Histogram<24>,
     /// Sizes of long replies that came as soon as errors do.
     pages: Clusters,
+    /// How long clients wait after its errors.
+    pauses: Pauses,
     /// Streams that were whole, with a mark at their end and without.
     marked: u16,
     unmarked: u16,
@@ -108,6 +112,7 @@ impl Default for Replies {
             preludes: Clusters::default(),
             first_byte: Histogram::new(TIMES),
             pages: Clusters::default(),
+            pauses: Pauses::default(),
             marked: 0,
             unmarked: 0,
             complete: 0,
@@ -320,13 +325,28 @@ impl Replies {
         !facts.is_streamed() && self.recurring.is_error(facts.seen.down_bytes)
     }
 
-    /// Of two recurring error sizes the larger carries rate-limit headers: it is a 429.
+    /// Of two recurring error sizes the larger carries rate-limit headers: it is a 429. So is one
+    /// after which clients come back when they were told to.
     #[must_use]
     pub fn is_throttled(&self, facts: &Facts) -> bool {
         let bytes = facts.seen.down_bytes;
-        self.errors
-            .iter()
-            .any(|(size, count)| count >= 2 && THROTTLE_BYTES.contains(&bytes.saturating_sub(size)))
+        let larger =
+            |(size, count)| count >= 2 && THROTTLE_BYTES.contains(&bytes.saturating_sub(size));
+        self.pauses.are_told(bytes) || self.errors.iter().any(larger)
+    }
+
+    /// Learns from how long a client waited after a failure, seconds; `answer`: if that was an answer.
+    pub fn learn_pause(&mut self, keys: &Keys, answer: Option<&Reply>, pause_secs: f64) {
+        let sizes = || self.errors.iter().map(|(size, _)| size);
+        let same = |answer: &Reply| {
+            let exactly = |&size: &u32| keys.is_length(answer.exact, size);
+            let nearly = |&size: &u32| Reply::of(size, keys).is_near(answer);
+            sizes().find(exactly).or_else(|| sizes().find(nearly))
+        };
+        let size = answer.map(same);
+        if size != Some(None) {
+            self.pauses.learn(size.flatten(), pause_secs);
+        }
     }
 
     fn export(&self) -> LearntHttp1 {

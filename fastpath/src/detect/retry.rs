@@ -11,18 +11,20 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::assign::{Pair, assign, confidence};
 use super::calls::{Called, Calls};
 use super::continuity::{Before, Came};
 use super::group::{Attempt, Carried, Completed, Debt, Group, Place, Progress};
 use super::recurring::{Answer, Recurring};
 use super::repeat::{self, Alike, Asked, Earlier, Repeat};
 use super::size::{FAMILY_BYTES, Reply, Request, Size};
-use super::{hedge, restart};
+use super::{Known, hedge, restart};
 use crate::burst::{Address, FlowId};
 use crate::exchange::Exchanges;
 use crate::exchange::h1::Facts;
 use crate::keyed::Keys;
 use crate::lru::LruMap;
+use crate::policy::snapshot::Limits;
 use crate::telemetry::event::{Decision, ExchangeId, Outcome};
 use crate::telemetry::grounds::{LinkGrounds, LinkRule};
 use crate::time::Nanos;
@@ -31,10 +33,10 @@ use crate::time::Nanos;
 /// known yet.
 pub const DECIDE_AFTER: Nanos = Nanos::from_millis(500);
 
-/// A failed attempt older than this, from its start, is forgotten.
-const AGE_MAX: Nanos = Nanos::from_secs(75);
-/// Least log-likelihood ratio of a link.
-pub const LINK_ABOVE: f64 = -1.0;
+/// When a completed request was asked is forgotten after this.
+const SPANS_FOR: Nanos = Nanos::from_secs(75);
+/// A retry is decided within this.
+const DECIDED_WITHIN: Nanos = Nanos::from_secs(1);
 /// Starts a second of one length that are always there.
 const BACKGROUND_PER_SEC: f64 = 0.002;
 /// Starts are counted over this time where nothing of a request is known.
@@ -108,22 +110,13 @@ pub struct Caller {
 #[derive(Debug)]
 pub struct RetryMemory {
     groups: LruMap<Place, Group>,
+    /// How long after a failure a retry may come: as the policy last said.
+    window: Nanos,
     calls: Calls,
     hasher: RandomState,
     pairs: Vec<Pair>,
     starts: Vec<Start>,
     pushed_out: u64,
-}
-
-/// A start that may be the retry of a failed attempt.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    failed: ExchangeId,
-    failed_attempt: u16,
-    start: ExchangeId,
-    gap_secs: f64,
-    came: Came,
-    likelihood: f64,
 }
 
 /// A start to be decided.
@@ -171,6 +164,7 @@ impl RetryMemory {
     pub fn with_capacity(groups: usize) -> Self {
         Self {
             groups: LruMap::with_capacity(groups),
+            window: Limits::default().retry_window(),
             calls: Calls::for_groups(groups),
             hasher: RandomState::new(),
             pairs: Vec::with_capacity(4096),
@@ -192,7 +186,8 @@ impl RetryMemory {
     ) -> (Place, Nanos) {
         let (place, Called { elsewhere, anywhere }) = self.called(caller, at);
         let group = self.groups.touch(place, at);
-        group.forget_before(at.since(AGE_MAX));
+        group.forget_before(at.since(self.window + DECIDED_WITHIN));
+        group.forget_spans_before(at.since(SPANS_FOR));
         self.pushed_out += u64::from(group.push(Attempt {
             id,
             flow,
@@ -261,14 +256,16 @@ impl RetryMemory {
         recurring.learn(&Answer { size, request, before }, keys);
     }
 
-    /// Remembers how an attempt ended. Returns what it was decided to be, if it was.
+    /// Remembers how an attempt ended. Returns what it was decided to be, if it was; `running`: as far
+    /// as its flow knows.
     pub fn ended(
         &mut self,
         keys: &Keys,
         place: Place,
         facts: &Facts,
         standing: Standing,
-    ) -> Option<(Link, Decision)> {
+        running: Option<Known>,
+    ) -> Option<Known> {
         let mut size = Size::of(facts);
         let group = self.groups.get_mut(&place)?;
         if standing == Standing::Told(Outcome::Complete) {
@@ -282,6 +279,9 @@ impl RetryMemory {
             if let Some(mistaken) = group.attempts.iter_mut().find(names_it) {
                 mistaken.link = Some(Link::UNKNOWN);
             }
+        }
+        if group.attempt(facts.seen.id).is_none() && standing.may_invite_retry() {
+            self.pushed_out += u64::from(group.push(Attempt::back(facts, running?)));
         }
         let attempt = group.attempt_mut(facts.seen.id)?;
         let link = attempt.link;
@@ -345,7 +345,8 @@ impl RetryMemory {
     /// gone as well.
     pub fn sweep(&mut self, now: Nanos, keys: &Keys, stale: bool) {
         let Some(group) = self.groups.next_in_round() else { return };
-        group.forget_before(now.since(AGE_MAX));
+        group.forget_before(now.since(self.window + DECIDED_WITHIN));
+        group.forget_spans_before(now.since(SPANS_FOR));
         if stale {
             group.forget_unknown(keys);
         }
@@ -358,8 +359,8 @@ impl RetryMemory {
         }
     }
 
-    /// Decides what an attempt is, [`DECIDE_AFTER`] its start. `outcome_of` judges attempts that
-    /// still run.
+    /// Decides what an attempt is, [`DECIDE_AFTER`] its start, and what it was another try after.
+    /// `standing_of` judges attempts that still run.
     pub fn decide(
         &mut self,
         keys: &Keys,
@@ -368,14 +369,15 @@ impl RetryMemory {
         window: Nanos,
         exchanges: &Exchanges,
         standing_of: impl Fn(&Facts) -> Standing,
-    ) -> Link {
+    ) -> (Link, Option<Pair>) {
+        self.window = window;
         let Self { groups, pairs, starts, .. } = self;
         starts.clear();
         pairs.clear();
-        let Some(group) = groups.get_mut(&place) else { return Link::UNKNOWN };
+        let Some(group) = groups.get_mut(&place) else { return (Link::UNKNOWN, None) };
         let view = View { group, keys, exchanges, standing_of: &standing_of };
-        let Some(attempt) = group.attempt(id) else { return Link::UNKNOWN };
-        let Some(own) = view.start(attempt) else { return Link::UNKNOWN };
+        let Some(attempt) = group.attempt(id) else { return (Link::UNKNOWN, None) };
+        let Some(own) = view.start(attempt) else { return (Link::UNKNOWN, None) };
         let repeat = view.repeat(attempt, &own);
         if own.unique {
             starts.push(own);
@@ -404,7 +406,7 @@ impl RetryMemory {
             grounds: grounds(likeliest, pairs, &own, starts.len(), &repeat),
         };
         settle(group, keys, &own, link, (best, likeliest));
-        link
+        (link, best)
     }
 
     /// Groups, attempts and applications that were pushed out before their time.
@@ -605,7 +607,7 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
     /// Adds every failed attempt that `start` may be the retry of.
     fn pair(&self, start: &Start, window: Nanos, pairs: &mut Vec<Pair>) {
         for failed in &self.group.attempts {
-            if failed.paid || failed.id >= start.id || start.at.since(failed.start) > AGE_MAX {
+            if failed.paid || failed.id >= start.id {
                 continue;
             }
             let Some((size, debt, doubted)) = self.debt(failed) else { continue };
@@ -647,6 +649,7 @@ impl<O: Fn(&Facts) -> Standing> View<'_, O> {
                 gap_secs,
                 came,
                 likelihood,
+                answer: debt.exact.then_some(debt.answer),
             });
         }
     }
@@ -699,43 +702,6 @@ fn debt(facts: &Facts, standing: Standing, keys: &Keys) -> Option<Debt> {
         }
         Standing::Told(_) => None,
     }
-}
-
-/// Assigns starts to failed attempts, likeliest first, one to one; gives what `id` got.
-fn assign(pairs: &mut [Pair], id: ExchangeId) -> Option<Pair> {
-    // In place, as a stable sort would allocate; so no two pairs may be equal.
-    pairs.sort_unstable_by(|a, b| {
-        let likelihood = b.likelihood.total_cmp(&a.likelihood);
-        likelihood.then(b.failed.cmp(&a.failed)).then(a.start.cmp(&b.start))
-    });
-    let mut assigned = 0;
-    for i in 0..pairs.len() {
-        let pair = pairs[i];
-        if pair.likelihood <= LINK_ABOVE {
-            return None;
-        }
-        let clash = |other: &Pair| other.failed == pair.failed || other.start == pair.start;
-        if pairs[..assigned].iter().any(clash) {
-            continue;
-        }
-        if pair.start == id {
-            return Some(pair);
-        }
-        pairs.swap(assigned, i);
-        assigned += 1;
-    }
-    None
-}
-
-/// How sure a decision is: certain lengths are, and likelihoods far from the threshold.
-fn confidence(pairs: &[Pair], id: ExchangeId, linked: bool, unique: bool) -> f64 {
-    if unique {
-        return 0.99;
-    }
-    let own = pairs.iter().filter(|pair| pair.start == id).map(|pair| pair.likelihood);
-    let best = own.fold(f64::NEG_INFINITY, f64::max);
-    let odds = if linked { best - LINK_ABOVE } else { LINK_ABOVE - best };
-    (1.0 / (1.0 + (-odds).exp())).clamp(0.5, 0.99)
 }
 
 /// What a decision rests on: the pair that was chosen, else the likeliest one of the start.
