@@ -104,6 +104,8 @@ What is seen is counted and reported all the same. A restart of the data plane e
     Bypass(BypassArgs),
     /// Check a policy file
     Validate(ValidateArgs),
+    /// Print the JSON Schema of policy documents, for editors
+    Schema,
     /// Print the version
     Version(AnswerArgs),
     /// Print a completion script for a shell: `source <(fermata completions bash)`
@@ -326,6 +328,7 @@ impl Command {
             Self::Check(args) => check::run(socket, args),
             Self::Bypass(args) => bypass::run(socket, args),
             Self::Validate(args) => validate(args),
+            Self::Schema => output::print_json(&policy::schema::policy()).map(|()| Done::Wholly),
             Self::Version(args) => version(args),
             Self::Completions { shell } => completions(*shell),
         }
@@ -346,7 +349,7 @@ impl Command {
             | Self::Events(ExchangesArgs { output, .. })
             | Self::Endpoints(LiveArgs { output })
             | Self::Clients(LiveArgs { output }) => *output != RowFormat::Table,
-            Self::Top(_) | Self::Completions { .. } => false,
+            Self::Top(_) | Self::Schema | Self::Completions { .. } => false,
         }
     }
 }
@@ -388,18 +391,28 @@ fn exchange_id(text: &str) -> Result<ExchangeId, String> {
 }
 
 fn validate(args: &ValidateArgs) -> Result<Done, Failure> {
-    let snapshot = policy::snapshot(Some(&args.file))?;
-    let policy = snapshot.policy();
+    let documents = policy::check(&args.file, &policy::text(&args.file)?)?;
+    let policy::document::Documents { policy, tenants, exporters, findings } = &documents;
     let (endpoints, mode) = (policy.endpoints.len(), policy.mode);
     match args.output {
-        Format::Table => output::print_text(&format!(
-            "{}: valid; {endpoints} endpoints with the catalogue, mode {}, retry budget {} %\n",
-            args.file.display(),
-            format!("{mode:?}").to_lowercase(),
-            policy.retry_budget.percent
-        ))?,
+        Format::Table => {
+            let said = findings.iter().map(|finding| {
+                format!("warning: {}: {}: {}\n", finding.at, finding.path, finding.message)
+            });
+            let said: String = said.collect();
+            output::print_text(&format!(
+                "{said}{}: valid; {endpoints} endpoints with the catalogue, {} tenants, {} exporters, mode {}, \
+                 retry budget {} %\n",
+                args.file.display(),
+                tenants.len(),
+                exporters.len(),
+                mode.name(),
+                policy.retry_budget.percent
+            ))?;
+        }
         Format::Json => output::print_json(&serde_json::json!({
-            "valid": true, "endpoints": endpoints, "mode": mode, "retry_budget": policy.retry_budget
+            "valid": true, "endpoints": endpoints, "mode": mode, "retry_budget": policy.retry_budget,
+            "tenants": tenants.len(), "exporters": exporters.len(), "findings": findings,
         }))?,
     }
     Ok(Done::Wholly)

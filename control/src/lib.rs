@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod assess;
+#[cfg(test)]
+mod blessed;
 pub mod bypass;
 pub mod capture;
 pub mod check;
@@ -23,4 +25,6 @@ pub mod policy;
 pub mod report;
 pub mod rows;
 pub mod simulate;
+pub mod store;
 pub mod top;
+pub mod transaction;
