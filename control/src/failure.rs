@@ -8,8 +8,10 @@ use fastpath::ipc::ErrorReply;
 use fastpath::port::pcap::PcapError;
 use fastpath::telemetry::event::ExchangeId;
 
+use crate::api::client::ClientError;
 use crate::link::LinkError;
 use crate::policy::document::DocumentError;
+use crate::transaction::TransactionError;
 
 /// How far a command that did not fail has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,12 @@ pub enum Failure {
     Output(io::Error),
     /// The terminal cannot be used.
     Terminal(io::Error),
+    /// The daemon cannot start: what it is about, and why.
+    Serve(String, String),
+    /// The daemon cannot be asked, or says no.
+    Daemon(ClientError),
+    /// A change of policy was not made.
+    Transaction(TransactionError),
 }
 
 impl Failure {
@@ -77,7 +85,10 @@ impl Failure {
             | Self::Scenario(_)
             | Self::Write(..)
             | Self::Output(_)
-            | Self::Terminal(_) => 1,
+            | Self::Terminal(_)
+            | Self::Serve(..) => 1,
+            Self::Daemon(error) => error.exit_code(),
+            Self::Transaction(error) => error.exit_code(),
             Self::Policy(error) => error.exit_code(),
             Self::Link(error) => error.exit_code(),
         }
@@ -142,6 +153,14 @@ impl Failure {
             Self::Output(error) => {
                 reply("output", format!("standard output cannot be written: {error}"), None, None)
             }
+            Self::Daemon(error) => error.reply(),
+            Self::Transaction(error) => error.reply(),
+            Self::Serve(what, why) => reply(
+                "cannot_serve",
+                format!("the daemon cannot start: {why}"),
+                Some(what.clone()),
+                Some("docs/examples/serve.yaml shows a configuration; docs/daemon.md explains it"),
+            ),
             Self::Terminal(error) => reply(
                 "terminal",
                 format!("the terminal cannot be used: {error}"),
@@ -177,6 +196,18 @@ impl std::error::Error for Failure {}
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         Self::Link(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Daemon(error)
+    }
+}
+
+impl From<TransactionError> for Failure {
+    fn from(error: TransactionError) -> Self {
+        Self::Transaction(error)
     }
 }
 

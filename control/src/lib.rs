@@ -7,11 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod assess;
 #[cfg(test)]
 mod blessed;
 pub mod bypass;
 pub mod capture;
+pub mod change;
 pub mod check;
 pub mod cli;
 pub mod explain;
@@ -24,6 +26,7 @@ pub mod output;
 pub mod policy;
 pub mod report;
 pub mod rows;
+pub mod serve;
 pub mod simulate;
 pub mod store;
 pub mod top;

@@ -101,6 +101,8 @@ pub enum TransactionError {
     NoRevision(u64),
     /// There is none before the one in force.
     NothingBefore,
+    /// The data plane refuses the policy.
+    Refused(ErrorReply),
     /// A value cannot be: which, and what was expected.
     Value(&'static str, String),
 }
@@ -313,6 +315,7 @@ impl TransactionError {
         let (code, message, hint) = match self {
             Self::Invalid(error) => return error.reply(),
             Self::Store(error) => return error.reply(),
+            Self::Refused(error) => return error.clone(),
             Self::Unexpected(current, expected) => (
                 "revision_changed",
                 format!("revision {current} is in force, not {expected}"),

@@ -244,7 +244,9 @@ pub fn parse_all(file: &Path, text: &str) -> Result<Documents, DocumentError> {
 /// When one cannot be read.
 pub fn values(file: &Path, text: &str) -> Result<Vec<serde_json::Value>, DocumentError> {
     let read = |part: Part| {
-        serde_saphyr::from_str(&part.text)
+        // As the typed parser reads them: `off` is a word.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(&part.text, options)
             .map_err(|error| DocumentError::syntax(file, None, &error))
     };
     split(text).into_iter().map(read).collect()

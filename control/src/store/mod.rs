@@ -4,9 +4,11 @@
 //! Both stores do the same: a text is written before the head that names it, and the head is
 //! replaced only by whoever has read the one it replaces.
 
+pub mod etcd;
 pub mod file;
 
 use std::fmt;
+use std::time::Duration;
 
 use fastpath::ipc::ErrorReply;
 use serde::{Deserialize, Serialize};
@@ -87,8 +89,28 @@ pub trait Store: Send + Sync + fmt::Debug {
         text: Option<(&Entry, &str)>,
     ) -> Result<Version, StoreError>;
 
+    /// Returns when the head is another one than `read`, and when patience is over.
+    fn wait(&self, read: &Version, patience: Duration);
+
+    /// The appliances that have this policy; none where the store is of one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn members(&self) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Where it is, for people.
     fn place(&self) -> String;
+}
+
+/// An appliance of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Of its daemon.
+    pub version: String,
 }
 
 /// Why a store cannot do something.
