@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::api::client::{Client, ClientError};
 use crate::api::{Applied, Difference, DryRun};
 use crate::cli::{ApplyArgs, ChangeArgs, DiffArgs, RollbackArgs, StoreArgs};
+use crate::clock::now;
 use crate::failure::{Done, Failure};
 use crate::figures;
 use crate::output::{self, Format};
 use crate::policy;
-use crate::serve::now;
 use crate::store::file::FileStore;
 use crate::transaction::{self, Apply, By, Change, Current, History, Validated};
 

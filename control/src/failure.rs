@@ -155,12 +155,7 @@ impl Failure {
             }
             Self::Daemon(error) => error.reply(),
             Self::Transaction(error) => error.reply(),
-            Self::Serve(what, why) => reply(
-                "cannot_serve",
-                format!("the daemon cannot start: {why}"),
-                Some(what.clone()),
-                Some("docs/examples/serve.yaml shows a configuration; docs/daemon.md explains it"),
-            ),
+            Self::Serve(what, why) => cannot_serve(what, why),
             Self::Terminal(error) => reply(
                 "terminal",
                 format!("the terminal cannot be used: {error}"),
@@ -168,6 +163,15 @@ impl Failure {
                 Some("`fermata top --once` prints one frame and needs no terminal"),
             ),
         }
+    }
+}
+
+fn cannot_serve(what: &str, why: &str) -> ErrorReply {
+    let hint = "docs/examples/serve.yaml shows a configuration; docs/daemon.md explains it";
+    ErrorReply {
+        path: Some(what.to_owned()),
+        hint: Some(hint.to_owned()),
+        ..ErrorReply::new("cannot_serve", format!("the daemon cannot start: {why}"))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod capture;
 pub mod change;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod explain;
 pub mod failure;
 pub mod figures;

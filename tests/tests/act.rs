@@ -401,6 +401,34 @@ fn a_flow_that_is_no_longer_paced_leaves_at_once() {
 }
 
 #[test]
+fn a_paced_flow_that_sends_too_much_loses_what_does_not_fit_and_keeps_its_rate() {
+    for bounds in [
+        HoldBounds { flow_frames: 4, ..HoldBounds::default() },
+        HoldBounds { flow_bytes: 400, ..HoldBounds::default() },
+    ] {
+        paced_within(bounds);
+    }
+}
+
+fn paced_within(bounds: HoldBounds) {
+    let mut wire = open(bounds);
+    let pace = |flows: &[Option<FlowId>]| {
+        vec![Order::Pace { flow: flows[0].expect("its flow is known"), bytes_per_sec: 77_000 }]
+    };
+    let mut left = seqs(&wire.play(&[up(101, ACK, 100)], pace));
+    for n in 1..8 {
+        left.extend(seqs(&wire.pass(&[up(101 + 100 * n, ACK, 100)])));
+    }
+    let lost = wire.drops(DropReason::PaceFull);
+    assert!(lost > 0 && left.len() < 5, "{lost} lost, {left:?} left in eight milliseconds");
+    for _ in 0..16 {
+        left.extend(seqs(&wire.pass(&[])));
+    }
+    assert_eq!(left.len() as u64 + lost, 8, "what waited leaves: {left:?}");
+    assert!(left.is_sorted());
+}
+
+#[test]
 fn a_policed_flow_loses_what_exceeds_its_rate_but_no_acknowledgment() {
     let mut wire = open(HoldBounds::default());
     let police = |flows: &[Option<FlowId>]| {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ApiError, Call, json};
+use crate::clock::now;
 use crate::policy::duration::Millis;
-use crate::serve::{Daemon, now, under};
+use crate::serve::{Daemon, under};
 use crate::transaction::{self, API_NAME, Apply, By, Change, Current, Replay, Validated, replay};
 
 /// A policy to look at.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::{ApiError, BODY_BYTES_MAX, Call, ROUTES, Route, assets, stream};
+use crate::clock;
 use crate::failure;
 use crate::serve::Daemon;
 use crate::serve::peer::{Peer, Role};
@@ -57,7 +58,7 @@ async fn take(
                     certificate with `urn:fermata:role:read`";
         ApiError::new(403, "no_role", &message, Some(hint))
     })?;
-    if !daemon.limits().take(&peer.who, Instant::now()) {
+    if !daemon.limits().take(&peer.who, clock::instant()) {
         let message = "more than 50 requests a second";
         return Err(ApiError::new(429, "too_many_requests", message, Some("ask less often")));
     }

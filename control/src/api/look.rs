@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::change::PolicyText;
 use super::routes::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::{ApiError, Call, json};
+use crate::clock::now;
 use crate::explain;
 use crate::policy::{self, document::TenantEntry};
+use crate::serve::Daemon;
 use crate::serve::view::WINDOW_SECONDS;
-use crate::serve::{Daemon, now};
 use crate::transaction::{self, API_NAME, Change, Validated};
 
 /// Whether all is well.

@@ -28,7 +28,8 @@ pub fn document() -> Value {
         "info": {
             "title": "Fermata",
             "version": "1",
-            "description": "What the daemon `fermata serve` can be asked. docs/api.md says how to connect and who may ask what.",
+            "description": "What the daemon `fermata serve` can be asked. docs/api.md says how to \
+                            connect and who may ask what.",
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
@@ -87,7 +88,9 @@ fn events() -> Value {
     json!({ "get": {
         "operationId": "events",
         "summary": "What is new, as it comes",
-        "description": "Role: read. Server-sent events: `status` (a Status, or null while the data plane is away), `exchanges` and `signals` (pages), `policy` (the revision in force). It does not end.",
+        "description": "Role: read. Server-sent events: `status` (a Status, or null while the data \
+                        plane is away), `exchanges` and `signals` (pages), `policy` (the revision in \
+                        force). It does not end.",
         "responses": responses(&content("text/event-stream", json!({ "type": "string" }))),
     } })
 }

@@ -42,7 +42,8 @@ impl FromStr for Millis {
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-        let fits = units.into_iter().find(|(factor, _)| self.0 > 0 && self.0 % factor == 0);
+        let fits =
+            units.into_iter().find(|(factor, _)| self.0 > 0 && self.0.is_multiple_of(*factor));
         let (factor, unit) = fits.unwrap_or((1, "ms"));
         write!(f, "{}{unit}", self.0 / factor)
     }

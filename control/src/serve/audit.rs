@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
+use crate::clock;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ impl Audit {
         revision: Option<u64>,
     ) {
         let line = Line {
-            time: super::now(),
+            time: clock::now(),
             who: peer.who.clone(),
             from: peer.from.clone(),
             role: peer.role.map(|role| role.name().to_owned()),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use fastpath::ipc::{Page, ROWS_MAX, Reply, Request};
 
+use super::Daemon;
 use super::peer::Peer;
-use super::{Daemon, now};
+use crate::clock::now;
 use crate::link::{Link, LinkError, ask};
 use crate::policy::document::Tenants;
 use crate::store::Version;

@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_a_rate_and_nobody_pays_for_another() {
-        let (mut limits, start) = (Limits::default(), Instant::now());
+        let (mut limits, start) = (Limits::default(), crate::clock::instant());
         let taken = (0..1000).filter(|_| limits.take("a", start)).count();
         assert_eq!(taken, 100);
         assert!(limits.take("b", start));
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn however_many_ask_memory_is_bounded_and_who_has_used_up_theirs_is_remembered() {
-        let (mut limits, now) = (Limits::default(), Instant::now());
+        let (mut limits, now) = (Limits::default(), crate::clock::instant());
         while limits.take("greedy", now) {}
         for n in 0..5000 {
             assert!(limits.take(&n.to_string(), now));

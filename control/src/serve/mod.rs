@@ -17,7 +17,6 @@ pub mod view;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastpath::ipc::{ErrorReply, Reply, Request};
 use fastpath::policy::snapshot::Snapshot;
@@ -214,12 +213,6 @@ pub(crate) fn under(documents: Documents) -> Result<Under, TransactionError> {
         TransactionError::Invalid(Box::new(DocumentError::compile(None, &error)))
     })?;
     Ok(Under { snapshot: Arc::new(snapshot), tenants })
-}
-
-/// Now, Unix seconds.
-pub(crate) fn now() -> f64 {
-    // A clock before 1970 is none to go by.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// Runs the daemon until SIGINT or SIGTERM.

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::{Entry, Head, Member, Store, StoreError, Version, checked, decode, encode};
+use crate::clock;
 use crate::failure::Failure;
 
 /// How to reach etcd.
@@ -140,7 +141,7 @@ impl EtcdStore {
     /// Makes this appliance a member, or keeps it one. What fails is tried again at the next look.
     fn keep(&self) -> Result<(), StoreError> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = clock::instant();
         if lease.as_ref().is_some_and(|lease| now < lease.due) {
             return Ok(());
         }
@@ -225,7 +226,7 @@ impl Store for EtcdStore {
 
     fn wait(&self, read: &Version, patience: Duration) {
         let from = read.0.parse::<u64>().map_or(0, |revision| revision + 1);
-        let started = Instant::now();
+        let started = clock::instant();
         // Who is no member now is one when etcd is back.
         let kept = self.keep();
         let mut request = json!({ "key": self.key("head") });

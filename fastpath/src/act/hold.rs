@@ -7,7 +7,8 @@
 //! what the flow has sent in that burst still joins it, so that nothing overtakes.
 //!
 //! Pacing is a hold of its own kind: a frame that comes before its time waits, and each leaves when the
-//! rate allows it. A flow is held or paced, not both.
+//! rate allows it. What finds a full queue is freed, as any shaper does: forwarding it would end the
+//! pacing of whoever sends most. A flow is held or paced, not both.
 //!
 //! A client that closes or resets while it is held has left: what is kept is freed, and the server,
 //! which waits for a request that will never come, gets an RST with the sequence number it expects.
@@ -300,11 +301,18 @@ impl<F: Frame> Holds<F> {
                     self.end(place, HoldEnd::Left, burst.packets.now);
                 }
                 Way::Keep => {
+                    let frames = self.queues.len() + kept.count_ones() as usize;
+                    if hold.pace.is_some() && hold.is_full(&self.bounds, frames) {
+                        // Nobody would send an RST again.
+                        if !headers.tcp.flags.rst() {
+                            burst.packets.fate[i] = Fate::Drop(DropReason::PaceFull);
+                        }
+                        continue;
+                    }
                     kept |= 1 << i;
                     *place_of = place;
                     hold.take_in(&headers, burst.packets.wire_bytes[i]);
-                    let frames = self.queues.len() + kept.count_ones() as usize;
-                    if hold.end.is_none() && hold.exceeds(&self.bounds, frames) {
+                    if hold.pace.is_none() && hold.is_full(&self.bounds, frames + 1) {
                         self.end(place, HoldEnd::Full, burst.packets.now);
                     }
                 }
@@ -430,10 +438,12 @@ impl Hold {
         self.bytes = self.bytes.saturating_add(wire_bytes);
     }
 
-    /// Whether more is kept than may be; `frames` are kept of all flows.
-    fn exceeds(&self, bounds: &HoldBounds, frames: usize) -> bool {
+    /// Whether as much is kept of a flow that is held as may be; `frames` are kept of all flows.
+    fn is_full(&self, bounds: &HoldBounds, frames: usize) -> bool {
         let flow_frames = self.queue.len() + 1 >= usize::from(bounds.flow_frames);
-        flow_frames || self.bytes >= bounds.flow_bytes || frames >= bounds.frames as usize
+        let full =
+            flow_frames || self.bytes >= bounds.flow_bytes || frames >= bounds.frames as usize;
+        self.end.is_none() && full
     }
 
     /// What the server expects, as seen from a frame of the client that will not reach it.

@@ -42,6 +42,7 @@ reasons! {
         FrameTooLong = "port.frame_too_long", "the frame is longer than the MTU of the port it has to leave by";
         HoldRepeated = "hold.repeated", "it repeats what is held of its flow: the original will be sent";
         Policed = "police.over_rate", "its flow sends faster than it may";
+        PaceFull = "pace.queue_full", "its flow is paced, and has as much waiting as it may";
         HoldLeft = "hold.client_left", "its client left while it was held";
         LcoreRingFull = "port.lcore_ring_full", "the lcore whose client it is of has too many frames waiting";
         Fault = "port.fault", "the fault port was told to lose it";

@@ -88,7 +88,7 @@ fn shadowed<'a>(
     }
 }
 
-fn idle<'a>(policy: &Policy, said: &mut Vec<(Option<&'a str>, String, String)>) {
+fn idle(policy: &Policy, said: &mut Vec<(Option<&str>, String, String)>) {
     let mode = policy.mode;
     let mut say = |path: String, message: String| said.push((None, path, message));
     for rule in Rule::ALL {
