@@ -149,7 +149,7 @@ pub(super) fn savings(daemon: &Daemon, _: &Call) -> Answer {
 }
 
 pub(super) fn series(daemon: &Daemon, call: &Call) -> Answer {
-    let since = call.number::<u32>("seconds")?.map_or(0.0, |seconds| now() - f64::from(seconds));
+    let since = call.number::<u64>("seconds")?.map_or(0.0, |seconds| now() - seconds as f64);
     let points = daemon.view().series(since);
     json(&points)
 }

@@ -45,7 +45,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let query = route.query.iter().map(|(name, description)| {
         json!({
             "name": name, "in": "query", "description": description,
-            "schema": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+            "schema": { "type": "integer", "minimum": 0 },
         })
     });
     let parameters: Vec<Value> = open.chain(query).collect();
