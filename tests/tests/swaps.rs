@@ -19,7 +19,7 @@ const SWAPS: u64 = 10_000;
 /// Every one of them differs from the one before: in its mode, its limits and its endpoints.
 fn policy(catalogue: &Policy, n: u64) -> Policy {
     let mut policy = catalogue.clone();
-    policy.mode = if n % 2 == 0 { RuleMode::Off } else { RuleMode::Shadow };
+    policy.mode = if n.is_multiple_of(2) { RuleMode::Off } else { RuleMode::Shadow };
     policy.limits = Limits { stall_ms: 100 + n % 1_000, ..Limits::default() };
     policy.endpoints.truncate(3 + (n % 5) as usize);
     policy.endpoints.rotate_left((n % 3) as usize);
