@@ -11,8 +11,8 @@ use fastpath::telemetry::event::ExchangeId;
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
 use crate::{
-    assess, bypass, check, explain, export, learnt, live, output, policy, rows, simulate, top,
-    watch,
+    assess, bypass, change, check, explain, export, learnt, live, output, policy, rows, serve,
+    simulate, store, top, watch,
 };
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
@@ -127,8 +127,37 @@ Examples:
 
 What is seen is counted and reported all the same. A restart of the data plane ends it.")]
     Bypass(BypassArgs),
+    /// Run the daemon: it keeps policies, puts them in force, and answers the API
+    #[command(after_help = "\
+Examples:
+  fermata serve
+  fermata serve --config /etc/fermata/serve.yaml
+
+docs/daemon.md explains the configuration; SIGINT or SIGTERM ends it, and the data plane goes on.")]
+    Serve(ServeArgs),
     /// Check a policy file
     Validate(ValidateArgs),
+    /// Compare a policy file with the policy in force; exit code 2 when they differ
+    Diff(DiffArgs),
+    /// Put a policy file in force
+    #[command(after_help = "\
+Examples:
+  fermata apply policy.yaml --dry-run                     what it would change
+  fermata apply policy.yaml --confirm-within 2m --why 'less waste'
+  fermata confirm                                         and it stays; else it is taken back
+
+It goes through the daemon where one runs, and else to the store, which the daemon reads when it starts.")]
+    Apply(ApplyArgs),
+    /// Keep the policy that waits to be confirmed
+    Confirm(ChangeArgs),
+    /// Go back to the policy before, or to a revision; 0 is the shipped catalogue alone
+    Rollback(RollbackArgs),
+    /// List the revisions of the policy: who, when and why
+    History(ChangeArgs),
+    /// Print the policy in force
+    Get(ChangeArgs),
+    /// Print the JSON Schema of policy documents, for editors
+    Schema,
     /// Print the version
     Version(AnswerArgs),
     /// Print a completion script for a shell: `source <(fermata completions bash)`
@@ -296,6 +325,9 @@ pub struct BypassArgs {
     /// on: nothing acts on traffic; off: rules act as the policy says
     #[arg(value_enum)]
     pub position: Position,
+    /// Where the daemon answers; the data plane is asked itself where it does not
+    #[arg(long, value_name = "PATH", default_value = serve::config::SOCKET_DEFAULT)]
+    pub api: PathBuf,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -315,6 +347,97 @@ pub enum Position {
 pub struct ValidateArgs {
     /// The policy file, YAML
     pub file: PathBuf,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `fermata serve` takes.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration, YAML; flags win over what it says
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The Unix socket of the API
+    #[arg(long, value_name = "PATH")]
+    pub api: Option<PathBuf>,
+    /// The directory that policies are kept in
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+/// Where policies are.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Where the daemon answers
+    #[arg(long, value_name = "PATH", default_value = serve::config::SOCKET_DEFAULT)]
+    pub api: PathBuf,
+    /// The store, where no daemon answers
+    #[arg(long, value_name = "DIR", default_value = store::file::DIRECTORY_DEFAULT)]
+    pub store: PathBuf,
+}
+
+/// What `fermata confirm`, `history` and `get` take.
+#[derive(Debug, Args)]
+pub struct ChangeArgs {
+    /// Where policies are
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `fermata diff` takes.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The policy file, YAML
+    pub file: PathBuf,
+    /// Where policies are
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `fermata apply` takes.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The policy file, YAML
+    pub file: PathBuf,
+    /// Take it back after this unless it is confirmed: 2m
+    #[arg(long, value_name = "TIME")]
+    pub confirm_within: Option<policy::duration::Millis>,
+    /// Only if this revision is in force; 0 where there is none
+    #[arg(long, value_name = "N")]
+    pub if_revision: Option<u64>,
+    /// Change nothing: say what it would change, also of the last minutes' exchanges
+    #[arg(long, conflicts_with_all = ["confirm_within", "if_revision"])]
+    pub dry_run: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub why: String,
+    /// Where policies are
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `fermata rollback` takes.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The revision to go back to; the one before, where it is not said
+    #[arg(value_name = "REV")]
+    pub revision: Option<u64>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub why: String,
+    /// Where policies are
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -352,6 +475,12 @@ pub fn report(reply: &ErrorReply, json: bool) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Writes a warning to standard error.
+pub fn warn(reply: &ErrorReply) {
+    let place = reply.path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
+    let _ = writeln!(io::stderr(), "warning: {place}{}", reply.message);
+}
+
 impl Command {
     fn run(&self, socket: &std::path::Path) -> Result<Done, Failure> {
         match self {
@@ -372,7 +501,15 @@ impl Command {
             Self::Export(args) => export::arguments::run(socket, args),
             Self::Check(args) => check::run(socket, args),
             Self::Bypass(args) => bypass::run(socket, args),
+            Self::Serve(args) => serve::run(socket, args),
             Self::Validate(args) => validate(args),
+            Self::Diff(args) => change::diff(args),
+            Self::Apply(args) => change::apply(args),
+            Self::Confirm(args) => change::confirm(args),
+            Self::Rollback(args) => change::rollback(args),
+            Self::History(args) => change::history(args),
+            Self::Get(args) => change::get(args),
+            Self::Schema => output::print_json(&policy::schema::policy()).map(|()| Done::Wholly),
             Self::Version(args) => version(args),
             Self::Completions { shell } => completions(*shell),
         }
@@ -387,13 +524,24 @@ impl Command {
             | Self::Check(CheckArgs { output })
             | Self::Bypass(BypassArgs { output, .. })
             | Self::Validate(ValidateArgs { output, .. })
+            | Self::Diff(DiffArgs { output, .. })
+            | Self::Apply(ApplyArgs { output, .. })
+            | Self::Confirm(ChangeArgs { output, .. })
+            | Self::History(ChangeArgs { output, .. })
+            | Self::Get(ChangeArgs { output, .. })
+            | Self::Rollback(RollbackArgs { output, .. })
             | Self::Version(AnswerArgs { output }) => *output == Format::Json,
             Self::Flows(FlowsArgs { output, .. })
             | Self::Exchanges(ExchangesArgs { output, .. })
             | Self::Events(ExchangesArgs { output, .. })
             | Self::Endpoints(LiveArgs { output })
             | Self::Clients(LiveArgs { output }) => *output != RowFormat::Table,
-            Self::Top(_) | Self::Watch(_) | Self::Export(_) | Self::Completions { .. } => false,
+            Self::Top(_)
+            | Self::Watch(_)
+            | Self::Export(_)
+            | Self::Serve(_)
+            | Self::Schema
+            | Self::Completions { .. } => false,
         }
     }
 }
@@ -435,18 +583,28 @@ fn exchange_id(text: &str) -> Result<ExchangeId, String> {
 }
 
 fn validate(args: &ValidateArgs) -> Result<Done, Failure> {
-    let snapshot = policy::snapshot(Some(&args.file))?;
-    let policy = snapshot.policy();
+    let documents = policy::check(&args.file, &policy::text(&args.file)?)?;
+    let policy::document::Documents { policy, tenants, exporters, findings } = &documents;
     let (endpoints, mode) = (policy.endpoints.len(), policy.mode);
     match args.output {
-        Format::Table => output::print_text(&format!(
-            "{}: valid; {endpoints} endpoints with the catalogue, mode {}, retry budget {} %\n",
-            args.file.display(),
-            format!("{mode:?}").to_lowercase(),
-            policy.retry_budget.percent
-        ))?,
+        Format::Table => {
+            let said = findings.iter().map(|finding| {
+                format!("warning: {}: {}: {}\n", finding.at, finding.path, finding.message)
+            });
+            let said: String = said.collect();
+            output::print_text(&format!(
+                "{said}{}: valid; {endpoints} endpoints with the catalogue, {} tenants, {} exporters, mode {}, \
+                 retry budget {} %\n",
+                args.file.display(),
+                tenants.len(),
+                exporters.len(),
+                mode.name(),
+                policy.retry_budget.percent
+            ))?;
+        }
         Format::Json => output::print_json(&serde_json::json!({
-            "valid": true, "endpoints": endpoints, "mode": mode, "retry_budget": policy.retry_budget
+            "valid": true, "endpoints": endpoints, "mode": mode, "retry_budget": policy.retry_budget,
+            "tenants": tenants.len(), "exporters": exporters.len(), "findings": findings,
         }))?,
     }
     Ok(Done::Wholly)

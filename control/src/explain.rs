@@ -12,7 +12,9 @@ mod words;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use fastpath::telemetry::event::ExchangeId;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::ExplainArgs;
 use crate::failure::{Done, Failure};
@@ -51,17 +53,30 @@ pub fn run(socket: &Path, args: &ExplainArgs) -> Result<Done, Failure> {
         Format::Table => {
             output::print_text(&text(&case, &sections, Paint::of_stdout(), output::columns()))?
         }
-        Format::Json => output::print_json(&serde_json::json!({
-            "exchange": case.exchange,
-            "flow": case.hello,
-            "signals": case.signals,
-            "attempt_before": case.before,
-            "attempt_after": case.after,
-            "endpoint_before": case.load,
-            "sections": sections,
-        }))?,
+        Format::Json => output::print_json(&answer(&case, &sections))?,
     }
     Ok(done)
+}
+
+/// Explains one exchange of the running data plane, for programs.
+///
+/// # Errors
+/// When the data plane cannot be asked, or remembers no such exchange.
+pub fn of_data_plane(socket: &Path, exchange: ExchangeId) -> Result<Value, Failure> {
+    let case = case::of_data_plane(socket, exchange)?;
+    Ok(answer(&case, &words::sections(&case)))
+}
+
+fn answer(case: &Case, sections: &[Section]) -> Value {
+    serde_json::json!({
+        "exchange": case.exchange,
+        "flow": case.hello,
+        "signals": case.signals,
+        "attempt_before": case.before,
+        "attempt_after": case.after,
+        "endpoint_before": case.load,
+        "sections": sections,
+    })
 }
 
 fn text(case: &Case, sections: &[Section], paint: Paint, columns: usize) -> String {

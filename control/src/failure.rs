@@ -8,9 +8,11 @@ use fastpath::ipc::ErrorReply;
 use fastpath::port::pcap::PcapError;
 use fastpath::telemetry::event::ExchangeId;
 
+use crate::api::client::ClientError;
 use crate::export::run::StartError;
 use crate::link::LinkError;
 use crate::policy::document::DocumentError;
+use crate::transaction::TransactionError;
 
 /// How far a command that did not fail has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,12 @@ pub enum Failure {
     Output(io::Error),
     /// The terminal cannot be used.
     Terminal(io::Error),
+    /// The daemon cannot start: what it is about, and why.
+    Serve(String, String),
+    /// The daemon cannot be asked, or says no.
+    Daemon(ClientError),
+    /// A change of policy was not made.
+    Transaction(TransactionError),
 }
 
 impl Failure {
@@ -81,7 +89,10 @@ impl Failure {
             | Self::Export(_)
             | Self::Write(..)
             | Self::Output(_)
-            | Self::Terminal(_) => 1,
+            | Self::Terminal(_)
+            | Self::Serve(..) => 1,
+            Self::Daemon(error) => error.exit_code(),
+            Self::Transaction(error) => error.exit_code(),
             Self::Policy(error) => error.exit_code(),
             Self::Link(error) => error.exit_code(),
         }
@@ -152,6 +163,9 @@ impl Failure {
             Self::Output(error) => {
                 reply("output", format!("standard output cannot be written: {error}"), None, None)
             }
+            Self::Daemon(error) => error.reply(),
+            Self::Transaction(error) => error.reply(),
+            Self::Serve(what, why) => cannot_serve(what, why),
             Self::Terminal(error) => reply(
                 "terminal",
                 format!("the terminal cannot be used: {error}"),
@@ -159,6 +173,15 @@ impl Failure {
                 Some("`fermata top --once` prints one frame and needs no terminal"),
             ),
         }
+    }
+}
+
+fn cannot_serve(what: &str, why: &str) -> ErrorReply {
+    let hint = "docs/examples/serve.yaml shows a configuration; docs/daemon.md explains it";
+    ErrorReply {
+        path: Some(what.to_owned()),
+        hint: Some(hint.to_owned()),
+        ..ErrorReply::new("cannot_serve", format!("the daemon cannot start: {why}"))
     }
 }
 
@@ -187,6 +210,18 @@ impl std::error::Error for Failure {}
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         Self::Link(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Daemon(error)
+    }
+}
+
+impl From<TransactionError> for Failure {
+    fn from(error: TransactionError) -> Self {
+        Self::Transaction(error)
     }
 }
 

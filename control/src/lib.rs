@@ -7,11 +7,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod assess;
+#[cfg(test)]
+mod blessed;
 pub mod bypass;
 pub mod capture;
+pub mod change;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod explain;
 pub mod export;
 pub mod failure;
@@ -23,6 +28,9 @@ pub mod output;
 pub mod policy;
 pub mod report;
 pub mod rows;
+pub mod serve;
 pub mod simulate;
+pub mod store;
 pub mod top;
+pub mod transaction;
 pub mod watch;

@@ -29,6 +29,7 @@ pub const ROWS_MAX: usize = 4096;
 
 /// What is asked: `{"request":"flows","limit":20}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// How the data plane is doing.
@@ -82,6 +83,7 @@ pub enum Request {
 
 /// What comes back: `{"flows":[..]}` or `{"error":{..}}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Status`].
@@ -118,6 +120,7 @@ pub enum Reply {
 
 /// Rows of a sequence that goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page<T> {
     /// The rows.
     pub rows: Vec<T>,
@@ -129,6 +132,7 @@ pub struct Page<T> {
 
 /// An error, as on stderr with `-o json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorReply {
     /// One word for programs: `invalid_policy`.
     pub code: String,
@@ -142,6 +146,7 @@ pub struct ErrorReply {
 
 /// How the data plane is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Of the program.
     pub version: String,
@@ -184,6 +189,7 @@ pub struct Status {
 
 /// One lcore.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LcoreStatus {
     /// Its number.
     pub lcore: u16,
@@ -203,6 +209,7 @@ pub struct LcoreStatus {
 
 /// Quantiles of a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Latency {
     /// Median.
     pub p50: f64,
@@ -216,6 +223,7 @@ pub struct Latency {
 
 /// One port, as its device counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortStatus {
     /// Name of the device.
     pub name: String,
@@ -237,6 +245,7 @@ pub struct PortStatus {
 
 /// Frames by their ends: received = sent + held + dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FrameCounts {
     /// Frames received.
     pub rx_frames: u64,
@@ -254,6 +263,7 @@ pub struct FrameCounts {
 
 /// Flows over all lcores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlowCounts {
     /// In the tables now.
     pub live: u64,
@@ -369,6 +379,7 @@ pub enum BreakerState {
 
 /// The policy in force, in short.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicySummary {
     /// Counts up with every policy put in force; 1 is the one of the start.
     pub revision: u64,

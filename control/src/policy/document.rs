@@ -1,9 +1,10 @@
-//! Policy documents: YAML, several in a file, `kind: Endpoint` or `kind: CoordinationPolicy`.
+//! Policy documents: YAML, several in a file, of four kinds.
 //!
 //! An unknown field is an error, not a surprise: with file, line, path, what was expected and the
 //! nearest name. What comes out is the catalogue with the user's endpoints before it; an endpoint
 //! of the same name replaces the catalogue's.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use fastpath::policy::endpoint::{
@@ -17,10 +18,19 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use super::duration::Millis;
 
 mod error;
+mod exporter;
+mod finding;
+mod place;
 mod rules;
+mod tenant;
 
 pub use error::DocumentError;
+pub use exporter::{Destination, Exporter, Ipfix, JsonLines, OpenMetrics, Otlp, Transport};
+use finding::Checked;
+pub use finding::Finding;
+use place::Places;
 use rules::Percent;
+pub use tenant::{Tenant, TenantEntry, Tenants};
 
 /// The version of all documents.
 pub const API_VERSION: &str = "fermata.dev/v1alpha1";
@@ -36,12 +46,29 @@ struct Document {
 enum Spec {
     Endpoint(Box<EndpointSpec>),
     CoordinationPolicy(Box<CoordinationSpec>),
+    Tenant(tenant::TenantSpec),
+    Exporter(Destination),
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 enum Kind {
     Endpoint,
     CoordinationPolicy,
+    Tenant,
+    Exporter,
+}
+
+/// All documents of a policy, checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Documents {
+    /// What the data plane takes.
+    pub policy: Policy,
+    /// Whose clients are whose.
+    pub tenants: Vec<Tenant>,
+    /// Where telemetry goes.
+    pub exporters: Vec<Exporter>,
+    /// What is said in vain.
+    pub findings: Vec<Finding>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,7 +78,7 @@ struct Metadata {
 }
 
 /// An endpoint as typed: `policy::endpoint::Endpoint` without its name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EndpointSpec {
     #[serde(default)]
@@ -74,7 +101,7 @@ struct EndpointSpec {
     learnt: Option<Box<Learnt>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CoordinationSpec {
     #[serde(default)]
@@ -111,7 +138,7 @@ struct CoordinationSpec {
     limits: LimitsSpec,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Budget {
     percent: f64,
@@ -120,14 +147,14 @@ struct Budget {
     interval: Millis,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Rate {
     count: f64,
     interval: Millis,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LimitsSpec {
     #[serde(default)]
@@ -162,37 +189,79 @@ pub fn read(file: &Path) -> Result<Policy, DocumentError> {
 /// # Errors
 /// When a document is not valid.
 pub fn parse(file: &Path, text: &str) -> Result<Policy, DocumentError> {
-    let mut policy = Policy { endpoints: Vec::new(), ..Policy::default() };
+    parse_all(file, text).map(|documents| documents.policy)
+}
+
+/// All that the documents in `text` say, with the catalogue. `file` is for errors.
+///
+/// # Errors
+/// When a document is not valid.
+pub fn parse_all(file: &Path, text: &str) -> Result<Documents, DocumentError> {
+    let mut documents = Documents::default();
     let mut coordination: Option<u64> = None;
+    let mut checked = Vec::new();
     for part in split(text) {
         let document = part.parse(file)?;
-        match document.spec {
+        let mut endpoint = None;
+        let taken = match document.spec {
             Spec::Endpoint(spec) => {
-                let endpoint = check_endpoint(document.name, *spec)
-                    .map_err(|(path, message)| part.invalid(file, path, message))?;
-                if policy.endpoints.iter().any(|known| known.name == endpoint.name) {
-                    let message =
-                        format!("a second Endpoint named `{}`; names are unique", endpoint.name);
-                    return Err(part.invalid(file, "metadata.name", message));
-                }
-                policy.endpoints.push(endpoint);
+                endpoint = Some(document.name.clone());
+                check_endpoint(document.name, *spec, &documents.policy.endpoints)
+                    .map(|endpoint| documents.policy.endpoints.push(endpoint))
             }
-            Spec::CoordinationPolicy(spec) => {
-                if let Some(line) = coordination.replace(part.first_line) {
+            Spec::CoordinationPolicy(spec) => match coordination.replace(part.first_line) {
+                Some(line) => {
                     let message =
                         format!("a second CoordinationPolicy; the first is in line {line}");
-                    return Err(part.invalid(file, "kind", message));
+                    Err(("kind".into(), message))
                 }
-                coordinate(&mut policy, &spec)
-                    .map_err(|(path, message)| part.invalid(file, path, message))?;
-            }
-        }
+                None => coordinate(&mut documents.policy, &spec),
+            },
+            Spec::Tenant(spec) => tenant::check(document.name, spec, &documents.tenants)
+                .map(|tenant| documents.tenants.push(tenant)),
+            Spec::Exporter(to) => exporter::check(document.name, to, &documents.exporters)
+                .map(|exporter| documents.exporters.push(exporter)),
+        };
+        taken.map_err(|(path, message)| part.invalid(file, &path, message))?;
+        checked.push((endpoint, part.text));
     }
+    let own = documents.policy.endpoints.len();
+    let policy = &mut documents.policy;
     let named = |endpoint: &Endpoint| policy.endpoints.iter().any(|own| own.name == endpoint.name);
     let shipped: Vec<_> =
         catalogue()?.endpoints.into_iter().filter(|endpoint| !named(endpoint)).collect();
     policy.endpoints.extend(shipped);
-    Ok(policy)
+    let checked: Vec<Checked> =
+        checked.into_iter().map(|(endpoint, text)| Checked { endpoint, text }).collect();
+    let file = file.display().to_string();
+    documents.findings = finding::findings(&file, &checked, &documents.policy, own);
+    Ok(documents)
+}
+
+/// The documents in `text` as they were typed, for comparisons. `file` is for errors.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn values(file: &Path, text: &str) -> Result<Vec<serde_json::Value>, DocumentError> {
+    let read = |part: Part| {
+        // As the typed parser reads them: `off` is a word.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(&part.text, options)
+            .map_err(|error| DocumentError::syntax(file, None, &error))
+    };
+    split(text).into_iter().map(read).collect()
+}
+
+/// The kinds there are, with the schema of their `spec`.
+pub(super) fn kinds(
+    generator: &mut schemars::SchemaGenerator,
+) -> [(&'static str, schemars::Schema); 4] {
+    [
+        ("Endpoint", generator.subschema_for::<EndpointSpec>()),
+        ("CoordinationPolicy", generator.subschema_for::<CoordinationSpec>()),
+        ("Tenant", generator.subschema_for::<tenant::TenantSpec>()),
+        ("Exporter", generator.subschema_for::<Destination>()),
+    ]
 }
 
 fn ten_seconds() -> Millis {
@@ -200,15 +269,20 @@ fn ten_seconds() -> Millis {
 }
 
 /// What a check found wrong: the path within the document, and the message.
-type Wrong = (&'static str, String);
+type Wrong = (Cow<'static, str>, String);
 
-fn check_endpoint(name: String, spec: EndpointSpec) -> Result<Endpoint, Wrong> {
+fn check_endpoint(name: String, spec: EndpointSpec, known: &[Endpoint]) -> Result<Endpoint, Wrong> {
+    if known.iter().any(|other| other.name == name) {
+        let message = format!("a second Endpoint named `{name}`; names are unique");
+        return Err(("metadata.name".into(), message));
+    }
     if spec.hosts.is_empty() && spec.prefixes.is_empty() {
         let message = "nothing can be recognised as this endpoint; expected `hosts` or `prefixes`";
-        return Err(("spec", message.to_owned()));
+        return Err(("spec".into(), message.to_owned()));
     }
     if spec.prefixes.is_empty() && !spec.ports.is_empty() {
-        return Err(("spec.ports", "ports narrow `prefixes`, and there are none".to_owned()));
+        let message = "ports narrow `prefixes`, and there are none".to_owned();
+        return Err(("spec.ports".into(), message));
     }
     if let Some(price) = &spec.price {
         for (path, [cheapest, usual, dearest]) in [
@@ -217,7 +291,7 @@ fn check_endpoint(name: String, spec: EndpointSpec) -> Result<Endpoint, Wrong> {
         ] {
             if !(0.0 <= cheapest && cheapest <= usual && usual <= dearest && dearest.is_finite()) {
                 let expected = "expected [cheapest, usual, dearest], rising, in US dollars";
-                return Err((path, format!("[{cheapest}, {usual}, {dearest}]: {expected}")));
+                return Err((path.into(), format!("[{cheapest}, {usual}, {dearest}]: {expected}")));
             }
         }
     }
@@ -243,7 +317,7 @@ fn coordinate(policy: &mut Policy, spec: &CoordinationSpec) -> Result<(), Wrong>
         if !(0.0..=1000.0).contains(&typed.percent) {
             let message =
                 format!("{}: expected 0 to 1000 (percent of first attempts)", typed.percent);
-            return Err(("spec.retryConstraint.budget.percent", message));
+            return Err(("spec.retryConstraint.budget.percent".into(), message));
         }
         (budget.percent, interval) = (typed.percent, typed.interval);
     }
@@ -251,7 +325,7 @@ fn coordinate(policy: &mut Policy, spec: &CoordinationSpec) -> Result<(), Wrong>
         let path = "spec.retryConstraint.minRetryRate";
         if rate.interval.0 == 0 || !(0.0..=1e9).contains(&rate.count) {
             return Err((
-                path,
+                path.into(),
                 "expected a `count` not below 0 and an `interval` above 0".to_owned(),
             ));
         }
@@ -313,7 +387,7 @@ impl Part {
     fn invalid(&self, file: &Path, path: &str, message: String) -> DocumentError {
         DocumentError::Invalid {
             file: file.to_owned(),
-            line: Some(self.first_line),
+            line: Places::of(&self.text).line(path).or(Some(self.first_line)),
             path: Some(path.to_owned()),
             message,
             hint: None,
@@ -353,6 +427,8 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                         Some(Kind::CoordinationPolicy) => {
                             Spec::CoordinationPolicy(Box::new(map.next_value()?))
                         }
+                        Some(Kind::Tenant) => Spec::Tenant(map.next_value()?),
+                        Some(Kind::Exporter) => Spec::Exporter(map.next_value()?),
                         None => return Err(de::Error::custom("`kind` must stand before `spec`")),
                     });
                 }

@@ -12,6 +12,7 @@ use super::learnt::Learnt;
 
 /// What kind of work an endpoint does; decides which shapes of a reply are ordinary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Text from a model, streamed or plain.
@@ -25,6 +26,7 @@ pub enum Class {
 
 /// An AI endpoint. Recognised by prefix and port first, then by host pattern.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
     /// Unique name.
@@ -60,6 +62,7 @@ pub struct Endpoint {
 
 /// US dollars for a million tokens. A range where an endpoint serves several models.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Price {
     /// Cheapest, usual and dearest output price.
@@ -71,6 +74,7 @@ pub struct Price {
 /// Output tokens = `perRecord` · data records + `perByte` · plaintext bytes + `perEvent` · events +
 /// `offset`, not less than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Calibration {
     /// Of streamed replies.
@@ -89,6 +93,7 @@ pub struct Calibration {
 
 /// One linear fit and its spread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fit {
     /// Tokens a record.
@@ -392,9 +397,33 @@ macro_rules! serde_as_text {
                 text.parse().map_err(de::Error::custom)
             }
         }
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let shape = <$type>::SHAPE;
+                schemars::json_schema!({ "type": "string", "pattern": shape })
+            }
+        }
     )*};
 }
 serde_as_text!(HostPattern, Prefix, FingerprintPattern);
+
+/// Shapes of the texts for the JSON Schema: what they cannot say the parser refuses.
+#[cfg(feature = "schema")]
+impl HostPattern {
+    const SHAPE: &'static str = r"^[A-Za-z0-9._-]*\*?[A-Za-z0-9._-]+(\.\*)?$";
+}
+#[cfg(feature = "schema")]
+impl Prefix {
+    const SHAPE: &'static str = "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$";
+}
+#[cfg(feature = "schema")]
+impl FingerprintPattern {
+    const SHAPE: &'static str = r"^[A-Za-z0-9_]{1,36}\*?$";
+}
 
 /// Length of a JA4 fingerprint.
 const JA4_BYTES: usize = 36;

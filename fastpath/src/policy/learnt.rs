@@ -22,6 +22,7 @@ pub const WEIGHT_MAX: u16 = 64;
 
 /// What is learnt of an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Learnt {
     /// Over HTTP/1.1.
@@ -34,6 +35,7 @@ pub struct Learnt {
 
 /// What is learnt over HTTP/1.1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LearntHttp1 {
     /// Complete replies, and those of them after which the connection stayed open.
@@ -60,6 +62,7 @@ pub struct LearntHttp1 {
 
 /// What is learnt over HTTP/2.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LearntHttp2 {
     /// Responses in one piece that ended with a frame of their own.
@@ -95,6 +98,7 @@ pub struct LearntHttp2 {
 
 /// A value that recurs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cluster {
     /// Bytes, or milliseconds.

@@ -8,6 +8,7 @@ use crate::time::Nanos;
 
 /// Whether a rule acts, and for whom. A rule never does more than the policy's own mode allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Switch {
     /// Its mode; the policy's, where there is none.
@@ -20,6 +21,7 @@ pub struct Switch {
 
 /// What happens to traffic when the data plane cannot decide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FailureMode {
     /// It is forwarded. There is no other mode.
@@ -52,6 +54,7 @@ pub enum Rule {
 
 /// Bounds of every hold (A2).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HoldBounds {
     /// A request on a connection that is open, milliseconds.
@@ -66,6 +69,7 @@ pub struct HoldBounds {
 
 /// Throttle (A4), named as in Envoy's admission control.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Throttle {
     /// What is counted, milliseconds.
@@ -78,6 +82,7 @@ pub struct Throttle {
 
 /// Breaker (A5), named as in Envoy's outlier detection.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Breaker {
     /// Failures in a row that open it.
@@ -96,6 +101,7 @@ pub struct Breaker {
 
 /// Replica choice (A6).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Replica {
     /// The affine replica is left when it has this many times the median in flight.
@@ -104,6 +110,7 @@ pub struct Replica {
 
 /// Cancel propagation (A7).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cancel {
     /// Silence of the response after its client's FIN, milliseconds.
@@ -112,6 +119,7 @@ pub struct Cancel {
 
 /// Fan-out (A12). Without a cap nothing is held by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FanOut {
     /// Requests one client may have running at once.
@@ -121,6 +129,7 @@ pub struct FanOut {
 
 /// When enforcement ends itself (I5).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SelfDisarm {
     /// Clients that are never acted on, percent.
@@ -133,6 +142,7 @@ pub struct SelfDisarm {
 
 /// All of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rules {
     /// Share of clients that rules are enforced for, percent.

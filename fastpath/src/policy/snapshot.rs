@@ -31,6 +31,7 @@ impl EndpointId {
 
 /// Whether rules are evaluated, and whether what they say is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RuleMode {
     /// No verdicts.
@@ -62,6 +63,7 @@ impl RuleMode {
 
 /// Retries an endpoint may get beyond its first attempts (Gateway API `retryConstraint`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetryBudget {
     /// Retries for a hundred first attempts.
@@ -84,6 +86,7 @@ impl Default for RetryBudget {
 
 /// Limits of the detectors.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
     /// An attempt that starts later than this after a failed one is no retry of it.
@@ -116,6 +119,7 @@ impl Limits {
 
 /// A checked policy: what is compiled, stored and sent from process to process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Policy {
     /// The endpoints, most important first among equals.

@@ -104,6 +104,7 @@ pub struct Call {
 
 /// What an endpoint was told by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The server's address and port are the policy's.
@@ -136,6 +137,7 @@ impl fmt::Display for ExchangeId {
 
 /// How well a flow can be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
     /// HTTP/1.1 in TLS: one request at a time, outcome per exchange.
@@ -154,6 +156,7 @@ pub enum Visibility {
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The response is whole.
@@ -224,6 +227,7 @@ impl Outcome {
 
 /// Why an exchange was waste.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Waste {
     /// Another attempt at the same work, and in vain again.
@@ -271,6 +275,7 @@ impl Waste {
 
 /// A range with its likely value. Tokens, or thousandths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Estimate {
     /// Not less than this, as far as the calibration goes.
     pub low: f32,
@@ -282,6 +287,7 @@ pub struct Estimate {
 
 /// What the decision stage says of an exchange. In shadow it is what would have been done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Let it go.
@@ -319,6 +325,7 @@ impl Verdict {
 
 /// Which rule decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No rule applies.
@@ -474,6 +481,7 @@ pub const AMENDED_WITHIN: Nanos = Nanos::from_secs(75);
 
 /// What a detector says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SignalKind {
     /// This exchange is another attempt at the work of an earlier one. Value: attempt number.
@@ -537,6 +545,7 @@ pub struct Signal {
 
 /// Whether an episode begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// It was recognised.
@@ -547,6 +556,7 @@ pub enum Phase {
 
 /// Whom an episode is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// The signal's client.

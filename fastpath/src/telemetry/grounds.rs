@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The grounds of everything that is said of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Grounds {
     /// The rule that decided its outcome.
@@ -32,6 +33,7 @@ pub struct Grounds {
 
 /// The figures of a law that said more than pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DecisionGrounds {
     /// What the law looks at: requests that wait (concurrency limit), that run (fan-out) or are in
@@ -53,6 +55,7 @@ pub struct DecisionGrounds {
 
 /// What ended an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// Nothing: it runs.
@@ -78,6 +81,7 @@ pub enum Ended {
 
 /// The rule that decided an outcome, in the order in which they are tried (`detect/outcome.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeRule {
     /// No response was seen: who closed decides.
@@ -108,6 +112,7 @@ pub enum OutcomeRule {
 
 /// What an exchange's link to an earlier attempt, or its absence, was decided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LinkGrounds {
     /// The rule.
@@ -132,6 +137,7 @@ pub struct LinkGrounds {
 
 /// The rule that decided a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LinkRule {
     /// It was not decided: forgotten before its time, or taken back.

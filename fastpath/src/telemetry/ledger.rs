@@ -71,6 +71,7 @@ struct ClientAccount {
 
 /// An endpoint (or another server) as a row: of a table, of the report, of the socket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EndpointRow {
     /// Name of the endpoint; of another server the name asked for, or its address.
     pub name: String,
@@ -90,6 +91,7 @@ pub struct EndpointRow {
 
 /// A client as a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientRow {
     /// Its address.
     pub name: String,
@@ -107,6 +109,7 @@ pub struct ClientRow {
 
 /// A tenant as a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TenantRow {
     /// Its name.
     pub name: String,
@@ -119,6 +122,7 @@ pub struct TenantRow {
 
 /// Both books, as one message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LedgerView {
     /// Exchanges with known AI endpoints.
     pub endpoints: BookView,
@@ -128,6 +132,7 @@ pub struct LedgerView {
 
 /// A book, as rows: those with the most waste first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BookView {
     /// In all.
     pub totals: Tally,

@@ -19,6 +19,7 @@ use crate::time::Nanos;
 
 /// One flow that has shown a ClientHello.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlowLine {
     /// File name of the capture, when several are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +70,7 @@ pub struct FlowLine {
 
 /// How sure an exchange's line is of some of its fields, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Confidence {
     /// Of `outcome`.
     pub outcome: f64,
@@ -81,6 +83,7 @@ pub struct Confidence {
 
 /// One exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExchangeLine {
     /// File name of the capture, when several are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,6 +173,7 @@ pub struct ExchangeLine {
 
 /// One firing of a detector, or one verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventLine {
     /// File name of the capture, when several are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,6 +211,7 @@ pub struct EventLine {
 
 /// Exchanges that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EpisodeLine {
     /// Whether it begins or ends.
     pub phase: Phase,
@@ -229,6 +234,7 @@ pub struct EpisodeLine {
 
 /// Whether an event says what was seen or what was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventClass {
     /// A detector has fired.

@@ -40,7 +40,7 @@ impl DocumentError {
             Error::SerdeMissingField { field, .. } => {
                 (format!("the field `{field}` is missing"), None)
             }
-            other => (plain(&other.to_string()), None),
+            other => with_suggestion(plain(&other.to_string())),
         };
         Self::Invalid {
             file: file.to_owned(),
@@ -102,6 +102,16 @@ fn unknown(what: &str, word: &str, expected: &[&'static str]) -> (String, Option
     let names: Vec<String> = expected.iter().map(|name| format!("`{name}`")).collect();
     let message = format!("unknown {what} `{word}`; expected {}", one_of(&names));
     (message, nearest(word, expected).map(|name| format!("did you mean `{name}`?")))
+}
+
+/// What a message suggests is a hint of its own.
+fn with_suggestion(message: String) -> (String, Option<String>) {
+    match message.split_once("; did you mean ") {
+        Some((message, meant)) => {
+            (message.to_owned(), Some(format!("did you mean {}", meant.trim_end_matches(" at"))))
+        }
+        None => (message, None),
+    }
 }
 
 fn one_of(names: &[String]) -> String {

@@ -3,7 +3,7 @@
 //! thing; docs/policy.md describes every field.
 
 use fastpath::policy::rules::{FailureMode, Rule, Rules, Switch};
-use fastpath::policy::snapshot::RuleMode;
+use fastpath::policy::snapshot::{PolicyError, RuleMode};
 use serde::{Deserialize, Deserializer, de};
 
 use super::super::duration::Millis;
@@ -14,7 +14,7 @@ use super::{Budget, CoordinationSpec, Rate, Wrong};
 pub(super) struct Percent(pub f64);
 
 /// A rule that has nothing but its switch.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Bare {
     #[serde(default)]
@@ -24,7 +24,7 @@ pub(super) struct Bare {
 }
 
 /// As in the Gateway API: a share of the first attempts, and a rate that is always allowed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RetryConstraint {
     #[serde(default)]
@@ -37,7 +37,7 @@ pub(super) struct RetryConstraint {
     pub(super) min_retry_rate: Option<Rate>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Hold {
     #[serde(default)]
@@ -50,7 +50,7 @@ pub(super) struct Hold {
     pool_percent: Option<Percent>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AdmissionControl {
     #[serde(default)]
@@ -65,7 +65,7 @@ pub(super) struct AdmissionControl {
     max_hold_percent: Option<Percent>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OutlierDetection {
     #[serde(default)]
@@ -88,7 +88,7 @@ pub(super) struct OutlierDetection {
     max_ejection_percent: Option<Percent>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ReplicaChoice {
     #[serde(default)]
@@ -99,7 +99,7 @@ pub(super) struct ReplicaChoice {
     overload_factor: Option<f64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CancelPropagation {
     #[serde(default)]
@@ -110,7 +110,7 @@ pub(super) struct CancelPropagation {
     grace: Option<Millis>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct FanOut {
     #[serde(default)]
@@ -121,7 +121,7 @@ pub(super) struct FanOut {
     max_concurrent: Option<u32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SelfDisarm {
     #[serde(default)]
@@ -150,7 +150,7 @@ pub(super) fn rules(spec: &CoordinationSpec) -> Result<Rules, Wrong> {
     let (breaker, typed) = (&mut rules.breaker, &spec.outlier_detection);
     if typed.interval.is_some_and(|interval| interval.0 != INTERVAL_MS) {
         let message = "expected `10s`: failures are counted over ten seconds, and nothing else";
-        return Err(("spec.outlierDetection.interval", message.to_owned()));
+        return Err(("spec.outlierDetection.interval".into(), message.to_owned()));
     }
     set(&mut breaker.consecutive_failures, typed.consecutive_failures);
     set(&mut breaker.failure_percent, typed.failure_percent.map(|p| p.0));
@@ -165,8 +165,24 @@ pub(super) fn rules(spec: &CoordinationSpec) -> Result<Rules, Wrong> {
     set(&mut disarm.holdout_percent, spec.holdout.map(|p| p.0));
     set(&mut disarm.max_added_latency_percent, typed.max_added_latency.map(|p| p.0));
     set(&mut disarm.rearm_after_ms, typed.rearm_after.map(|m| m.0));
-    rules.check_values().map_err(|error| ("spec", error.to_string()))?;
+    rules.check_values().map_err(|error| wrong(&error))?;
     Ok(rules)
+}
+
+/// The compiler's finding, at the field that was typed.
+fn wrong(error: &PolicyError) -> Wrong {
+    match error {
+        PolicyError::Value(path, expected) => {
+            let path = path.strip_prefix("rules.").unwrap_or(path);
+            let path = path.strip_suffix("LatencyPercent").map_or_else(
+                || path.to_owned(),
+                // As it is typed: a percentage has its sign.
+                |stem| format!("{stem}Latency"),
+            );
+            (format!("spec.{path}").into(), format!("expected {expected}"))
+        }
+        other => ("spec".into(), other.to_string()),
+    }
 }
 
 fn switches(spec: &CoordinationSpec) -> [Switch; Rule::ALL.len()] {
@@ -206,6 +222,19 @@ pub(super) type Failure = FailureMode;
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PercentVisitor)
+    }
+}
+
+impl schemars::JsonSchema for Percent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A share in percent: `5%` or `5`.",
+            "anyOf": [{ "type": "number" }, { "type": "string", "pattern": r"^[0-9.]+ *%?$" }],
+        })
     }
 }
 

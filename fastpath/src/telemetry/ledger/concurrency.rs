@@ -33,6 +33,7 @@ struct Start {
 
 /// How often a client had that many exchanges running when one of its exchanges began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConcurrencyRow {
     /// At least this many at once, the new one included.
     pub from: u32,

@@ -55,6 +55,7 @@ struct Sums {
 
 /// What an edge counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// From an endpoint to a client: attempts that failed.
@@ -71,6 +72,7 @@ pub enum Kind {
 
 /// One edge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Edge {
     /// Node it comes from.
     pub from: String,
@@ -92,6 +94,7 @@ pub struct Edge {
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Node {
     /// `endpoint:NAME` or `client:ADDRESS`.
     pub id: String,
@@ -103,6 +106,7 @@ pub struct Node {
 
 /// The finished graph, the widest edges first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PropagationView {
     /// A call that begins within this time after a failure follows it.
     pub window_seconds: f64,
@@ -259,6 +263,7 @@ struct Open {
 
 /// An episode and how it spread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EpisodeView {
     /// What kind it is.
     pub kind: SignalKind,

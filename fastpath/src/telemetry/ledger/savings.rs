@@ -24,6 +24,7 @@ const EJECTIONS_MAX: u32 = 6;
 
 /// What enforcing would have prevented, law by law.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SavingsView {
     /// Retry budget (A3). Assumes that a parked retry that came to nothing would not have been sent.
     /// Low: only later attempts than the second, which SDKs do not make on their own. High: every
@@ -49,6 +50,7 @@ pub struct SavingsView {
 
 /// What one law would have prevented: low, likely, high.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Saving {
     /// Attempts that would not have been sent, or not to their end.
     pub exchanges: Range,

@@ -10,10 +10,12 @@ use crate::telemetry::line::ExchangeLine;
 
 /// A sum of ranges: low, likely, high.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Range(pub [f64; 3]);
 
 /// What the exchanges of an account add up to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tally {
     /// Requests sent, whatever became of them.
     pub exchanges: u64,
@@ -42,6 +44,7 @@ pub struct Tally {
 
 /// Sums over wasted attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WasteTotals {
     /// How many.
     pub exchanges: u64,
@@ -60,6 +63,7 @@ pub struct WasteTotals {
 
 /// Sums over exchanges that a law decided to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Held {
     /// How many.
     pub exchanges: u64,
@@ -75,6 +79,7 @@ pub struct Held {
 
 /// What is missing from the sums, by reason, in exchanges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unseen {
     /// The client left before the first byte: what the server made never reached the wire.
     pub abandoned_before_first_byte: u64,
