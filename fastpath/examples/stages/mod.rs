@@ -49,7 +49,7 @@ impl<P: Port> Stages<P> {
         let rx = self.port.rx_burst(&mut self.burst);
         parse::headers(&mut self.burst, &mut self.parser, &mut self.passes);
         self.shapers.arrive(&mut self.burst);
-        flow::track(&mut self.burst.packets, &mut self.flows, &mut self.passes);
+        flow::track(&mut self.burst.packets, &mut self.flows, 0, &mut self.passes);
         list.clear();
         orders(&self.burst, &self.flows, list);
         let build = &mut |bytes: &[u8]| self.port.build(bytes);
