@@ -148,12 +148,7 @@ impl Failure {
                 }
             }
             Self::Link(error) => error.reply(),
-            Self::Export(error) => reply(
-                "exporter",
-                error.to_string(),
-                None,
-                Some("`fermata export COMMAND --help` shows what an exporter takes"),
-            ),
+            Self::Export(error) => error.reply(),
             Self::Write(path, error) => reply(
                 "unwritable",
                 format!("cannot be written: {error}"),

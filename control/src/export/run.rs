@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fastpath::ipc::ErrorReply;
 use tokio::sync::oneshot;
 
 use super::counts::{Counts, Registry};
@@ -184,7 +185,16 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartErr
 fn report(ended: io::Result<()>) {
     if let Err(error) = ended {
         let text = format!("an exporter has ended: {error}");
-        crate::cli::report(&fastpath::ipc::ErrorReply::new("exporter", text), false);
+        crate::cli::report(&ErrorReply::new("exporter", text), false);
+    }
+}
+
+impl StartError {
+    /// The error object of the contract.
+    #[must_use]
+    pub fn reply(&self) -> ErrorReply {
+        let hint = "`fermata export COMMAND --help` shows what an exporter takes";
+        ErrorReply { hint: Some(hint.to_owned()), ..ErrorReply::new("exporter", self.to_string()) }
     }
 }
 

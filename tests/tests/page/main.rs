@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod browser;
+mod dashboard;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
