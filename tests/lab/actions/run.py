@@ -205,6 +205,7 @@ def reset(port, both=True):
         if both:
             said["client"] = ended(client)
         else:
+            read(client, 100)                             # what is left unread makes a close an RST
             client.close()
         await_that(lambda: not sockets(SERVER, port), "no socket is left at the server")
         await_that(lambda: not sockets(CLIENT, port), "no socket is left at the client")
