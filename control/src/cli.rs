@@ -11,8 +11,8 @@ use fastpath::telemetry::event::ExchangeId;
 use crate::failure::{self, Done, EXIT_USAGE, Failure};
 use crate::output::{Format, RowFormat};
 use crate::{
-    assess, bypass, change, check, explain, learnt, live, output, policy, rows, serve, simulate,
-    store, top,
+    assess, bypass, change, check, explain, export, learnt, live, output, policy, rows, serve,
+    simulate, store, top, watch,
 };
 
 /// See what AI traffic wastes, on a capture or on the wire, without reading its content.
@@ -93,6 +93,27 @@ The same scenario, policy and seed give the same result to the byte. docs/simula
     Simulate(SimulateArgs),
     /// Show the running data plane on a screen that refreshes itself; q quits
     Top(TopArgs),
+    /// Follow what needs a look: waste, failures, holds, and what detectors and rules say
+    #[command(after_help = "\
+Examples:
+  fermata watch
+  fermata watch --endpoint openai
+  fermata watch --all                              every request as well, also those that went well
+
+It goes on when the data plane starts anew. `fermata explain EXCHANGE` says why a line is there.")]
+    Watch(WatchArgs),
+    /// Tell other systems: metrics for Prometheus or over OTLP, flow records, lines of JSON
+    #[command(after_help = "\
+Examples:
+  fermata export prometheus --listen 127.0.0.1:9464
+  fermata export prometheus --once | promtool check metrics
+  fermata export ipfix --to udp://192.0.2.9:4739
+  fermata export jsonl --to /var/log/fermata/exchanges.jsonl --rotate 64 --keep 4
+  fermata export otlp --to http://127.0.0.1:4318 --every 10
+
+It runs until it is ended. A receiver that is slow or away loses records, which are counted, and delays nothing.
+docs/metrics.md lists every metric and element.")]
+    Export(export::arguments::ExportArgs),
     /// Look at this host and this deployment: one line a finding, with the mend
     #[command(after_help = "\
 Exit code 0: nothing to mend; 2: something is wrong; the findings say what and how to mend it.")]
@@ -247,6 +268,23 @@ pub struct TopArgs {
     /// Seconds between two frames
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
     pub every: f64,
+}
+
+/// What `fermata watch` takes.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Only of this endpoint
+    #[arg(long, value_name = "NAME")]
+    pub endpoint: Option<String>,
+    /// Only of this client's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<String>,
+    /// Every request, also those that went well
+    #[arg(long)]
+    pub all: bool,
+    /// Begin with what the data plane still remembers
+    #[arg(long)]
+    pub backlog: bool,
 }
 
 /// What `fermata simulate` takes.
@@ -455,6 +493,8 @@ impl Command {
             Self::Learnt(args) => learnt::run(socket, args),
             Self::Simulate(args) => simulate::run(args),
             Self::Top(args) => top::run(socket, args),
+            Self::Watch(args) => watch::run(socket, args),
+            Self::Export(args) => export::arguments::run(socket, args),
             Self::Check(args) => check::run(socket, args),
             Self::Bypass(args) => bypass::run(socket, args),
             Self::Serve(args) => serve::run(socket, args),
@@ -492,7 +532,12 @@ impl Command {
             | Self::Events(ExchangesArgs { output, .. })
             | Self::Endpoints(LiveArgs { output })
             | Self::Clients(LiveArgs { output }) => *output != RowFormat::Table,
-            Self::Top(_) | Self::Serve(_) | Self::Schema | Self::Completions { .. } => false,
+            Self::Top(_)
+            | Self::Watch(_)
+            | Self::Export(_)
+            | Self::Serve(_)
+            | Self::Schema
+            | Self::Completions { .. } => false,
         }
     }
 }

@@ -9,6 +9,7 @@ use fastpath::port::pcap::PcapError;
 use fastpath::telemetry::event::ExchangeId;
 
 use crate::api::client::ClientError;
+use crate::export::run::StartError;
 use crate::link::LinkError;
 use crate::policy::document::DocumentError;
 use crate::transaction::TransactionError;
@@ -60,6 +61,8 @@ pub enum Failure {
     Scenario(Box<DocumentError>),
     /// The data plane cannot be reached, or refused.
     Link(LinkError),
+    /// An exporter could not be started.
+    Export(StartError),
     /// Something cannot be written.
     Write(PathBuf, io::Error),
     /// Standard output cannot be written.
@@ -83,6 +86,7 @@ impl Failure {
             | Self::NoCapture(_)
             | Self::NoExchange(..)
             | Self::Scenario(_)
+            | Self::Export(_)
             | Self::Write(..)
             | Self::Output(_)
             | Self::Terminal(_)
@@ -144,6 +148,12 @@ impl Failure {
                 }
             }
             Self::Link(error) => error.reply(),
+            Self::Export(error) => reply(
+                "exporter",
+                error.to_string(),
+                None,
+                Some("`fermata export COMMAND --help` shows what an exporter takes"),
+            ),
             Self::Write(path, error) => reply(
                 "unwritable",
                 format!("cannot be written: {error}"),
@@ -212,6 +222,12 @@ impl From<ClientError> for Failure {
 impl From<TransactionError> for Failure {
     fn from(error: TransactionError) -> Self {
         Self::Transaction(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Export(error)
     }
 }
 

@@ -4,10 +4,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use fastpath::ipc::{LcoreStatus, Page, Reply, Request, Status};
 use fastpath::policy::learnt::Learnt;
@@ -65,6 +65,9 @@ fn answer(request: &Request) -> Reply {
         Request::Policy | Request::Apply { .. } => {
             Reply::Policy(Box::new(Policy::catalogue().unwrap()))
         }
+        Request::Savings => Reply::Savings(Box::default()),
+        Request::Propagation => Reply::Propagation(Box::default()),
+        Request::Backends => Reply::Backends(Box::default()),
         Request::Bypass { on } => Reply::Bypassed(*on),
     }
 }
@@ -163,4 +166,85 @@ fn top_prints_one_frame_where_there_is_no_terminal() {
     for text in ["wire mode", "core 1", "openai", "198.51.100.11"] {
         assert!(frame.contains(text), "{text} is missing in\n{frame}");
     }
+}
+
+#[test]
+fn watch_tells_what_was_waste() {
+    let socket = data_plane("watch");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fermata"))
+        .args(["watch", "--backlog", "--socket"])
+        .arg(&socket)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for text in ["12:05:54.000  connect_failed ", "198.51.100.11 -> openai", "waste: retry"] {
+        assert!(line.contains(text), "{text} is missing in\n{line}");
+    }
+}
+
+/// `fermata top` in a terminal of 100 columns and 30 rows, which `script` makes.
+fn in_a_terminal(name: &str, colours: bool) -> (Child, ChildStdin, BufReader<ChildStdout>) {
+    let socket = data_plane(name);
+    let no_color = if colours { "" } else { "NO_COLOR=1 " };
+    let program = env!("CARGO_BIN_EXE_fermata");
+    let command = format!(
+        "stty rows 30 cols 100; {no_color}{program} top --every 3600 --socket {}",
+        socket.display()
+    );
+    let mut child = Command::new("script")
+        .args(["-qefc", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (keys, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    (child, keys, BufReader::new(screen))
+}
+
+/// Reads until `text` has been drawn; gives everything until then.
+fn drawn(screen: &mut BufReader<ChildStdout>, text: &str) -> String {
+    let mut all = Vec::new();
+    while !String::from_utf8_lossy(&all).contains(text) {
+        let mut byte = [0];
+        let read = screen.read_exact(&mut byte);
+        assert!(read.is_ok(), "{text} is not drawn:\n{}", String::from_utf8_lossy(&all));
+        all.push(byte[0]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[test]
+fn top_in_a_terminal_answers_keys_and_leaves_it_as_it_was() {
+    let (mut child, mut keys, mut screen) = in_a_terminal("top-keys", true);
+    let first = drawn(&mut screen, "6 data plane");
+    assert!(first.contains("\x1b[?1049h"), "the alternate screen");
+    assert!(first.contains("[1 overview]") && first.contains("\x1b[1m"), "{first}");
+    keys.write_all(b"2").unwrap();
+    let second = drawn(&mut screen, "[2 backends]");
+    assert!(second.contains("Backends and what is held"), "{second}");
+    assert!(
+        !second.contains("fermata-fastpath"),
+        "what has not changed is not sent again: {second}"
+    );
+    keys.write_all(b"?").unwrap();
+    drawn(&mut screen, "this help");
+    keys.write_all(b"q").unwrap();
+    drawn(&mut screen, "\x1b[?1049l");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn top_without_colours_says_the_same() {
+    let (mut child, mut keys, mut screen) = in_a_terminal("top-plain", false);
+    let frame = drawn(&mut screen, "6 data plane");
+    assert!(frame.contains("[1 overview]") && frame.contains("openai"), "{frame}");
+    assert!(!frame.contains("\x1b[1m") && !frame.contains("\x1b[2m"), "{frame}");
+    keys.write_all(b"q").unwrap();
+    drawn(&mut screen, "\x1b[?1049l");
+    assert!(child.wait().unwrap().success());
 }

@@ -13,6 +13,8 @@ use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{Policy, RuleMode};
 use crate::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 
+pub use crate::telemetry::ledger::propagation::PropagationView;
+pub use crate::telemetry::ledger::savings::SavingsView;
 pub use crate::telemetry::ledger::{ClientRow, EndpointRow, LedgerView};
 
 /// Where the data plane listens unless it is told otherwise.
@@ -57,6 +59,12 @@ pub enum Request {
     },
     /// The whole waste ledger.
     Ledger,
+    /// What enforcing each law would have prevented.
+    Savings,
+    /// How failures spread.
+    Propagation,
+    /// How backends and endpoints stand.
+    Backends,
     /// What has been learnt of endpoints.
     Learnt,
     /// The policy in force.
@@ -92,6 +100,12 @@ pub enum Reply {
     Events(Page<EventLine>),
     /// To [`Request::Ledger`].
     Ledger(Box<LedgerView>),
+    /// To [`Request::Savings`].
+    Savings(Box<SavingsView>),
+    /// To [`Request::Propagation`].
+    Propagation(Box<PropagationView>),
+    /// To [`Request::Backends`].
+    Backends(Box<Standings>),
     /// To [`Request::Learnt`], by endpoint; none while the lcore has not told yet: ask again.
     Learnt(Option<BTreeMap<String, Learnt>>),
     /// To [`Request::Policy`].
@@ -156,6 +170,9 @@ pub struct Status {
     pub passes: BTreeMap<String, u64>,
     /// Flows.
     pub flows: FlowCounts,
+    /// What was done to flows.
+    #[serde(default)]
+    pub acts: ActCounts,
     /// Exchanges that have ended.
     pub exchanges: u64,
     /// Events lost because nobody read them in time.
@@ -271,6 +288,100 @@ pub struct FlowCounts {
     pub repeated_bytes: u64,
 }
 
+/// What was done to flows, over all lcores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ActCounts {
+    /// Flows that were held.
+    pub holds: u64,
+    /// Orders to hold that met a bound: the flow passed.
+    pub holds_refused: u64,
+    /// Flows that were paced, policed, marked or sent to another replica.
+    pub shaped: u64,
+    /// Orders to do so that met a bound: the flow passed.
+    pub shaped_refused: u64,
+    /// RSTs sent.
+    pub resets: u64,
+    /// RSTs that were not made.
+    pub resets_refused: u64,
+    /// Flows that are held or paced now.
+    pub held_flows: u64,
+    /// Frames that are kept now.
+    pub held_frames: u64,
+}
+
+/// How backends and endpoints stand, over all lcores: as of the last second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Standings {
+    /// Backend addresses that have been called lately.
+    pub backends: Vec<BackendRow>,
+    /// Endpoints that have such a backend, or whose rules are out of order.
+    pub endpoints: Vec<EndpointStanding>,
+}
+
+/// One backend address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BackendRow {
+    /// Its address.
+    pub server: String,
+    /// Its port.
+    pub server_port: u16,
+    /// The endpoint it was last called for.
+    pub endpoint: Option<String>,
+    /// Requests forwarded and not over.
+    pub in_flight: u64,
+    /// No more than these may be in flight.
+    pub in_flight_max: f64,
+    /// Of those in flight: without a first byte, and not overtaken.
+    pub waiting: u64,
+    /// No more than these may wait; none while the usual time to first byte is not known.
+    pub waiting_max: Option<f64>,
+    /// Usual time to first byte without a queue, milliseconds.
+    pub first_byte_base_ms: Option<f64>,
+    /// Requests held.
+    pub held: u64,
+    /// For how long the longest of them has been, milliseconds.
+    pub held_longest_ms: Option<u64>,
+    /// Where its breaker stands.
+    pub breaker: BreakerState,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EndpointStanding {
+    /// Its name.
+    pub endpoint: String,
+    /// Exchanges that run.
+    pub in_flight: u64,
+    /// Where its own breaker stands.
+    pub breaker: BreakerState,
+    /// It can do hardly more than it is asked.
+    pub overloaded: bool,
+    /// Rules act on its clients no more: `selfDisarm`.
+    pub disarmed: bool,
+}
+
+/// Where a breaker stands; of several lcores, the farthest from closed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// All goes.
+    #[default]
+    Closed,
+    /// A growing share goes.
+    Recovering,
+    /// One request is out, and decides.
+    Probing,
+    /// Nothing goes.
+    Open,
+}
+
 /// The policy in force, in short.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -283,6 +394,22 @@ pub struct PolicySummary {
     pub endpoints: usize,
     /// Retries allowed for a hundred first attempts.
     pub retry_percent: f64,
+}
+
+impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Recovering, Self::Probing, Self::Open];
+
+    /// As on the socket.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Recovering => "recovering",
+            Self::Probing => "probing",
+            Self::Open => "open",
+        }
+    }
 }
 
 impl ErrorReply {
@@ -319,6 +446,9 @@ mod tests {
             Reply::Status(Box::default()),
             Reply::Ledger(Box::default()),
             Reply::Policy(Box::default()),
+            Reply::Savings(Box::default()),
+            Reply::Propagation(Box::default()),
+            Reply::Backends(Box::default()),
             Reply::Exchanges(Page { rows: Vec::new(), next: 3, missed: 1 }),
             Reply::Flows(Vec::new()),
         ] {

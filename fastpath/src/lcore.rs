@@ -353,14 +353,7 @@ impl<P: Port> Lcore<P> {
     fn publish(&mut self) {
         let (now, totals) = (self.burst.packets.now, self.totals());
         let devices = || self.port.devices();
-        self.reports.publish(
-            now,
-            self.polls,
-            totals,
-            &self.latency,
-            self.decider.endpoints(),
-            devices,
-        );
+        self.reports.publish(now, self.polls, totals, &self.latency, &self.decider, devices);
         self.reports.publish_learnt(|| self.learnt());
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod desk;
 mod socket;
+mod standings;
 mod status;
 mod thread;
 

@@ -169,6 +169,12 @@ impl Breaker {
         matches!(self.state, State::Open { .. } | State::Probing { .. })
     }
 
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
     /// What it goes by.
     pub fn figures(&mut self, now: Nanos) -> Figures {
         let [answered, failed] = self.window.sums(now);

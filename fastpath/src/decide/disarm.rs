@@ -63,6 +63,12 @@ impl Disarm {
         self.until.is_none()
     }
 
+    /// Whether enforcement has ended itself, for whoever looks on.
+    #[must_use]
+    pub fn is_disarmed(&self, now: Nanos) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
     /// An exchange is over. Gives the reason when enforcement ends with it.
     pub fn ended(&mut self, side: Side, failed: bool, now: Nanos, policy: &Policy) -> Option<Harm> {
         let holdout = match side {

@@ -23,6 +23,7 @@ pub mod replica;
 pub mod side;
 pub mod standing;
 pub mod throttle;
+pub mod view;
 
 use std::collections::VecDeque;
 

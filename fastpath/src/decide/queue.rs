@@ -130,6 +130,12 @@ impl Queue {
         self.held.len()
     }
 
+    /// Since when the oldest has been held.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Nanos> {
+        self.held.iter().map(|held| held.since).min()
+    }
+
     /// Nothing is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::status;
+use super::{standings, status};
+use crate::decide::view::View;
 use crate::ipc::{
     EndpointRow, ErrorReply, FrameCounts, Latency, Page, PolicySummary, PortStatus, ROWS_MAX,
-    Reply, Request, Status,
+    Reply, Request, Standings, Status,
 };
 use crate::lcore::{Mode, Outlets};
 use crate::policy::handoff::Publisher;
@@ -23,6 +24,8 @@ use crate::port::DeviceReport;
 use crate::telemetry::Totals;
 use crate::telemetry::event::{Amendment, Event};
 use crate::telemetry::ledger::Ledger;
+use crate::telemetry::ledger::propagation::Propagation;
+use crate::telemetry::ledger::savings::Savings;
 use crate::telemetry::line::{EventLine, ExchangeLine, FlowLine};
 use crate::telemetry::report::Report;
 
@@ -34,6 +37,8 @@ pub struct Desk {
     snapshot: Option<Arc<Snapshot>>,
     revision: u64,
     ledger: Ledger,
+    savings: Savings,
+    propagation: Propagation,
     exchanges: Recent<ExchangeLine>,
     events: Recent<EventLine>,
     flows: VecDeque<FlowLine>,
@@ -64,6 +69,7 @@ struct Watched {
     /// What it told last, until its turn comes.
     next: Option<Event>,
     report: Option<Report>,
+    view: Option<View>,
     learnt: Option<Vec<(EndpointId, Learnt)>>,
     heard: Instant,
     silent: bool,
@@ -169,6 +175,7 @@ impl Desk {
         Self {
             mode,
             lcores: lcores.into_iter().map(|desk| Watched::new(desk, now)).collect(),
+            propagation: Propagation::new(window_seconds(snapshot.policy())),
             snapshot: Some(snapshot),
             revision: 1,
             started: Some(now),
@@ -215,9 +222,15 @@ impl Desk {
             Event::Exchange(exchange) => {
                 let line = ExchangeLine::new(exchange, names, snapshot);
                 self.ledger.add(&line);
+                self.savings.add(&line);
+                self.propagation.add(&line);
                 self.exchanges.push(line);
             }
-            Event::Signal(signal) => self.events.push(EventLine::new(signal, snapshot)),
+            Event::Signal(signal) => {
+                let line = EventLine::new(signal, snapshot);
+                self.savings.add_event(&line);
+                self.events.push(line);
+            }
             Event::Amendment(amendment) => {
                 match self.exchanges.amend(amendment, &mut self.ledger) {
                     Some(event) => self.events.push(event),
@@ -247,6 +260,12 @@ impl Desk {
             }
             Request::Events { after, limit } => Reply::Events(self.events.page(after, limit)),
             Request::Ledger => Reply::Ledger(Box::new(self.ledger.view())),
+            Request::Savings => Reply::Savings(Box::new(self.savings.view())),
+            Request::Propagation => {
+                let window = self.policy().map_or(0.0, window_seconds);
+                Reply::Propagation(Box::new(self.propagation.view(window)))
+            }
+            Request::Backends => Reply::Backends(Box::new(self.standings())),
             Request::Learnt => Reply::Learnt(self.learnt()),
             Request::Policy => Reply::Policy(Box::new(self.policy().cloned().unwrap_or_default())),
             Request::Apply { policy } => self.apply(*policy),
@@ -347,16 +366,28 @@ impl Desk {
         let Some(policy) = self.policy().filter(|_| self.reports().next().is_some()) else {
             return rows;
         };
-        let mut in_flight = [0_u64; ENDPOINTS_MAX];
-        for report in self.reports() {
-            in_flight.iter_mut().zip(report.in_flight).for_each(|(all, n)| *all += u64::from(n));
-        }
+        let in_flight = self.in_flight();
         let by_name: BTreeMap<&str, u64> =
             policy.endpoints.iter().map(|e| e.name.as_str()).zip(in_flight).collect();
         for row in &mut rows {
             row.in_flight = by_name.get(row.name.as_str()).copied();
         }
         rows
+    }
+
+    /// Exchanges that run, by endpoint.
+    fn in_flight(&self) -> [u64; ENDPOINTS_MAX] {
+        let mut in_flight = [0; ENDPOINTS_MAX];
+        for report in self.reports() {
+            in_flight.iter_mut().zip(report.in_flight).for_each(|(all, n)| *all += u64::from(n));
+        }
+        in_flight
+    }
+
+    fn standings(&self) -> Standings {
+        let views = self.lcores.iter().filter_map(|lcore| lcore.view.as_ref());
+        let endpoints = self.policy().map_or(&[][..], |policy| &policy.endpoints);
+        standings::of(views, endpoints, &self.in_flight())
     }
 
     fn policy_summary(&self) -> PolicySummary {
@@ -403,7 +434,7 @@ impl Desk {
 
 impl Watched {
     fn new(desk: LcoreDesk, now: Instant) -> Self {
-        Self { desk, next: None, report: None, learnt: None, heard: now, silent: false }
+        Self { desk, next: None, report: None, view: None, learnt: None, heard: now, silent: false }
     }
 
     /// Takes the latest report, and says when there has been none for long, or is one again.
@@ -411,6 +442,9 @@ impl Watched {
         if let Some(report) = self.desk.outlets.reports.take() {
             self.report = Some(report);
             self.heard = now;
+        }
+        if let Some(view) = self.desk.outlets.reports.take_view() {
+            self.view = Some(view);
         }
         let silent = now.duration_since(self.heard) > SILENCE_MAX;
         if silent != self.silent {
@@ -420,6 +454,11 @@ impl Watched {
             super::say(format_args!("lcore {index} {what}"));
         }
     }
+}
+
+/// A call that begins within this time after a failure follows it.
+fn window_seconds(policy: &Policy) -> f64 {
+    policy.limits.retry_window_ms as f64 / 1e3
 }
 
 #[cfg(test)]

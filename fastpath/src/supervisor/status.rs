@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::ipc::{FlowCounts, FrameCounts, Latency, LcoreStatus, PortStatus, Status};
+use crate::ipc::{ActCounts, FlowCounts, FrameCounts, Latency, LcoreStatus, PortStatus, Status};
 use crate::port::DeviceReport;
 use crate::telemetry::Totals;
 use crate::telemetry::reasons::{DropReason, PassReason};
@@ -34,6 +34,17 @@ pub(super) fn fill(status: &mut Status, totals: &Totals, late_amendments: u64) {
         both: flows.both,
         repeated_frames: flows.repeated_frames,
         repeated_bytes: flows.repeated_bytes,
+    };
+    let acts = totals.acts;
+    status.acts = ActCounts {
+        holds: acts.holds,
+        holds_refused: acts.holds_refused,
+        shaped: acts.shaped,
+        shaped_refused: acts.shaped_refused,
+        resets: acts.resets,
+        resets_refused: acts.resets_refused,
+        held_flows: acts.held_flows,
+        held_frames: acts.held_frames,
     };
     status.exchanges = totals.exchanges;
     status.events_lost = totals.events_lost;

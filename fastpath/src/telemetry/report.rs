@@ -11,7 +11,8 @@ use crossbeam::queue::ArrayQueue;
 
 use super::Totals;
 use super::latency::{Latency, Quantiles};
-use crate::decide::endpoint::EndpointStates;
+use crate::decide::Decider;
+use crate::decide::view::View;
 use crate::policy::learnt::Learnt;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 use crate::port::DeviceReport;
@@ -37,6 +38,7 @@ pub struct Report {
 pub struct ReportSender {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
+    views: Arc<ArrayQueue<View>>,
     declined: Arc<AtomicBool>,
     learnt: Arc<ArrayQueue<Vec<(EndpointId, Learnt)>>>,
     learnt_wanted: Arc<AtomicBool>,
@@ -49,29 +51,34 @@ pub struct ReportSender {
 pub struct ReportReceiver {
     report: Arc<ArrayQueue<Report>>,
     devices: Arc<ArrayQueue<Vec<DeviceReport>>>,
+    views: Arc<ArrayQueue<View>>,
     declined: Arc<AtomicBool>,
     learnt: Arc<ArrayQueue<Vec<(EndpointId, Learnt)>>>,
     learnt_wanted: Arc<AtomicBool>,
 }
 
-/// Quantiles and devices cost more than a copy, so they are looked up less often.
+/// Quantiles, devices and backends cost more than a copy, so they are looked up less often.
 const SLOW: Nanos = Nanos::from_secs(1);
 
 /// Both ends.
 #[must_use]
 pub fn channel() -> (ReportSender, ReportReceiver) {
     let (report, devices) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(1)));
+    let views = Arc::new(ArrayQueue::new(1));
     let declined = Arc::new(AtomicBool::new(false));
     let (learnt, learnt_wanted) = (Arc::new(ArrayQueue::new(1)), Arc::new(AtomicBool::new(false)));
     let receiver = ReportReceiver {
         report: Arc::clone(&report),
         devices: Arc::clone(&devices),
+        views: Arc::clone(&views),
         declined: Arc::clone(&declined),
         learnt: Arc::clone(&learnt),
         learnt_wanted: Arc::clone(&learnt_wanted),
     };
     let (slow, latency) = (Ticker::every(SLOW), Quantiles::default());
-    (ReportSender { report, devices, declined, learnt, learnt_wanted, slow, latency }, receiver)
+    let sender =
+        ReportSender { report, devices, views, declined, learnt, learnt_wanted, slow, latency };
+    (sender, receiver)
 }
 
 impl ReportSender {
@@ -82,7 +89,7 @@ impl ReportSender {
         polls: u64,
         totals: Totals,
         latency: &Latency,
-        endpoints: &EndpointStates,
+        decider: &Decider,
         devices: impl FnOnce() -> Vec<DeviceReport>,
     ) {
         if self.declined.load(Ordering::Relaxed) {
@@ -91,9 +98,10 @@ impl ReportSender {
         if self.slow.due(at) {
             self.latency = latency.quantiles();
             drop(self.devices.force_push(devices()));
+            drop(self.views.force_push(decider.view(at)));
         }
         let mut in_flight = [0; ENDPOINTS_MAX];
-        for (to, state) in in_flight.iter_mut().zip(endpoints.all()) {
+        for (to, state) in in_flight.iter_mut().zip(decider.endpoints().all()) {
             *to = state.in_flight;
         }
         let report = Report { at, polls, totals, latency: self.latency, in_flight };
@@ -137,6 +145,12 @@ impl ReportReceiver {
         learnt
     }
 
+    /// How backends and endpoints stood last, likewise.
+    #[must_use]
+    pub fn take_view(&self) -> Option<View> {
+        self.views.pop()
+    }
+
     /// The latest state of the devices, likewise.
     #[must_use]
     pub fn take_devices(&self) -> Option<Vec<DeviceReport>> {
@@ -147,13 +161,15 @@ impl ReportReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::Seed;
 
     #[test]
     fn no_report_is_made_once_it_is_declined() {
         let (mut sender, receiver) = channel();
+        let decider = Decider::for_slots(1, 1, Seed::Fixed(1));
         let mut publish = |at| {
-            let (latency, endpoints) = (Latency::default(), EndpointStates::default());
-            sender.publish(at, 1, Totals::default(), &latency, &endpoints, Vec::new);
+            let (latency, totals) = (Latency::default(), Totals::default());
+            sender.publish(at, 1, totals, &latency, &decider, Vec::new);
         };
         publish(Nanos(1));
         assert_eq!(receiver.take().map(|report| report.at), Some(Nanos(1)));

@@ -185,9 +185,12 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "supervisor",
         &[
+            // How the laws stand is told as it is.
+            "decide",
             "ipc",
             "lcore",
             "port",
+            "policy::endpoint",
             "policy::handoff",
             "policy::learnt",
             "policy::snapshot",
