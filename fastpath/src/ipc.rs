@@ -290,6 +290,7 @@ pub struct FlowCounts {
 
 /// What was done to flows, over all lcores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActCounts {
     /// Flows that were held.
     pub holds: u64,
@@ -311,6 +312,7 @@ pub struct ActCounts {
 
 /// How backends and endpoints stand, over all lcores: as of the last second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Standings {
     /// Backend addresses that have been called lately.
     pub backends: Vec<BackendRow>,
@@ -320,6 +322,7 @@ pub struct Standings {
 
 /// One backend address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackendRow {
     /// Its address.
     pub server: String,
@@ -347,6 +350,7 @@ pub struct BackendRow {
 
 /// One endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EndpointStanding {
     /// Its name.
     pub endpoint: String,
@@ -364,6 +368,7 @@ pub struct EndpointStanding {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// All goes.

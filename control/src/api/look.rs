@@ -92,6 +92,13 @@ pub(super) fn endpoints(daemon: &Daemon, _: &Call) -> Answer {
     json(&rows)
 }
 
+pub(super) fn backends(daemon: &Daemon, _: &Call) -> Answer {
+    let standings = daemon.ask(&Request::Backends, |reply| {
+        if let Reply::Backends(standings) = reply { Some(standings) } else { None }
+    })?;
+    json(&standings)
+}
+
 pub(super) fn clients(daemon: &Daemon, _: &Call) -> Answer {
     let rows = daemon.ask(&Request::Clients, |reply| {
         if let Reply::Clients(rows) = reply { Some(rows) } else { None }

@@ -1,7 +1,7 @@
 //! What can be asked, by whom, and what is answered: the one list that requests are dispatched by and
 //! the OpenAPI document is made from.
 
-use fastpath::ipc::{ClientRow, EndpointRow, LedgerView, Page, Status};
+use fastpath::ipc::{ClientRow, EndpointRow, LedgerView, Page, Standings, Status};
 use fastpath::telemetry::ledger::TenantRow;
 use fastpath::telemetry::ledger::propagation::PropagationView;
 use fastpath::telemetry::ledger::savings::SavingsView;
@@ -102,6 +102,13 @@ pub static ROUTES: &[Route] = &[
         &[],
         of::<Vec<EndpointRow>>,
         look::endpoints,
+    ),
+    get(
+        "/v1/backends",
+        "How backends and endpoints stand: limits, breakers, what is held",
+        &[],
+        of::<Standings>,
+        look::backends,
     ),
     get(
         "/v1/clients",

@@ -113,6 +113,7 @@ mod tests {
             class: Class::Normal,
             reason: Reason::ConcurrencyLimit,
             since: then,
+            began: then,
             until: Nanos::from_secs(30),
         };
         assert!(backend.queue.push(held, &mut Shares::default()));
