@@ -68,6 +68,10 @@ impl Port for Through {
         self.wire.build(bytes)
     }
 
+    fn frames(&self) -> Option<u32> {
+        self.wire.frames()
+    }
+
     fn counters(&self) -> &PortCounters {
         self.wire.counters()
     }

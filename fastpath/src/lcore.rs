@@ -138,6 +138,7 @@ impl<P: Port> Lcore<P> {
         let LcoreConfig { mode, clients, servers, seed, .. } = config;
         let flows = FlowTable::with_capacity(config.flows);
         let classifier = Classifier::new(config.names);
+        let room = HoldBounds::of(port.frames());
         let parser = Parser::for_flows(config.flows);
         let (reports, report_receiver) = channel();
         let outlets = Outlets {
@@ -159,7 +160,7 @@ impl<P: Port> Lcore<P> {
             parser,
             classifier,
             decider: Decider::for_slots(slots, config.lcores, seed),
-            shapers: Shapers::new(HoldBounds::default()),
+            shapers: Shapers::new(room),
             events,
             passes: Passes::default(),
             latency: Latency::default(),

@@ -175,6 +175,17 @@ fn the_bounds_of_the_policy_end_a_hold() {
 }
 
 #[test]
+fn no_more_is_held_than_the_policy_s_share_of_the_frames_that_the_port_has() {
+    let rule = Rules::default().hold;
+    let frames = |port, pool_percent| {
+        HoldBounds::of(port).with(&rules::HoldBounds { pool_percent, ..rule }).frames
+    };
+    assert_eq!(frames(Some(8192), 25.0), 2048);
+    assert_eq!(frames(Some(8192), 50.0), 4096);
+    assert_eq!(frames(None, 25.0), 16_384);
+}
+
+#[test]
 fn a_held_request_leaves_once_in_order_and_nothing_of_its_flow_overtakes_it() {
     let mut wire = open(HoldBounds::default());
     let now = wire.now;

@@ -31,8 +31,8 @@ impl<P: Port> Stages<P> {
     /// Nothing known, nothing held.
     pub(crate) fn new(port: P) -> Self {
         Self {
+            shapers: Shapers::new(HoldBounds::of(port.frames())),
             port,
-            shapers: Shapers::new(HoldBounds::default()),
             flows: FlowTable::with_capacity(FLOWS),
             burst: Burst::new(),
             parser: Parser::for_flows(FLOWS),

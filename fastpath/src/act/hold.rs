@@ -46,19 +46,26 @@ pub struct HoldBounds {
 impl Default for HoldBounds {
     /// Of a flow as much as an initial window of ten segments carries (RFC 6928).
     fn default() -> Self {
-        Self { flows: 4096, frames: POOL_FRAMES / 2, flow_frames: 32, flow_bytes: 15 * 1024 }
+        Self { flows: 4096, frames: FRAMES / 2, flow_frames: 32, flow_bytes: 15 * 1024 }
     }
 }
 
-/// Frames there are: those of a pool of the usual size.
-const POOL_FRAMES: u32 = 65_536;
+/// Frames there are where a port has no bound for them: those of memory.
+const FRAMES: u32 = 65_536;
 
 impl HoldBounds {
+    /// Room where a port has so many frames for this lcore: half of them. What is held is missing
+    /// where frames arrive.
+    #[must_use]
+    pub fn of(frames: Option<u32>) -> Self {
+        Self { frames: frames.map_or(FRAMES, |frames| frames.min(FRAMES)) / 2, ..Self::default() }
+    }
+
     /// These with what the policy says, as far as there is room for it.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of u32")]
     pub fn with(self, rule: &rules::HoldBounds) -> Self {
-        let share = (f64::from(POOL_FRAMES) * rule.pool_percent / 100.0) as u32;
+        let share = (2.0 * f64::from(self.frames) * rule.pool_percent / 100.0) as u32;
         Self { frames: share.min(self.frames), flow_bytes: rule.max_bytes, ..self }
     }
 }

@@ -77,6 +77,12 @@ pub trait Port {
     /// counts as made once it is in a burst.
     fn build(&mut self, bytes: &[u8]) -> Option<Self::Frame>;
 
+    /// Frames there are for the lcore of this port, on their way and held; `None` where there is no
+    /// such bound.
+    fn frames(&self) -> Option<u32> {
+        None
+    }
+
     /// Frames and bytes in and out, and every drop by reason, since the start.
     fn counters(&self) -> &PortCounters;
 

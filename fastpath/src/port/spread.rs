@@ -115,6 +115,14 @@ impl<P: Port> Port for LcorePort<P> {
         }
     }
 
+    fn frames(&self) -> Option<u32> {
+        match self {
+            Self::Own(port) => port.frames(),
+            Self::Distributor(distributor) => distributor.frames,
+            Self::Worker(worker) => worker.frames,
+        }
+    }
+
     fn counters(&self) -> &PortCounters {
         match self {
             Self::Own(port) => port.counters(),

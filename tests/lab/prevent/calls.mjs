@@ -22,7 +22,7 @@ const sleep = (s) => new Promise((done) => setTimeout(done, 1000 * s));
 function client(call) {
   const key = [call.client, call.replica].join();
   if (!pools.has(key)) {
-    const agent = new Agent({ connect: { ca, localAddress: call.client } });
+    const agent = new Agent({ localAddress: call.client, connect: { ca } });
     const ask = (url, init) => {
       const id = Number(new Headers(init.headers).get("x-lab-call"));
       attempts.set(id, (attempts.get(id) ?? 0) + 1);

@@ -41,6 +41,8 @@ pub struct DpdkPort {
     /// How frames are spread, and whether this lcore speaks for the devices.
     spread: Spread,
     first: bool,
+    /// Mbufs there are for its lcore.
+    frames: u32,
     counters: PortCounters,
 }
 
@@ -120,6 +122,7 @@ impl DpdkPort {
             .collect::<Result<_, DpdkError>>()?;
         let plan = Plan::of(&offers, config.lcores.max(1), config.pairs, config.spread_in_software);
         let pools = pools(&eal, &found, size, config.no_huge)?;
+        let frames = size.mbufs.saturating_mul(u32::try_from(pools.len()).unwrap_or(u32::MAX));
         let ports = match plan.spread {
             Spread::Single | Spread::Software => 1,
             Spread::ClientAddress | Spread::FiveTuple => usize::from(config.lcores),
@@ -143,6 +146,7 @@ impl DpdkPort {
                 pools: pools.into(),
                 pairs: config.pairs,
                 spread: plan.spread,
+                frames,
             },
         ))
     }
@@ -198,6 +202,10 @@ impl Port for DpdkPort {
         self.pools.first()?.frame(bytes)
     }
 
+    fn frames(&self) -> Option<u32> {
+        Some(self.frames)
+    }
+
     fn counters(&self) -> &PortCounters {
         &self.counters
     }
@@ -218,6 +226,8 @@ struct Shared {
     pools: Arc<[Mempool]>,
     pairs: bool,
     spread: Spread,
+    /// Mbufs of all pools.
+    frames: u32,
 }
 
 /// Gives each of so many ports a queue of every device each way, or one port all of them.
@@ -241,6 +251,7 @@ fn share(started: Vec<(Device, Queues)>, ports: usize, shared: &Shared) -> Vec<D
             next: 0,
             spread: shared.spread,
             first: index == 0,
+            frames: shared.frames / u32::try_from(ports).unwrap_or(u32::MAX),
             counters: PortCounters::default(),
         }
     };

@@ -25,6 +25,8 @@ use crate::time::Nanos;
 #[derive(Debug)]
 pub struct Distributor<P: Port> {
     inner: P,
+    /// Frames there are for each of the lcores.
+    pub(super) frames: Option<u32>,
     owners: Owners,
     /// What the port gave, before it is shared out.
     arrived: Burst<P::Frame>,
@@ -42,6 +44,8 @@ pub struct Distributor<P: Port> {
 /// Gets its frames from the distributor.
 #[derive(Debug)]
 pub struct Worker<F> {
+    /// As the distributor's.
+    pub(super) frames: Option<u32>,
     forth: Arc<Ring<F>>,
     back: Arc<Ring<F>>,
     shown: Arc<Shown>,
@@ -91,7 +95,10 @@ impl<P: Port> Distributor<P> {
             Lane { forth: ring(), back: ring(), out: 0 }
         };
         let lanes: Vec<Lane<P::Frame>> = (1..lcores).map(lane).collect();
+        let each = u32::try_from(lcores).unwrap_or(u32::MAX);
+        let frames = inner.frames().map(|frames| frames / each);
         let worker = |lane: &Lane<P::Frame>| Worker {
+            frames,
             forth: Arc::clone(&lane.forth),
             back: Arc::clone(&lane.back),
             shown: Arc::clone(&shown),
@@ -100,6 +107,7 @@ impl<P: Port> Distributor<P> {
         let workers = lanes.iter().map(worker).collect();
         let distributor = Self {
             counters: *inner.counters(),
+            frames,
             inner,
             owners: Owners::new(lcores, ends),
             arrived: Burst::new(),
