@@ -12,7 +12,23 @@ pub struct Asset {
 }
 
 /// All files there are.
-pub static ASSETS: &[Asset] = &[];
+pub static ASSETS: &[Asset] = &[
+    Asset {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        content: include_bytes!("../../assets/dashboard/index.html"),
+    },
+    Asset {
+        path: "/assets/dashboard.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_bytes!("../../assets/dashboard/dashboard.css"),
+    },
+    Asset {
+        path: "/assets/dashboard.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: include_bytes!("../../assets/dashboard/dashboard.js"),
+    },
+];
 
 /// The file at `path`.
 #[must_use]
