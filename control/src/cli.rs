@@ -85,6 +85,7 @@ Examples:
   fermata simulate docs/examples/scenarios/s1-capacity-cut.yaml
   fermata simulate s1.yaml --policy policy.yaml --seed 7 -o json | jq '.columns[].trigger'
   fermata simulate s1.yaml --out result/           the same as a page with charts
+  fermata simulate s1.yaml --seeds 5               medians over five seeds
 
 The same scenario, policy and seed give the same result to the byte. docs/simulate.md says what is simulated.")]
     Simulate(SimulateArgs),
@@ -229,6 +230,9 @@ pub struct SimulateArgs {
     /// What chance is made from
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Run so many seeds, from --seed on, and show the median, the least and the most of each figure
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1000), conflicts_with = "out")]
+    pub seeds: Option<u64>,
     /// Write simulation.html and simulation.json to this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -3,11 +3,14 @@
 //! there. Without the collapse it would prove nothing about a control that prevents it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use control::policy;
 use control::simulate::result::{ColumnResult, Run};
 use control::simulate::scenario::{Column, Scenario};
-use control::simulate::simulate;
+use control::simulate::{simulate, summarise};
+use fastpath::policy::snapshot::{Policy, RuleMode, Snapshot};
+use proptest::prelude::*;
 
 /// Eight slots, in the proportions of a model server; what follows is clients, faults and columns.
 const SERVER: &str = "
@@ -101,7 +104,7 @@ fn healthy_traffic_passes_the_data_plane_as_if_it_were_not_there() {
     assert_eq!(invariants.frames_sent, invariants.frames_arrived + invariants.frames_under_way);
     let text = |column: &ColumnResult| {
         let mut value = serde_json::to_value(column).unwrap();
-        for key in ["column", "agreement", "decisions"] {
+        for key in ["column", "agreement", "decisions", "signals"] {
             value[key] = serde_json::Value::Null;
         }
         value.to_string()
@@ -141,9 +144,91 @@ faults:
 
 #[test]
 fn a_seed_gives_the_same_document_to_the_byte_and_another_does_not() {
-    let text = |seed| serde_json::to_string(&run(&trigger(3, FAULTS[0]), seed)).unwrap();
+    let rest = trigger(3, FAULTS[0]).replace("oracle]", "oracle, lcore]");
+    let text = |seed| serde_json::to_string(&enforced(&rest, seed)).unwrap();
     assert_eq!(text(9), text(9));
     assert_ne!(text(9), text(10));
+}
+
+/// The catalogue, enforced for all clients but this share.
+fn enforcing(holdout_percent: f64) -> Policy {
+    let catalogue = Policy::catalogue().expect("it ships");
+    let mut policy = Policy { mode: RuleMode::Enforce, ..catalogue };
+    policy.rules.self_disarm.holdout_percent = holdout_percent;
+    policy
+}
+
+fn under(policy: Policy, rest: &str, seed: u64) -> Run {
+    let text = format!("name: small\nwarmup: 20s\npools:{SERVER}{rest}");
+    let scenario = Scenario::parse(Path::new("small.yaml"), &text).expect("it is valid");
+    simulate(&scenario, &Arc::new(Snapshot::compile(policy).expect("it is")), seed)
+}
+
+fn enforced(rest: &str, seed: u64) -> Run {
+    under(enforcing(0.0), rest, seed)
+}
+
+fn assert_invariants(column: &ColumnResult, of: &str) {
+    let invariants = &column.invariants;
+    assert!(invariants.frames_conserved, "{of}: {invariants:?}");
+    assert_eq!((invariants.frames_broken, invariants.resets_beside), (0, 0), "{of}");
+}
+
+#[test]
+fn an_enforced_policy_acts_within_its_bounds_and_leaves_healthy_traffic_alone() {
+    let cut = "{ pool: llm, at: 40s, for: 30s, kind: { cut: 0.1 } }";
+    for seed in [1, 2, 3] {
+        let rest = trigger(3, cut).replace("[none, fifo, budget, oracle]", "[lcore]");
+        let column = enforced(&rest, seed).columns.remove(0);
+        let invariants = &column.invariants;
+        assert_invariants(&column, &format!("seed {seed}"));
+        let longest = invariants.longest_hold_seconds.0;
+        assert!((1.0..31.0).contains(&longest), "seed {seed}: {longest} s");
+        let healthy = enforced(HEALTHY, seed);
+        let invariants = &healthy.column(Column::Lcore).unwrap().invariants;
+        assert_eq!((invariants.frames_dropped, invariants.frames_made), (0, 0), "seed {seed}");
+        assert!(invariants.longest_hold_seconds.0 < 0.01, "seed {seed}: {invariants:?}");
+    }
+}
+
+#[test]
+fn a_holdout_that_passes_a_queue_of_held_requests_does_not_disarm_what_holds_them() {
+    let cut = "{ pool: llm, at: 40s, for: 30s, kind: { cut: 0.25 } }";
+    let rest = trigger(3, cut).replace("[none, fifo, budget, oracle]", "[lcore]");
+    let column = under(enforcing(10.0), &rest, 1).columns.remove(0);
+    assert!(column.decisions.contains_key("hold: concurrency_limit"), "{:?}", column.decisions);
+    assert_eq!(column.signals.get("disarmed"), None, "{:?}", column.signals);
+    assert!(minute_after(&column) > 0.9, "{}", minute_after(&column));
+}
+
+#[test]
+fn a_rule_that_delays_what_a_server_has_room_for_is_disarmed() {
+    let rest = "duration: 500s
+columns: [lcore]
+clients:
+  - { name: agents, pool: llm, hosts: 60, timeout: 60s, children: 10, load: { utilisation: 0.4 } }
+";
+    let mut policy = enforcing(50.0);
+    let disarmed = |policy| {
+        let column = under(policy, rest, 1).columns.remove(0);
+        column.signals.get("disarmed").copied().unwrap_or(0)
+    };
+    assert_eq!(disarmed(policy.clone()), 0, "without a cap nothing waits");
+    policy.rules.fan_out.max_concurrent = Some(2);
+    assert!(disarmed(policy) > 0);
+}
+
+#[test]
+fn a_single_seed_is_one_of_those_that_a_summary_is_of() {
+    let rest = trigger(3, FAULTS[0]).replace("170s", "70s");
+    let text = format!("name: small\nwarmup: 20s\npools:{SERVER}{rest}");
+    let scenario = Scenario::parse(Path::new("small.yaml"), &text).unwrap();
+    let summary = summarise(&scenario, &policy::snapshot(None).unwrap(), 3..6);
+    assert_eq!(summary.seeds, [3, 4, 5]);
+    let waste = summary.columns[0].waste_share.unwrap();
+    let single = run(&rest, 4).columns[0].trigger.as_ref().unwrap().waste_share;
+    assert!(waste.least <= single && single <= waste.most);
+    assert!(waste.least <= waste.median && waste.median <= waste.most);
 }
 
 const FAULTS: [&str; 8] = [
@@ -188,4 +273,44 @@ fn the_scenarios_that_ship_are_valid() {
         count += 1;
     }
     assert!(count >= 9, "{count}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 6,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever a server does, whatever the wire loses, whatever the machine has no room for: frames are
+    /// conserved and whole, and what is not an AI endpoint is left alone. Where nothing is lost before a
+    /// reset, it lies at its sequence number.
+    #[test]
+    fn invariants_hold_whatever_fails(
+        fault in 0..FAULTS.len(),
+        whole in prop::option::of(Just(())),
+        loss in [0.0..0.03, 0.0..0.03],
+        exhausted in prop_oneof![Just(0.0), 0.0..1.0],
+        other in any::<bool>(),
+        seed in 1..1000_u64,
+    ) {
+        let rest = trigger(3, FAULTS[fault])
+            .replace("[none, fifo, budget, oracle]", "[lcore]")
+            .replace("170s", "62s");
+        let [lost, refused] = if whole.is_some() { [0.0; 2] } else { loss };
+        let wire = format!("wire: {{ lost: {lost}, refused: {refused}, exhausted: {exhausted} }}\n");
+        let host = if other { "    host: intranet.example\n" } else { "" };
+        let rest = format!("{host}{wire}{rest}");
+        let column = enforced(&rest, seed).columns.remove(0);
+        let invariants = &column.invariants;
+        prop_assert!(invariants.frames_conserved, "{invariants:?}");
+        prop_assert_eq!(invariants.frames_broken, 0);
+        prop_assert!(whole.is_none() || invariants.resets_beside == 0, "{invariants:?}");
+        prop_assert!(column.totals.completed > 0, "nothing passes: {invariants:?}");
+        if other {
+            prop_assert_eq!((invariants.frames_made, invariants.frames_held), (0, 0));
+            let passed = column.decisions.keys().all(|decision| decision.starts_with("pass"));
+            prop_assert!(passed, "{:?}", column.decisions);
+        }
+    }
 }

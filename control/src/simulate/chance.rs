@@ -22,6 +22,8 @@ pub(super) enum Purpose {
     Fault = 5,
     /// When a client leaves.
     Leave = 6,
+    /// What the wire does to a frame.
+    Wire = 7,
 }
 
 impl Chance {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fastpath::telemetry::event::{Event, Exchange, Outcome};
 use fastpath::time::Nanos;
+use serde::Serialize;
 
 use super::client::Call;
 use super::connection::Connection;
@@ -114,6 +115,7 @@ struct Log {
     running: HashMap<Id<Connection>, usize>,
     exchanges: Vec<agreement::Told>,
     decisions: BTreeMap<String, u64>,
+    signals: BTreeMap<String, u64>,
 }
 
 impl Ledger {
@@ -267,9 +269,15 @@ impl Ledger {
     pub(super) fn told(&mut self, events: impl Iterator<Item = Event>) {
         let Some(log) = &mut self.log else { return };
         for event in events {
-            if let Event::Exchange(exchange) = event {
-                log.exchanges.push(agreement::Told::new(&exchange));
-                *log.decisions.entry(decision(&exchange)).or_default() += 1;
+            match event {
+                Event::Exchange(exchange) => {
+                    log.exchanges.push(agreement::Told::new(&exchange));
+                    *log.decisions.entry(decision(&exchange)).or_default() += 1;
+                }
+                Event::Signal(signal) => {
+                    *log.signals.entry(word(&signal.kind)).or_default() += 1;
+                }
+                Event::Hello(_) | Event::Amendment(_) => {}
             }
         }
     }
@@ -282,6 +290,11 @@ impl Ledger {
     /// Exchanges by what was decided about them, and why.
     pub(super) fn decisions(&self) -> BTreeMap<String, u64> {
         self.log.as_ref().map(|log| log.decisions.clone()).unwrap_or_default()
+    }
+
+    /// What the data plane signalled, and how often.
+    pub(super) fn signals(&self) -> BTreeMap<String, u64> {
+        self.log.as_ref().map(|log| log.signals.clone()).unwrap_or_default()
     }
 
     fn second_of(&self, now: Nanos) -> usize {
@@ -298,11 +311,13 @@ impl Ledger {
 
 /// Verdict and reason in the words of the contract: `hold: over_retry_budget`.
 fn decision(exchange: &Exchange) -> String {
-    let word = |value: serde_json::Result<serde_json::Value>| {
-        value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-    };
-    let verdict = word(serde_json::to_value(exchange.verdict));
-    format!("{verdict}: {}", word(serde_json::to_value(exchange.reason)))
+    format!("{}: {}", word(&exchange.verdict), word(&exchange.reason))
+}
+
+/// The word of the contract.
+fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value);
+    value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 impl Ended {

@@ -7,6 +7,7 @@
 //!
 //! Everything is drawn from a seed. There is no clock, no thread and no network here.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ mod schedule;
 mod server;
 mod slab;
 mod stream;
+pub mod summary;
 mod table;
 mod tcp;
 mod tls;
@@ -40,6 +42,7 @@ mod world;
 
 use result::{ColumnResult, Run};
 use scenario::{Column, Scenario};
+use summary::Summary;
 use world::World;
 
 /// Runs a scenario and prints what came of it.
@@ -50,6 +53,14 @@ pub fn run(args: &SimulateArgs) -> Result<Done, Failure> {
     let scenario =
         Scenario::read(&args.scenario).map_err(|error| Failure::Scenario(Box::new(error)))?;
     let snapshot = policy::snapshot(args.policy.as_deref())?;
+    if let Some(count) = args.seeds {
+        let summary = summarise(&scenario, &snapshot, args.seed..args.seed.saturating_add(count));
+        match args.output {
+            Format::Json => output::print_json(&summary)?,
+            Format::Table => output::print_text(&summary.text())?,
+        }
+        return Ok(Done::Wholly);
+    }
     let result = simulate(&scenario, &snapshot, args.seed);
     if let Some(directory) = &args.out {
         let text = serde_json::to_string_pretty(&result).map_err(|e| Failure::Output(e.into()))?;
@@ -72,6 +83,13 @@ pub fn simulate(scenario: &Scenario, snapshot: &Arc<Snapshot>, seed: u64) -> Run
     }
     run.compare();
     run
+}
+
+/// Runs a scenario with each of these seeds.
+#[must_use]
+pub fn summarise(scenario: &Scenario, snapshot: &Arc<Snapshot>, seeds: Range<u64>) -> Summary {
+    let runs: Vec<Run> = seeds.map(|seed| simulate(scenario, snapshot, seed)).collect();
+    Summary::of(&runs)
 }
 
 fn simulate_column(

@@ -22,7 +22,7 @@ use fastpath::time::Nanos;
 use super::connection::Side;
 use super::frame::{self, Segment};
 use super::port::{CLIENTS, Line, SERVERS, SimPort};
-use super::scenario::Rtt;
+use super::scenario::{Rtt, Wire};
 
 /// The wire.
 pub(super) struct Network {
@@ -53,25 +53,19 @@ const POLL: Nanos = Nanos::from_micros(50);
 /// And this often while none do, so that its timers run.
 const IDLE_POLL: Nanos = Nanos::from_millis(1);
 
-/// Flows that the data plane of a small world has room for.
-const FLOWS_MIN: usize = 4096;
-
 impl Plane {
-    /// An `Lcore` with room for so many connections.
+    /// An `Lcore` with room for so many connections, on such a wire.
     pub(super) fn new(
         snapshot: Arc<Snapshot>,
         seed: u64,
         connections: usize,
+        wire: Wire,
     ) -> (Self, Rc<RefCell<Line>>) {
-        let (port, line) = SimPort::new();
+        let (port, line) = SimPort::new(wire, seed);
         let (publisher, subscriber) = handoff::channel(snapshot);
-        let flows = connections.next_power_of_two().max(FLOWS_MIN);
-        let config = LcoreConfig {
-            mode: Mode::Wire,
-            flows,
-            seed: Seed::Fixed(seed),
-            ..LcoreConfig::default()
-        };
+        let usual = LcoreConfig::default();
+        let flows = connections.next_power_of_two().max(usual.flows);
+        let config = LcoreConfig { mode: Mode::Wire, flows, seed: Seed::Fixed(seed), ..usual };
         let (lcore, outlets) = Lcore::new(port, config, subscriber);
         outlets.reports.decline();
         (Self { lcore, outlets, _publisher: publisher }, line)
@@ -176,6 +170,11 @@ impl Network {
     /// Frames between the ends that have not reached one.
     pub(super) fn under_way(&self) -> u64 {
         self.inbound.iter().chain(&self.outbound).map(|queue| queue.len() as u64).sum()
+    }
+
+    /// Frames that were lost on the way to the data plane.
+    pub(super) fn lost(&self) -> u64 {
+        self.line.borrow().lost
     }
 
     /// What the data plane has told since the last call.

@@ -45,7 +45,8 @@ pub struct ColumnResult {
     pub totals: TotalsResult,
     /// Around the trigger.
     pub trigger: Option<TriggerResult>,
-    /// Jain's index over the slot-seconds of the tenants, 1 is fair.
+    /// Jain's index over the slot-seconds of the tenants, each as a share of what max-min fairness gives
+    /// it; 1 is fair.
     pub jain: Figure,
     /// By tenant.
     pub tenants: Vec<TenantResult>,
@@ -57,6 +58,8 @@ pub struct ColumnResult {
     pub agreement: Option<Agreement>,
     /// Exchanges by what the data plane decided about them, and why.
     pub decisions: BTreeMap<String, u64>,
+    /// What the data plane signalled, and how often.
+    pub signals: BTreeMap<String, u64>,
 }
 
 /// Counts since the warm-up.
@@ -174,13 +177,15 @@ pub struct Invariants {
     pub frames_arrived: u64,
     /// Frames on the wire when the run ended.
     pub frames_under_way: u64,
+    /// Frames that the wire lost on the way to the data plane.
+    pub frames_lost: u64,
     /// Frames inside the data plane when the run ended.
     pub frames_held: u64,
     /// Frames the data plane dropped, each for a named reason.
     pub frames_dropped: u64,
     /// Frames the data plane made itself.
     pub frames_made: u64,
-    /// Sent and made are arrived, under way, held and dropped.
+    /// Sent and made are arrived, under way, lost, held and dropped.
     pub frames_conserved: bool,
     /// Frames that arrived broken, or with a wrong checksum.
     pub frames_broken: u64,
@@ -245,17 +250,20 @@ impl Run {
 impl ColumnResult {
     pub(super) fn new(column: Column, world: &World<'_>) -> Self {
         let (ledger, scenario) = (&world.ledger, world.scenario);
-        let taken = |tenant: &Tenant| tenant.useful + tenant.wasted;
+        let taken = ledger.tenants.iter().map(|tenant| tenant.useful + tenant.wasted);
+        let shares = taken.zip(fair_shares(world)).filter(|&(_, fair)| fair > 0.0);
+        let shares: Vec<f64> = shares.map(|(taken, fair)| taken / fair).collect();
         Self {
             column,
             totals: TotalsResult::new(ledger, scenario),
             trigger: TriggerResult::new(&ledger.steps, scenario),
-            jain: Figure(jain(&ledger.tenants.iter().map(taken).collect::<Vec<_>>())),
+            jain: Figure(jain(&shares)),
             tenants: ledger.tenants.iter().map(TenantResult::new).collect(),
             series: Series::new(&ledger.steps),
             invariants: Invariants::new(world),
             agreement: ledger.agreement(),
             decisions: ledger.decisions(),
+            signals: ledger.signals(),
         }
     }
 }
@@ -379,11 +387,13 @@ impl Invariants {
         let (held, dropped) = (port.held_frames, port.drops.total());
         let made = port.made_frames;
         let under_way = network.under_way();
-        let ends = network.arrived + under_way + held + dropped;
+        let lost = network.lost();
+        let ends = network.arrived + under_way + lost + held + dropped;
         Self {
             frames_sent: network.sent,
             frames_arrived: network.arrived,
             frames_under_way: under_way,
+            frames_lost: lost,
             frames_held: held,
             frames_dropped: dropped,
             frames_made: made,
@@ -402,6 +412,34 @@ fn percentiles(mut values: Vec<f32>) -> Option<[Figure; 2]> {
     values.sort_by(f32::total_cmp);
     let at = |share: usize| values.get((values.len().max(1) - 1) * share / 100).copied();
     Some([Figure(at(50)?.into()), Figure(at(99)?.into())])
+}
+
+/// Slot-seconds that max-min fairness gives each tenant: what its calls need, as far as that is no more
+/// than an equal share of what the others leave.
+fn fair_shares(world: &World<'_>) -> Vec<f64> {
+    let scenario = world.scenario;
+    let seconds = (scenario.duration.nanos() - scenario.warmup.nanos()).secs_f64();
+    let slots: f64 =
+        scenario.pools.iter().map(|p| f64::from(p.slots) * f64::from(p.replicas)).sum();
+    let mut needs = vec![0.0; world.ledger.tenants.len()];
+    for group in &world.groups {
+        let pool = &scenario.pools[group.pool];
+        let each = pool.prefill.nanos().secs_f64() + pool.decode.nanos().secs_f64();
+        needs[group.tenant] = world.ledger.tenants[group.tenant].offered as f64 * each;
+    }
+    max_min(&needs, slots * seconds)
+}
+
+/// Shares out `all`, none more than it needs.
+fn max_min(needs: &[f64], all: f64) -> Vec<f64> {
+    let mut by_need: Vec<usize> = (0..needs.len()).collect();
+    by_need.sort_by(|&a, &b| needs[a].total_cmp(&needs[b]));
+    let (mut left, mut shares) = (all, vec![0.0; needs.len()]);
+    for (served, &place) in by_need.iter().enumerate() {
+        shares[place] = needs[place].min(left / (needs.len() - served) as f64);
+        left -= shares[place];
+    }
+    shares
 }
 
 /// Jain's index: 1 where all have the same, 1/n where one has all.
@@ -423,6 +461,13 @@ mod tests {
     fn jains_index_is_one_for_equals_and_a_share_for_one_alone() {
         assert!((jain(&[3.0, 3.0, 3.0]) - 1.0).abs() < 1e-9);
         assert!((jain(&[9.0, 0.0, 0.0]) - 1.0 / 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nobody_is_given_more_than_it_needs_and_the_rest_is_shared_equally() {
+        assert_eq!(max_min(&[50.0, 1.0, 9.0], 30.0), [20.0, 1.0, 9.0]);
+        assert_eq!(max_min(&[50.0, 1.0, 90.0], 31.0), [15.0, 1.0, 15.0]);
+        assert_eq!(max_min(&[], 31.0), [0.0; 0]);
     }
 
     #[test]

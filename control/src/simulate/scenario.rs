@@ -34,6 +34,9 @@ pub struct Scenario {
     /// Round trips.
     #[serde(default)]
     pub rtt: Rtt,
+    /// What the wire and the machine of the data plane do to frames.
+    #[serde(default)]
+    pub wire: Wire,
     /// What is compared, each with the same arrivals and the same work.
     #[serde(default = "all_columns")]
     pub columns: Vec<Column>,
@@ -54,6 +57,21 @@ pub struct Rtt {
     pub client: Millis,
     /// To the servers.
     pub server: Millis,
+}
+
+/// What happens to frames at the data plane's port, as shares from 0 to 1. Other columns have no port.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wire {
+    /// Frames that are lost before the data plane has them.
+    #[serde(default)]
+    pub lost: f64,
+    /// Frames that it sends and that find the transmit queue full.
+    #[serde(default)]
+    pub refused: f64,
+    /// Frames of its own that it finds no buffer for.
+    #[serde(default)]
+    pub exhausted: f64,
 }
 
 /// Who decides about requests.

@@ -80,7 +80,7 @@ impl<'a> World<'a> {
     ) -> Self {
         let hosts: usize = scenario.clients.iter().map(|group| group.hosts as usize).sum();
         let plane = (column == Column::Lcore)
-            .then(|| Plane::new(Arc::clone(snapshot), seed, hosts.saturating_mul(2)));
+            .then(|| Plane::new(Arc::clone(snapshot), seed, 2 * hosts, scenario.wire));
         let mut replicas = Vec::new();
         let mut first_replica = Vec::new();
         for (place, pool) in scenario.pools.iter().enumerate() {

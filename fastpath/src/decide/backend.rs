@@ -130,6 +130,12 @@ impl Backends {
         self.places[..self.used].iter().map(|backend| backend.queue.len()).sum()
     }
 
+    /// Whether an endpoint has one backend at most.
+    #[must_use]
+    pub fn is_sole(&self, endpoint: EndpointId) -> bool {
+        self.places[..self.used].iter().filter(|b| b.endpoint == endpoint).nth(1).is_none()
+    }
+
     /// Whether one more of an endpoint's backends may be ejected, when at most this share of them is.
     #[must_use]
     pub fn may_eject(&self, endpoint: EndpointId, percent: f64) -> bool {

@@ -4,6 +4,7 @@ use super::breaker::Breaker;
 use super::budget::{Budget, Health};
 use super::disarm::Disarm;
 use super::guard::Guard;
+use super::patience::Patience;
 use crate::policy::snapshot::{ENDPOINTS_MAX, EndpointId};
 
 /// One endpoint.
@@ -17,6 +18,8 @@ pub struct EndpointState {
     pub breaker: Breaker,
     /// Its metastability guard.
     pub guard: Guard,
+    /// How long its clients wait.
+    pub patience: Patience,
     /// Whether rules may act on its clients.
     pub disarm: Disarm,
 }

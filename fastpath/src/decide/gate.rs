@@ -4,7 +4,8 @@
 //! are asked in turn; the first that would hold it and acts on its client does. What any of them would
 //! have done is noted with the exchange.
 
-use super::fair::Tenant;
+use super::breaker::Breaker;
+use super::fair::{Shares, Tenant};
 use super::limit::Judgement;
 use super::order::Order;
 use super::queue::{Class, Held, expires_at, release_at};
@@ -79,14 +80,18 @@ impl Decider {
         let place = place.or_else(|| self.backends.find_or_make(server, endpoint, at));
         let Some(place) = place else { return };
         let hash = self.sides.hash(peers.client);
+        let waited = exchange.is_some() && standing.decision.is_some_and(|d| d.hold.is_some());
         self.flows[flow.0 as usize] = Standing {
             backend: Some(place),
             client: hash,
             address: Some(peers.client),
             exchange,
             arrived: at,
+            began: if waited { standing.began } else { at },
             rerouted: standing.rerouted,
-            decision: standing.decision.filter(|_| exchange.is_some()),
+            decision: standing
+                .decision
+                .filter(|d| exchange.is_some() || d.verdict == Verdict::Reroute),
             ..Standing::default()
         };
         let hello = exchange.is_none();
@@ -132,6 +137,7 @@ impl Decider {
         if let Some(client) = standing.address {
             self.clients.touch(client, now).forwarded();
         }
+        self.shares.forwarded(Tenant::of(standing.client));
         standing.phase = Phase::Running;
         if standing.exchange.is_none() {
             standing.phase = Phase::Granted;
@@ -172,32 +178,41 @@ impl Decider {
         let backend = backends.at_mut(place);
         let judgement = backend.limit.judge(backend.queue.len(), now);
         let limited = scene.policy.rule_mode(Rule::Concurrency).enforces();
-        let room = judgement.admits || !limited;
+        let fair = scene.policy.rule_mode(Rule::FairShare).enforces();
+        let over: &Shares = shares;
+        let is_over = |held: &Held| fair && over.is_over(held.tenant);
         let draw = sides.draw();
         let throttled = !backend.throttle.admit(now, &rules.throttle, draw).admits;
         let guarded = scene.policy.rule_mode(Rule::Guard) != RuleMode::Off;
         let (streaming, breaker) = (backend.limit.streaming(), backend.breaker);
         let normal = backend.queue.normal();
+        let served_secs = backend.limit.served_secs();
+        let patience = endpoints.state_mut(backend.endpoint).patience;
+        let lasts = |held: &Held| patience.lasts(now.since(held.began), served_secs);
+        let has_room = |held: &Held| {
+            !limited || if is_over(held) { judgement.admits_over } else { judgement.admits }
+        };
         let mut may_go = |held: &Held| match held.reason {
             Reason::BreakerOpen => {
-                let endpoint = &endpoints.state_mut(held.endpoint).breaker;
-                [&breaker, endpoint].iter().all(|b| b.admits(now, &rules.breaker, draw))
+                let endpoint = endpoints.state_mut(held.endpoint).breaker;
+                let admits = |b: &&Breaker| b.admits(now, &rules.breaker, draw);
+                has_room(held) && [&breaker, &endpoint].iter().all(admits)
             }
             Reason::OverRetryBudget => {
                 let state = endpoints.state_mut(held.endpoint);
                 let terms = terms(state, scene, guarded, *lcores);
-                room && state.budget.left(now, &terms) >= 1.0
+                has_room(held) && state.budget.left(now, &terms) >= 1.0
             }
-            Reason::RetriesLast => room && normal == 0,
+            Reason::RetriesLast => has_room(held) && normal == 0,
             Reason::FanOut => {
                 let client = flows[held.flow.0 as usize].address;
                 let client = client.and_then(|client| clients.get(&client));
-                room && client.is_none_or(|client| client.admits(&rules.fan_out))
+                has_room(held) && client.is_none_or(|client| client.admits(&rules.fan_out))
             }
-            Reason::AdmissionControl => !throttled && room,
-            _ => room,
+            Reason::AdmissionControl => !throttled && has_room(held),
+            _ => has_room(held),
         };
-        let held = backend.queue.pop(streaming, shares, &mut may_go)?;
+        let held = backend.queue.pop(streaming, shares, lasts, &mut may_go)?;
         if held.reason == Reason::OverRetryBudget {
             let state = endpoints.state_mut(held.endpoint);
             let terms = terms(state, scene, guarded, *lcores);
@@ -213,7 +228,9 @@ impl Decider {
         let until = expires_at(at, longest, self.sides.draw());
         let Said { reason, class, .. } = *said;
         let tenant = Tenant::of(hash);
-        let held = Held { flow, endpoint, tenant, client: hash, class, reason, since: at, until };
+        let began = self.flows[flow.0 as usize].began;
+        let (client, since) = (hash, at);
+        let held = Held { flow, endpoint, tenant, client, class, reason, since, began, until };
         let room = self.orders.len() < ORDERS;
         if !room || !self.backends.at_mut(place).queue.push(held, &mut self.shares) {
             return false;
@@ -243,7 +260,7 @@ impl Decider {
                 Rule::Breaker => self.ask_breaker(asked, scene),
                 Rule::FanOut => self.ask_fan_out(asked, scene),
                 Rule::Throttle => self.ask_throttle(asked, scene),
-                Rule::Concurrency => self.ask_limit(asked),
+                Rule::Concurrency => self.ask_limit(asked, scene),
                 _ => None,
             };
             match said {
@@ -255,11 +272,14 @@ impl Decider {
         would
     }
 
-    fn ask_limit(&self, asked: &Asked) -> Option<Said> {
+    fn ask_limit(&self, asked: &Asked, scene: &Scene<'_>) -> Option<Said> {
         let backend = self.backends.at(asked.place);
         let judgement = backend.limit.judge(backend.queue.normal(), asked.at);
+        let fair = scene.policy.rule_mode(Rule::FairShare).enforces();
+        let over = fair && self.shares.is_over(Tenant::of(asked.hash));
+        let room = if over { judgement.admits_over } else { judgement.admits };
         // What is held already goes first.
-        let admits = judgement.admits && backend.queue.normal() == 0;
+        let admits = room && backend.queue.normal() == 0;
         if admits {
             return None;
         }

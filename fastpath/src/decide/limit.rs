@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use super::load::Loads;
 use crate::time::Nanos;
 
 /// Requests that wait at one backend and are followed; beyond it they count, and are not judged by.
@@ -44,8 +45,18 @@ const BASE_WINDOWS_MAX: usize = 128;
 /// D̂: mean of so many, smoothed by this.
 const DURATION_SAMPLES: u32 = 32;
 const DURATION_SMOOTHING: f64 = 0.2;
+/// A response that takes this many D̂ is a long one.
+const LONG_ANSWER: f64 = 3.0;
 /// p̂/D̂ while D̂ is not known.
 const SHARE_DEFAULT: f64 = 0.1;
+/// What X̂ may show for each that B does: the slots that come back together after a cut give many first
+/// bytes at once, and no more than once.
+const RAMP: f64 = 2.0;
+/// Nothing is held before so many seconds' work waits beyond W\*; what is held already goes by W\*.
+const START_SECS: f64 = 1.0;
+/// κ and W0 for a tenant that has more than its share: a queue for others is not left to it.
+const KAPPA_OVER: f64 = 1.3;
+const WAITING_FREE_OVER: f64 = 1.0;
 /// Hard cap: this many times the peak without evidence, which decays over so long.
 const CAP_PEAKS: f64 = 2.0;
 const PEAK_DECAY_SECS: f64 = 600.0;
@@ -93,8 +104,10 @@ pub struct Limit {
     base: Base,
     duration: Duration,
     guard: Guard,
-    /// Npk.
+    /// Npk, and N at the latest tick, if that was without evidence.
     peak: f64,
+    sampled: Option<f64>,
+    loads: Loads,
     ceiling: Option<Ceiling>,
     cap_min: f64,
     ticks: u32,
@@ -168,6 +181,8 @@ struct Guard {
 pub struct Judgement {
     /// Whether one more may go.
     pub admits: bool,
+    /// Whether one more may go of a tenant that has more than its share, beside others.
+    pub admits_over: bool,
     /// Q: waiting requests that were not overtaken.
     pub waiting: usize,
     /// W\*: how many may wait; `None` while p̂ is not known.
@@ -201,6 +216,8 @@ impl Limit {
             duration: Duration::default(),
             guard: Guard::new(),
             peak: 0.0,
+            sampled: None,
+            loads: Loads::default(),
             ceiling: None,
             cap_min: CAP_MIN / f64::from(lcores.max(1)),
             ticks: 0,
@@ -218,6 +235,7 @@ impl Limit {
         (self.overtaken, self.unlisted, self.streaming) = (0, 0, 0);
         (self.duration, self.guard) = (Duration::default(), Guard::new());
         (self.peak, self.ticks, self.scale, self.ceiling) = (0.0, 0, 1.0, None);
+        (self.sampled, self.loads) = (None, Loads::default());
     }
 
     /// Whether one more may go, while so many are held here already.
@@ -228,12 +246,19 @@ impl Limit {
         let waiting_max = self.waiting_max(stall, now);
         let ceiling = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.in_flight);
         let in_flight_max = self.cap().min(ceiling);
-        let crowded = waiting_max.is_some_and(|max| waiting as f64 >= max);
+        let crowded = |max: f64| waiting as f64 >= max;
         let below_cap = (in_flight as f64) < in_flight_max;
+        let rate_per_sec = self.rate(self.wide(now), now);
         // Nothing is held before there is evidence; what is held goes in its turn.
-        let admits = below_cap && !(crowded && (held > 0 || evidence));
+        let holds = waiting_max.is_some_and(|max| {
+            let start = if stall { 0.0 } else { START_SECS * rate_per_sec };
+            if held > 0 { crowded(max) } else { evidence && crowded(max + start) }
+        });
+        let over = waiting_max.map(over).filter(|_| held > 0 || evidence);
+        let below_peak = (in_flight as f64) < self.peak.max(self.cap_min).min(in_flight_max);
         Judgement {
-            admits,
+            admits: below_cap && !holds,
+            admits_over: below_peak && !holds && !over.is_some_and(crowded),
             waiting,
             waiting_max,
             in_flight,
@@ -241,7 +266,7 @@ impl Limit {
             evidence,
             stall,
             base_secs: self.base.secs,
-            rate_per_sec: self.rate(self.wide(now), now),
+            rate_per_sec,
         }
     }
 
@@ -312,10 +337,12 @@ impl Limit {
         if held == 0 && !evidence {
             self.base.clean_secs += TICK.secs_f64();
         }
+        self.loads.tick(evidence && held > 0, now);
         self.peak *= (-TICK.secs_f64() / PEAK_DECAY_SECS).exp();
-        if self.ticks.is_multiple_of(4) && !evidence {
-            self.peak = self.peak.max(self.in_flight() as f64);
-        }
+        // A herd is there before its evidence is: one sample shows no peak.
+        let sample = Some(self.in_flight() as f64).filter(|_| !evidence);
+        let both = self.sampled.zip(sample).map_or(0.0, |(a, b)| a.min(b));
+        (self.peak, self.sampled) = (self.peak.max(both), sample);
         let cap = self.cap();
         if let Some(ceiling) = &mut self.ceiling {
             let more = CEILING_GROWTH * ceiling.in_flight + CEILING_MORE;
@@ -326,6 +353,19 @@ impl Limit {
         }
         self.base.smoothed += 0.2 * (self.base.latest - self.base.smoothed);
         self.guard.tick(held, &self.base, now);
+    }
+
+    /// Whether the backend queued and requests were held for it around `then`, or nobody remembers.
+    #[must_use]
+    pub fn was_loaded(&self, then: Nanos) -> bool {
+        self.loads.was_loaded(then)
+    }
+
+    /// Seconds from forwarding in which nearly every response ends: p̂, and three times D̂, as a tenth of
+    /// all answers is longer than twice the mean.
+    #[must_use]
+    pub fn served_secs(&self) -> f64 {
+        self.base.secs.unwrap_or(0.0) + LONG_ANSWER * self.duration.secs.unwrap_or(0.0)
     }
 
     /// p̂, seconds.
@@ -361,7 +401,11 @@ impl Limit {
         let base = self.base.secs?;
         let share = self.duration.secs.map_or(SHARE_DEFAULT, |secs| (base / secs).min(1.0));
         let rate = self.rate(self.wide(now), now);
-        let taken = (rate * base).max(share * f64::from(self.streaming));
+        let streams = share * f64::from(self.streaming);
+        // By Little's law both are the same once it is steady.
+        let steady = self.duration.secs.is_some() && share < 1.0;
+        let most = if steady { RAMP * streams } else { f64::INFINITY };
+        let taken = (rate * base).min(most).max(streams);
         let taken = if stall { 0.0 } else { taken };
         let probe = if self.guard.probing { PROBE } else { 1.0 };
         Some((KAPPA * self.guard.gain * probe * taken + WAITING_FREE) * self.scale)
@@ -431,6 +475,11 @@ impl Limit {
             self.unlisted = self.unlisted.saturating_sub(1);
         }
     }
+}
+
+/// W\* of a tenant that has more than its share, for the W\* of the others.
+fn over(waiting_max: f64) -> f64 {
+    (waiting_max - WAITING_FREE).max(0.0) * KAPPA_OVER / KAPPA + WAITING_FREE_OVER
 }
 
 impl Base {

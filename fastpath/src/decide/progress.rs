@@ -15,7 +15,7 @@ use crate::detect::{Clients, Judged};
 use crate::exchange::Edge;
 use crate::exchange::h1::Facts;
 use crate::exchange::mux::MuxEdge;
-use crate::policy::rules::Rule;
+use crate::policy::rules::{Breaker, Rule};
 use crate::policy::snapshot::RuleMode;
 use crate::telemetry::event::{
     Decision, Event, EventSender, ExchangeId, Outcome, Reason, Signal, SignalKind, Verdict,
@@ -89,21 +89,30 @@ impl Decider {
         events: &mut EventSender,
     ) {
         let rules = &scene.policy.policy().rules;
+        // Where nothing else answers, a probe goes as often as at first: its failure costs one request.
+        let base = rules.breaker.base_ejection_time_ms;
+        let alone = Breaker { max_ejection_time_ms: base, ..rules.breaker };
         for judged in clients.judged() {
             let Some(endpoint) = judged.endpoint else { continue };
             let (now, took) = (judged.end, judged.end.since(judged.start));
+            if judged.outcome == Outcome::ClientAbort {
+                let waited = scene.now.since(judged.start);
+                self.endpoints.state_mut(endpoint).patience.gave_up(waited);
+            }
             let answer = (Answer::of(judged.outcome), took);
             let draw = self.sides.draw();
             let state = self.endpoints.state_mut(endpoint);
-            state.breaker.ended(answer, now, &rules.breaker, true, draw);
+            state.breaker.ended(answer, now, &alone, true, draw);
             if judged.outcome == Outcome::Complete {
                 state.guard.completed();
             }
             let server = (judged.peers.server, judged.peers.server_port);
             let may = self.backends.may_eject(endpoint, rules.breaker.max_ejection_percent);
+            let sole = self.backends.is_sole(endpoint);
             if let Some(place) = self.backends.find_or_make(server, endpoint, now) {
                 let backend = self.backends.at_mut(place);
-                backend.breaker.ended(answer, now, &rules.breaker, may, draw);
+                let rule = if sole { &alone } else { &rules.breaker };
+                backend.breaker.ended(answer, now, rule, may, draw);
                 if judged.outcome == Outcome::Throttled {
                     backend.limit.throttled(now);
                 }
@@ -126,16 +135,19 @@ impl Decider {
         let share = rules.enforce_percent / 100.0;
         let Some(side) = Sides::of(hash, share, &rules.self_disarm) else { return };
         let failed = judged.outcome.invites_retry();
+        // Whoever is let past a full server takes another's turn: that compares nothing.
+        let server = (judged.peers.server, judged.peers.server_port);
+        let loaded = |place| self.backends.at(place).limit.was_loaded(judged.start);
+        if self.backends.known(server).is_none_or(loaded) {
+            return;
+        }
         let disarm = &mut self.endpoints.state_mut(endpoint).disarm;
         let mut harm = disarm.ended(side, failed, judged.end, &rules.self_disarm);
         let standing = &self.flows[judged.flow.0 as usize];
-        if let (Some(first), Some(place)) = (standing.first_byte, standing.backend) {
-            let limit = &self.backends.at(place).limit;
-            let healthy = limit.base_secs().is_some() && !limit.judge(0, judged.end).evidence;
+        let is_its = standing.exchange.is_none_or(|id| id == judged.id);
+        if let (Some(first), true, true) = (standing.first_byte, is_its, harm.is_none()) {
             let wait = first.since(standing.arrived);
-            if healthy && harm.is_none() {
-                harm = disarm.first_byte(side, wait, judged.end, &rules.self_disarm);
-            }
+            harm = disarm.first_byte(side, wait, judged.end, &rules.self_disarm);
         }
         if let Some(Harm::Failures(value) | Harm::Latency(value)) = harm {
             events.send(Event::Signal(Signal {
@@ -239,10 +251,14 @@ impl Decider {
     /// The request of a flow is over, or nobody waits for it.
     pub(super) fn finish(&mut self, flow: FlowId, now: Nanos) {
         let standing = &mut self.flows[flow.0 as usize];
-        (standing.phase, standing.exchange) = (Phase::Idle, None);
+        standing.phase = Phase::Idle;
+        if standing.exchange.take().is_some() {
+            standing.decision = None;
+        }
         let (Some(place), Some(ticket)) = (standing.backend, standing.ticket.take()) else {
             return;
         };
+        self.shares.ended(Tenant::of(standing.client));
         let backend = self.backends.at_mut(place);
         let held = backend.queue.normal();
         backend.limit.ended(ticket, standing.first_byte, held, now);
@@ -356,6 +372,7 @@ impl Decider {
                 let place = place.or_else(|| self.backends.find_or_make(server, endpoint, at));
                 let Some(place) = place else { return };
                 self.clients.touch(peers.client, at).forwarded();
+                self.shares.forwarded(Tenant::of(self.sides.hash(peers.client)));
                 (place, self.backends.at_mut(place).limit.forwarded(at))
             }
         };
@@ -379,6 +396,7 @@ impl Decider {
         if let Some(client) = self.clients.get_mut(&stream.client) {
             client.ended();
         }
+        self.shares.ended(Tenant::of(self.sides.hash(stream.client)));
         self.release(stream.backend, scene);
     }
 

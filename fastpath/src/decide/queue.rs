@@ -1,7 +1,8 @@
 //! Hold queue of one backend address (law A2): which held request goes next.
 //!
-//! The least served tenant first (deficit round robin with a quantum of one request; by what it cost
-//! where fair share is on), and of its requests the oldest, as long as few are held: then the newest.
+//! What can still be answered before its client gives up goes first; of that the least served tenant's
+//! (deficit round robin with a quantum of one request; by what it cost where fair share is on), and of
+//! its requests the oldest, as long as few are held: then the newest.
 //! A queue that is served in its order alone is itself metastable: once it is longer than clients
 //! wait, all that comes out of it was given up. Every hold ends by itself: `act` forwards it at
 //! [`Held::until`].
@@ -13,7 +14,7 @@ use crate::telemetry::event::Reason;
 use crate::time::Nanos;
 
 /// Requests one backend can have held; the next is forwarded, and counted.
-pub const HELD_MAX: usize = 1024;
+pub const HELD_MAX: usize = 4096;
 /// In order of arrival while no more than this share of the limit is held.
 const FIFO_SHARE: f64 = 0.5;
 /// L while little streams.
@@ -38,6 +39,8 @@ pub struct Held {
     pub reason: Reason,
     /// Since when.
     pub since: Nanos,
+    /// Since when its client waits: its ClientHello may have been held before.
+    pub began: Nanos,
     /// Until when at most.
     pub until: Nanos,
 }
@@ -85,25 +88,28 @@ impl Queue {
     }
 
     /// Takes the request that goes next, of those that `may_go`, at a backend where so many stream.
+    /// `lasts`: whether its client will still be there for the answer.
     pub fn pop(
         &mut self,
         streaming: u32,
         shares: &Shares,
+        lasts: impl Fn(&Held) -> bool,
         mut may_go: impl FnMut(&Held) -> bool,
     ) -> Option<Held> {
         let in_order = self.held.len() as f64 <= FIFO_SHARE * f64::from(streaming).max(LIMIT_MIN);
-        let mut next: Option<(usize, Class, f64)> = None;
+        let mut next: Option<(usize, (Class, bool, f64))> = None;
         for (place, held) in self.held.iter().enumerate() {
-            let rank = (held.class, shares.served(held.tenant));
-            let before = next.is_none_or(|(_, class, served)| {
-                let order = rank.0.cmp(&class).then(rank.1.total_cmp(&served));
+            let rank = (held.class, !lasts(held), shares.served(held.tenant));
+            let before = next.is_none_or(|(_, (class, late, served))| {
+                let order = rank.0.cmp(&class).then(rank.1.cmp(&late));
+                let order = order.then(rank.2.total_cmp(&served));
                 order.is_lt() || (order.is_eq() && !in_order)
             });
             if before && may_go(held) {
-                next = Some((place, rank.0, rank.1));
+                next = Some((place, rank));
             }
         }
-        next.map(|(place, ..)| self.take(place))
+        next.map(|(place, _)| self.take(place))
     }
 
     /// Takes what is held of a flow: it has left, or its time was over.
@@ -173,6 +179,7 @@ mod tests {
             class,
             reason: Reason::ConcurrencyLimit,
             since: Nanos::from_millis(flow.into()),
+            began: Nanos::from_millis(flow.into()),
             until: Nanos::MAX,
         }
     }
@@ -187,7 +194,7 @@ mod tests {
 
     fn order(queue: &mut Queue, shares: &mut Shares, streaming: u32) -> Vec<u32> {
         std::iter::from_fn(|| {
-            let held = queue.pop(streaming, shares, |_| true)?;
+            let held = queue.pop(streaming, shares, |_| true, |_| true)?;
             shares.charge(held.tenant, 1.0);
             Some(held.flow.0)
         })
@@ -201,6 +208,14 @@ mod tests {
         assert_eq!(order(&mut few, &mut shares, 64), [1, 2, 3, 4]);
         let (mut many, mut shares) = queue(&waiting);
         assert_eq!(order(&mut many, &mut shares, 0), [4, 3, 1, 2], "two are few again");
+    }
+
+    #[test]
+    fn whoever_leaves_before_its_answer_waits_for_those_that_stay() {
+        let (mut queue, shares) = queue(&[1, 2, 3].map(|n| (n, 7, Class::Normal)));
+        let mut pop = || queue.pop(64, &shares, |held| held.flow.0 > 1, |_| true);
+        let order = [pop(), pop(), pop()].map(|held| held.map(|held| held.flow.0));
+        assert_eq!(order, [Some(2), Some(3), Some(1)]);
     }
 
     #[test]
@@ -227,10 +242,10 @@ mod tests {
         let (mut queue, mut shares) = queue(&[(1, 1, Class::Normal), (2, 1, Class::Normal)]);
         assert_eq!(queue.remove(FlowId(1)).map(|held| held.flow), Some(FlowId(1)));
         assert!(queue.remove(FlowId(1)).is_none());
-        for n in 0..2048 {
+        for n in 0..5000 {
             queue.push(held(n + 10, 1, Class::Normal), &mut shares);
         }
-        assert_eq!((queue.len(), queue.refused), (HELD_MAX, 1025));
+        assert_eq!((queue.len(), queue.refused), (HELD_MAX, 5001 - HELD_MAX as u64));
     }
 
     proptest::proptest! {

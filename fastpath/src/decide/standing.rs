@@ -24,6 +24,8 @@ pub struct Standing {
     pub exchange: Option<ExchangeId>,
     /// When its request arrived here.
     pub arrived: Nanos,
+    /// Since when its client waits: the ClientHello before it may have been held.
+    pub began: Nanos,
     /// When it was let through.
     pub forwarded: Nanos,
     /// When its response began.

@@ -50,6 +50,7 @@ impl Rig {
             class: Class::Normal,
             reason: Reason::ConcurrencyLimit,
             since,
+            began: since,
             until: Nanos::from_secs(5),
         };
         let Decider { backends, shares, .. } = &mut rig.decider;

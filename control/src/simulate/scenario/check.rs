@@ -1,6 +1,6 @@
 //! What the types of a scenario cannot say: values that fit together.
 
-use super::{Fault, FaultKind, Group, Load, Pool, Scenario};
+use super::{Fault, FaultKind, Group, Load, Pool, Scenario, Wire};
 
 /// What a check found wrong: the path within the document, and the message.
 type Wrong = (String, String);
@@ -28,6 +28,14 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
             "columns",
             "nothing is compared; expected one of none, fifo, budget, oracle, lcore",
         );
+    }
+    let Wire { lost, refused, exhausted } = scenario.wire;
+    for (share, path) in
+        [(lost, "wire.lost"), (refused, "wire.refused"), (exhausted, "wire.exhausted")]
+    {
+        if !(0.0..=1.0).contains(&share) {
+            return wrong(path, "expected a share from 0 to 1");
+        }
     }
     for (place, pool) in scenario.pools.iter().enumerate() {
         let twice = scenario.pools[..place].iter().any(|other| other.name == pool.name);
