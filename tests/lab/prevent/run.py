@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,7 @@ class Host:
         for namespace, outer in ((CLIENT, ENDS[0]), (SERVER, ENDS[1])):
             subprocess.run(["ip", "netns", "delete", namespace], capture_output=True)
             subprocess.run(["ip", "link", "delete", outer], capture_output=True)
+            shutil.rmtree("/etc/netns/" + namespace, ignore_errors=True)
 
 
 def name(replica):
