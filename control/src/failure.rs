@@ -133,20 +133,7 @@ impl Failure {
                 None,
             ),
             Self::Policy(error) => error.reply(),
-            Self::Scenario(error) => {
-                let ErrorReply { message, path, hint, .. } = error.reply();
-                match **error {
-                    DocumentError::Unreadable(_, ref error) => reply(
-                        "unreadable_scenario",
-                        format!("the scenario cannot be read: {error}"),
-                        path,
-                        Some("docs/examples/scenarios has some to start from"),
-                    ),
-                    DocumentError::Invalid { .. } => {
-                        reply("invalid_scenario", message, path, hint.as_deref())
-                    }
-                }
-            }
+            Self::Scenario(error) => cannot_simulate(error),
             Self::Link(error) => error.reply(),
             Self::Export(error) => error.reply(),
             Self::Write(path, error) => reply(
@@ -167,6 +154,21 @@ impl Failure {
                 None,
                 Some("`fermata top --once` prints one frame and needs no terminal"),
             ),
+        }
+    }
+}
+
+fn cannot_simulate(error: &DocumentError) -> ErrorReply {
+    let ErrorReply { message, path, hint, .. } = error.reply();
+    match error {
+        DocumentError::Unreadable(_, error) => ErrorReply {
+            code: "unreadable_scenario".to_owned(),
+            message: format!("the scenario cannot be read: {error}"),
+            path,
+            hint: Some("docs/examples/scenarios has some to start from".to_owned()),
+        },
+        DocumentError::Invalid { .. } => {
+            ErrorReply { code: "invalid_scenario".to_owned(), message, path, hint }
         }
     }
 }

@@ -143,6 +143,14 @@ fn a_closed_flow_leaves_before_one_that_is_open() {
 }
 
 #[test]
+fn neighbouring_ports_find_places_under_every_seed() {
+    for _ in 0..500 {
+        let mut table = FlowTable::with_capacity(100);
+        assert!((0..100).all(|n| table.open(key(n), true, Nanos::ZERO).is_some()));
+    }
+}
+
+#[test]
 fn idle_flows_expire_within_a_round() {
     let mut table = FlowTable::with_capacity(100);
     (0..100).for_each(|n| assert!(table.open(key(n), true, Nanos::ZERO).is_some()));
