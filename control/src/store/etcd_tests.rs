@@ -54,6 +54,21 @@ impl Etcd {
         assert!(Command::new("kill").args([signal, &pid]).status().is_ok_and(|s| s.success()));
     }
 
+    /// Stops it, and returns when each of its threads has stopped: until then one may answer.
+    fn stop(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let state = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat"));
+        let is_stopped =
+            |stat: String| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T'));
+        while !std::fs::read_dir(&tasks)
+            .expect("it is there")
+            .all(|task| task.and_then(state).is_ok_and(is_stopped))
+        {
+            std::thread::yield_now();
+        }
+    }
+
     /// Ends it without a word, and starts it again with what it has on disk.
     fn kill_and_restart(&mut self) {
         self.process.kill().expect("it runs");
@@ -148,7 +163,7 @@ fn what_was_committed_outlasts_a_kill_and_a_partition() {
     add(&store, "one").unwrap();
     etcd.kill_and_restart();
     assert_eq!(current(&store).unwrap(), "one");
-    etcd.signal("-STOP");
+    etcd.stop();
     let error = store.load().unwrap_err().reply();
     assert_eq!(error.code, "store_unusable");
     assert!(add(&store, "lost").is_err(), "nothing is said to be stored that is not");
