@@ -105,36 +105,34 @@ def leave_abruptly(port):
     return leave(port, True)
 
 
-def pace(port):
-    """A paced client takes as long as its rate says, and its server has all of it."""
+def upload(port, size):
+    """Sends so many bytes and reads them at the server: seconds, and segments that were sent again."""
     client, server = connect(port)
-    size = 60_000
     began = time.monotonic()
-    sender = threading.Thread(target=client.sendall, args=(b"p" * size,))
+    sender = threading.Thread(target=client.sendall, args=(b"u" * size,))
     sender.start()
     read(server, size)
     took = time.monotonic() - began
     sender.join()
-    check(took > 0.9 * size / PACE, "took %.2f s, wanted %.2f" % (took, size / PACE))
     again = retransmitted(client)
     close(client, server, port)
+    return took, again
+
+
+def pace(port):
+    """A paced client takes as long as its rate says, and its server has all of it."""
+    size = 60_000
+    took, again = upload(port, size)
+    check(took > 0.9 * size / PACE, "took %.2f s, wanted %.2f" % (took, size / PACE))
     return "%d bytes in %.2f s at %d bytes/s; %d retransmissions" % (size, took, PACE, again)
 
 
 def police(port):
     """What a policed client sends too fast is lost, its kernel sends it again, and its server has all of it."""
-    client, server = connect(port)
     size = 80_000
-    began = time.monotonic()
-    sender = threading.Thread(target=client.sendall, args=(b"p" * size,))
-    sender.start()
-    read(server, size)
-    took = time.monotonic() - began
-    sender.join()
-    again = retransmitted(client)
+    took, again = upload(port, size)
     check(again > 0, "nothing was lost")
     check(took > 0.5 * size / POLICE, "took %.2f s: it was not policed" % took)
-    close(client, server, port)
     return "%d bytes in %.2f s at %d bytes/s; %d retransmissions" % (size, took, POLICE, again)
 
 

@@ -81,7 +81,7 @@ pub(super) const VISIBILITY: Element = own(15, "visibility", Type::Unsigned8);
 pub(super) const ENDPOINT: Element = own(16, "endpointName", Type::String);
 pub(super) const TENANT: Element = own(17, "tenantName", Type::String);
 
-/// The elements of the enterprise.
+/// The elements of the enterprise, in the order in which the records of exchanges have them.
 pub const ENTERPRISE_ELEMENTS: [Element; 17] = [
     EXCHANGE,
     RETRY_OF,

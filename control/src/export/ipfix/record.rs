@@ -6,10 +6,9 @@ use fastpath::telemetry::event::{Outcome, Reason, Verdict, Visibility, Waste};
 use fastpath::telemetry::line::{EventLine, ExchangeLine};
 
 use super::element::{
-    ATTEMPT, DESTINATION_PORT, DESTINATION_V4, DESTINATION_V6, ENDPOINT, ENFORCED, EXCHANGE,
-    Element, FIRST_BYTE, FLOW_END, FLOW_START, HEDGE, HOLD, INITIATOR_OCTETS, OBSERVED, OCTETS,
-    OUTCOME, OUTCOME_CONFIDENCE, PROTOCOL, REASON, RESPONDER_OCTETS, RESTART, RETRY_OF,
-    SOURCE_PORT, SOURCE_V4, SOURCE_V6, TENANT, TOKENS, VERDICT, VISIBILITY, WASTE,
+    DESTINATION_PORT, DESTINATION_V4, DESTINATION_V6, ENTERPRISE_ELEMENTS, EXCHANGE, Element,
+    FLOW_END, FLOW_START, INITIATOR_OCTETS, OBSERVED, OCTETS, PROTOCOL, RESPONDER_OCTETS,
+    SOURCE_PORT, SOURCE_V4, SOURCE_V6, WASTE,
 };
 
 /// What a record is of; each has a template, by the family of its addresses.
@@ -45,28 +44,8 @@ impl Template {
     pub(super) fn elements(self) -> Vec<Element> {
         let v4 = [SOURCE_V4, DESTINATION_V4, SOURCE_PORT, DESTINATION_PORT, PROTOCOL];
         let v6 = [SOURCE_V6, DESTINATION_V6, SOURCE_PORT, DESTINATION_PORT, PROTOCOL];
-        let exchange = [
-            OCTETS,
-            INITIATOR_OCTETS,
-            RESPONDER_OCTETS,
-            EXCHANGE,
-            RETRY_OF,
-            ATTEMPT,
-            OUTCOME,
-            OUTCOME_CONFIDENCE,
-            WASTE,
-            VERDICT,
-            REASON,
-            ENFORCED,
-            HOLD,
-            FIRST_BYTE,
-            TOKENS,
-            HEDGE,
-            RESTART,
-            VISIBILITY,
-            ENDPOINT,
-            TENANT,
-        ];
+        let octets = [OCTETS, INITIATOR_OCTETS, RESPONDER_OCTETS];
+        let exchange = [&octets[..], &ENTERPRISE_ELEMENTS].concat();
         match self {
             Self::ExchangeV4 => [&[FLOW_START, FLOW_END], &v4[..], &exchange].concat(),
             Self::ExchangeV6 => [&[FLOW_START, FLOW_END], &v6[..], &exchange].concat(),

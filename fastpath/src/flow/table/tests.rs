@@ -68,6 +68,19 @@ fn a_full_table_lets_the_longest_idle_go() {
 }
 
 #[test]
+fn of_flows_without_an_answer_one_that_was_heard_again_outlasts_the_others() {
+    let mut table = FlowTable::with_capacity(8);
+    for n in 0..8 {
+        let flow = table.open(key(n), true, Nanos(1)).unwrap();
+        for _ in 0..if n == 0 { 2 } else { 1 } {
+            table.entry_mut(flow).count(Direction::ToServer, 60, Nanos(2));
+        }
+    }
+    table.open(key(99), true, Nanos(3)).unwrap();
+    assert_eq!([0, 1, 2].map(|n| table.find(&key(n)).is_some()), [true, false, true]);
+}
+
+#[test]
 fn a_flood_never_outgrows_the_table() {
     let mut table = FlowTable::with_capacity(100);
     for n in 0..10_000 {
